@@ -1,0 +1,45 @@
+# `make demo` and `make test` need Python 3.11, make and a package index; they install the rest into .venv.
+PYTHON ?= python3.11
+VENV ?= .venv
+OUTPUT ?= results/demo
+RUN := $(VENV)/bin/python -m
+
+.PHONY: demo test lint types layers tests format catalog clean
+
+demo: $(VENV)/.installed-demo
+	$(RUN) evalharness run --model all-MiniLM-L6-v2 --suite starter --output $(OUTPUT)
+	$(RUN) evalharness report $(OUTPUT) --suite starter --output $(OUTPUT)/report.md
+	@cat $(OUTPUT)/report.md
+
+test: lint types layers tests
+
+lint: $(VENV)/.installed-dev
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(RUN) mypy
+
+layers: $(VENV)/.installed-dev
+	$(VENV)/bin/lint-imports
+
+tests: $(VENV)/.installed-dev
+	$(RUN) pytest
+
+format: $(VENV)/.installed-dev
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+# what mteb knows of tasks and benchmarks, as data; run it after raising the pinned mteb
+catalog: $(VENV)/.installed-dev
+	$(RUN) evalharness.mteb_catalog
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-%: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

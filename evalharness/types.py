@@ -1,0 +1,248 @@
+"""Values that travel between the layers: specs, records of progress, embeddings, scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Side: TypeAlias = Literal["query", "document"] | None
+Pooling: TypeAlias = Literal["cls", "mean", "lasttoken"]
+DType: TypeAlias = Literal["float32", "bfloat16", "float16"]
+Protocol: TypeAlias = Literal["mteb"]
+Similarity: TypeAlias = Literal["cosine", "dot"]
+Metrics: TypeAlias = dict[str, Any]
+
+PROTOCOLS: tuple[Protocol, ...] = ("mteb",)
+DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16")
+POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "lasttoken")
+
+
+class Frozen(BaseModel):
+    """Base of all specs: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Encoding(Frozen):
+    """All that can change the vector of a text, apart from the model's files.
+
+    Attributes:
+        pooling: how token vectors become one vector.
+        normalize: whether vectors are scaled to length 1.
+        max_length: tokens kept of prompt + text, special tokens included; the rest is cut on the right.
+        dtype: precision of weights and activations; vectors are float32 always.
+        prompt: the exact text put before the input.
+    """
+
+    pooling: Pooling
+    normalize: bool
+    max_length: int
+    dtype: DType
+    prompt: str
+
+
+class Execution(Frozen):
+    """What only changes speed, never a number.
+
+    Attributes:
+        device: a torch device name, or None for the best one present.
+        batch_tokens: padded tokens per forward pass, or None for what suits the device.
+    """
+
+    device: str | None = None
+    batch_tokens: int | None = Field(default=None, ge=1)
+
+
+class TaskContext(Frozen):
+    """The part of a task that a prompt may depend on."""
+
+    name: str
+    type: str
+
+
+class ModelSpec(Frozen):
+    """A model as it is used: the card, the files' own configuration and the user's overrides, resolved.
+
+    Attributes:
+        name: Hub id, or `local/<folder>` for a folder.
+        revision: commit of a Hub model, or the first 40 digits of the fingerprint.
+        fingerprint: sha256 over the content of all files that can change a vector.
+        pooling, normalize, max_length, dtype: as in `Encoding`.
+        prompts: prompt by key; keys as in mteb (`query`, `Retrieval-query`, `ArguAna-query`, `STS12` ...).
+        default_prompt: prompt for texts that have no side, where no key fits.
+        similarity: the model's own similarity function.
+        languages: mteb language codes; empty where unknown.
+        facts_from: where pooling, prompts and the rest were read, for the manifest.
+        overrides: what the user changed against those facts; part of the result path.
+    """
+
+    name: str
+    revision: str
+    fingerprint: str
+    pooling: Pooling
+    normalize: bool
+    max_length: int
+    dtype: DType = "float32"
+    prompts: dict[str, str] = {}
+    default_prompt: str = ""
+    similarity: Similarity = "cosine"
+    languages: tuple[str, ...] = ()
+    facts_from: str = ""
+    overrides: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """One vector per text.
+
+    Attributes:
+        vectors: float32, shape (texts, dimensions).
+        similarity: how the model means its vectors to be compared.
+    """
+
+    vectors: NDArray[np.float32]
+    similarity: Similarity = "cosine"
+
+    def __len__(self) -> int:
+        return int(self.vectors.shape[0])
+
+    def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> Dense:
+        """The vectors at these positions, in this order."""
+        return Dense(self.vectors[index], self.similarity)
+
+
+Embeddings: TypeAlias = Dense
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """Texts that a task wants encoded.
+
+    Attributes:
+        name: what the task calls them, for example `corpus`.
+        texts: in the task's order.
+        side: `query`, `document`, or None for symmetric tasks.
+    """
+
+    name: str
+    texts: Sequence[str]
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScores:
+    """Scores of single items (query, pair, test row ...), enough to recompute the main score.
+
+    Attributes:
+        ids: one id per item.
+        columns: metric name -> one float per item.
+    """
+
+    ids: Sequence[str]
+    columns: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Result of scoring one subset of one split.
+
+    Attributes:
+        metrics: mteb's metric names -> value, unrounded except where mteb's protocol rounds.
+        items: per-item scores.
+        notes: what a reader of the number must know.
+    """
+
+    metrics: Metrics
+    items: ItemScores
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextsEncoded:
+    """Progress: so many more texts are done (duplicates count when their first is)."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeNote:
+    """Something that happened while encoding and belongs into the result.
+
+    Attributes:
+        kind: `truncated` or `batch_shrunk`.
+        message: for people.
+        count: texts concerned.
+    """
+
+    kind: str
+    message: str
+    count: int
+
+
+EncodeEvent: TypeAlias = TextsEncoded | EncodeNote
+Emit: TypeAlias = Callable[[EncodeEvent], None]
+
+
+def ignore_event(event: EncodeEvent) -> None:
+    """An `Emit` for callers that watch nothing."""
+    del event
+
+
+@dataclass(frozen=True, slots=True)
+class JobId:
+    """Task x split x subset; together with a model and a protocol, the unit of failure and of resume."""
+
+    task: str
+    split: str
+    subset: str
+
+    def __str__(self) -> str:
+        return f"{self.task} [{self.split}, {self.subset}]"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What is stored of one job.
+
+    Attributes:
+        job: which.
+        key: all that can change the scores; a later run with an equal key need not redo the job.
+        main_score: name of the metric that ranks the task.
+        languages: mteb language codes of the subset.
+        dataset_revision: commit of the data, or a content hash of local files.
+        seconds: wall time.
+        facts: versions, device and the like; do not change the scores.
+        metrics: empty if the job failed.
+        notes: footnotes of the number.
+        error: None if the job is done.
+    """
+
+    job: JobId
+    key: Mapping[str, Any]
+    main_score: str
+    languages: Sequence[str]
+    dataset_revision: str
+    seconds: float
+    facts: Mapping[str, Any]
+    metrics: Metrics = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    error: str | None = None
+
+
+def content_digest(value: object) -> str:
+    """sha256 of a JSON-able value, independent of key order.
+
+    >>> content_digest({"a": 1, "b": 2}) == content_digest({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
