@@ -1,0 +1,151 @@
+"""Which tasks, splits and subsets a command means: names to choices, all wrong names reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from evalharness.catalog import (
+    Member,
+    TaskSpec,
+    all_task_names,
+    benchmark,
+    benchmark_names,
+    find_task,
+    suites,
+    task_types,
+)
+from evalharness.errors import UsageError, shorten, unknown_names
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChoice:
+    """A task with the splits and subsets that a run wants of it."""
+
+    spec: TaskSpec
+    splits: tuple[str, ...]
+    subsets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user asked for, by name.
+
+    Attributes:
+        tasks: task names or paths of task files.
+        suites, benchmarks: names of lists.
+        languages: ISO 639-3 codes; keeps tasks and subsets that have one of them.
+        types: mteb task types to keep.
+        splits, subsets: to keep; every task must have at least one of each.
+    """
+
+    tasks: Sequence[str] = ()
+    suites: Sequence[str] = ()
+    benchmarks: Sequence[str] = ()
+    languages: Sequence[str] = ()
+    types: Sequence[str] = ()
+    splits: Sequence[str] = ()
+    subsets: Sequence[str] = ()
+
+
+def _members(selection: Selection) -> tuple[list[Member], list[str]]:
+    """The named tasks and lists, flat and in order, and a message for each name that does not exist."""
+    members = [Member(task=name) for name in selection.tasks]
+    problems = []
+    for name in selection.suites:
+        if found := suites().get(name):
+            members += found.tasks
+        else:
+            problems.append(unknown_names("suite", [name], suites()))
+    for name in selection.benchmarks:
+        if found := benchmark(name):
+            members += found.tasks
+        else:
+            problems.append(unknown_names("benchmark", [name], benchmark_names()))
+    if wrong := [name for name in selection.types if name not in task_types()]:
+        problems.append(unknown_names("task type", wrong, task_types()))
+    return members, problems
+
+
+def _choose(spec: TaskSpec, member: Member, selection: Selection) -> TaskChoice | None:
+    """The part of a task that the selection keeps; None if its type or languages are not wanted.
+
+    Raises:
+        UsageError: a named split or subset is not there.
+    """
+    if selection.types and spec.type not in selection.types:
+        return None
+    for kind, wanted, present in (
+        ("split", selection.splits, spec.splits),
+        ("subset", selection.subsets, tuple(spec.languages)),
+    ):
+        if wanted and not set(wanted) & set(present):
+            raise UsageError(f"{spec.name} has no {kind} {' or '.join(wanted)}; it has {shorten(present)}")
+    splits = tuple(s for s in member.splits or spec.splits if not selection.splits or s in selection.splits)
+    subsets = tuple(s for s in member.subsets or spec.languages if not selection.subsets or s in selection.subsets)
+    if selection.languages:
+        wanted_codes = set(selection.languages)
+        subsets = tuple(s for s in subsets if wanted_codes & {code.split("-")[0] for code in spec.languages[s]})
+    return TaskChoice(spec, splits, subsets) if splits and subsets else None
+
+
+def _with_parts(name: str) -> list[str]:
+    """An aggregate's sub-tasks in its place."""
+    spec = find_task(name)
+    return [part for inner in spec.parts for part in _with_parts(inner)] if spec and spec.parts else [name]
+
+
+def select(selection: Selection) -> list[TaskChoice]:
+    """Resolve names to tasks with splits and subsets; aggregates become their parts, repeated tasks one.
+
+    Raises:
+        UsageError: some names do not exist (all are named, each with its nearest), or nothing is left.
+        DataError: a task file is wrong.
+    """
+    members, problems = _members(selection)
+    chosen: dict[str, TaskChoice] = {}
+    wrong = []
+    for member in members:
+        for name in _with_parts(member.task):
+            spec = find_task(name)
+            if spec is None:
+                wrong.append(name)
+                continue
+            try:
+                choice = _choose(spec, member, selection)
+            except UsageError as error:
+                problems.append(str(error))
+                continue
+            if choice is not None:
+                chosen[spec.name] = _merge(chosen.get(spec.name), choice)
+    problems += _unknown_parts(selection, chosen.values())
+    if wrong:
+        problems.insert(0, unknown_names("task", wrong, all_task_names()))
+    if problems:
+        raise UsageError("\n".join(problems))
+    if not chosen:
+        raise UsageError("no task is left: name tasks, a suite or a benchmark, and check --languages and --task-types")
+    return list(chosen.values())
+
+
+def _unknown_parts(selection: Selection, choices: Iterable[TaskChoice]) -> list[str]:
+    """A message for each wanted split or subset that none of the tasks has."""
+    specs = [choice.spec for choice in choices]
+    problems = []
+    for kind, wanted, present in (
+        ("split", selection.splits, {split for spec in specs for split in spec.splits}),
+        ("subset", selection.subsets, {subset for spec in specs for subset in spec.languages}),
+    ):
+        if present and (wrong := [name for name in wanted if name not in present]):
+            problems.append(unknown_names(kind, wrong, sorted(present)))
+    return problems
+
+
+def _merge(first: TaskChoice | None, second: TaskChoice) -> TaskChoice:
+    if first is None:
+        return second
+    return replace(
+        first,
+        splits=tuple(dict.fromkeys((*first.splits, *second.splits))),
+        subsets=tuple(dict.fromkeys((*first.subsets, *second.subsets))),
+    )

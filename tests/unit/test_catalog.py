@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evalharness import catalog
+from evalharness.catalog import benchmark, find_task, local_task, mteb_task, quick_suite, suites
+from evalharness.errors import DataError, UsageError
+from evalharness.selection import Selection, select
+from evalharness.tasks import native_types, require_native, task_type
+
+TASK = """
+name = "Mine"
+type = "STS"
+main_score = "cosine_spearman"
+languages = ["eng-Latn"]
+[data]
+format = "jsonl"
+files = { test = "rows.jsonl" }
+"""
+
+
+@pytest.fixture
+def task_file(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        (tmp_path / "rows.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": 1}\n')
+        path = tmp_path / "task.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_every_suite_names_tasks_that_can_be_run() -> None:
+    for name in suites():
+        choices = select(Selection(suites=[name]))
+        require_native([choice.spec for choice in choices])
+        assert len(choices) == len(suites()[name].tasks)
+
+
+@pytest.mark.parametrize("name", ["quick-en", "quick-zh"])
+def test_quick_suites_are_small_and_have_every_native_type(name: str) -> None:
+    choices = select(Selection(suites=[name]))
+    characters = [choice.spec.sizes[split][subset][1]
+                  for choice in choices for split in choice.splits for subset in choice.subsets]  # fmt: skip
+    assert sum(characters) <= 40_000_000
+    assert {choice.spec.type for choice in choices} == set(native_types())
+
+
+def test_the_quick_suite_follows_the_models_language() -> None:
+    assert quick_suite(["zho-Hans"]) == "quick-zh"
+    assert quick_suite(["eng-Latn", "zho-Hans"]) == "quick-en"
+    assert quick_suite([]) == "quick-en"
+
+
+def test_benchmarks_by_name_and_alias() -> None:
+    for name in ("MTEB(eng, v2)", "MTEB(eng)", "mteb(ENG,v2)"):
+        found = benchmark(name)
+        assert found is not None
+        assert len(found.tasks) == 41
+    assert benchmark("MTEB(eng, v9)") is None
+
+
+def test_benchmarks_keep_their_own_subsets_and_splits() -> None:
+    chosen = {c.spec.name: c for c in select(Selection(benchmarks=["MTEB(eng, v1)"]))}
+    assert chosen["STS17"].subsets == ("en-en",)
+    assert chosen["MSMARCO"].splits == ("dev",)
+    # an aggregate stands for its parts
+    assert "CQADupstackRetrieval" not in chosen
+    assert "CQADupstackGamingRetrieval" in chosen
+
+
+def test_languages_types_splits_and_subsets_filter() -> None:
+    chosen = select(Selection(tasks=["XQuADRetrieval", "STS12"], languages=["deu", "ell"]))
+    assert [(c.spec.name, c.subsets) for c in chosen] == [("XQuADRetrieval", ("de", "el"))]
+    chosen = select(Selection(tasks=["XQuADRetrieval", "STS12"], types=["STS"]))
+    assert [c.spec.name for c in chosen] == ["STS12"]
+    chosen = select(Selection(tasks=["STSB"], splits=["test"]))
+    assert chosen[0].splits == ("test",)
+
+
+def test_all_wrong_names_are_reported_at_once_with_the_nearest() -> None:
+    with pytest.raises(UsageError) as error:
+        select(Selection(tasks=["STS12", "STS2X"], suites=["quik-en"], benchmarks=["MTEB(eng)", "BIER"], types=["sts"]))
+    message = str(error.value)
+    for part in (
+        "unknown task 'STS2X': did you mean STS22",
+        "unknown suite 'quik-en': did you mean quick-en",
+        "unknown benchmark 'BIER': did you mean BEIR",
+        "unknown task type 'sts': ",
+    ):
+        assert part in message
+
+
+def test_wrong_splits_and_subsets_name_what_there_is() -> None:
+    with pytest.raises(UsageError) as error:
+        select(Selection(tasks=["XQuADRetrieval", "STSB"], splits=["tset"]))
+    assert str(error.value).splitlines() == [
+        "XQuADRetrieval has no split tset; it has validation",
+        "STSB has no split tset; it has validation, test",
+    ]
+    with pytest.raises(UsageError, match="XQuADRetrieval has no subset english; it has ar, de, el, en, es and 7 more"):
+        select(Selection(tasks=["XQuADRetrieval"], subsets=["english"]))
+    with pytest.raises(UsageError, match="unknown subset 'zzh': did you mean zh"):
+        select(Selection(tasks=["XQuADRetrieval"], subsets=["en", "zzh"]))
+
+
+def test_nothing_left_is_an_error() -> None:
+    with pytest.raises(UsageError, match="no task is left"):
+        select(Selection(tasks=["STS12"], languages=["cmn"]))
+
+
+def test_types_that_cannot_be_run_are_refused_all_at_once() -> None:
+    specs = [spec for name in ("AskUbuntuDupQuestions", "STS12", "TwitterURLCorpus") if (spec := mteb_task(name))]
+    with pytest.raises(UsageError, match=r"AskUbuntuDupQuestions .Reranking., TwitterURLCorpus .PairClassification."):
+        require_native(specs)
+    with pytest.raises(UsageError, match="unknown task type 'Stsx': did you mean STS"):
+        task_type("Stsx")
+
+
+def test_a_local_task(task_file: Callable[[str], Path]) -> None:
+    path = task_file(TASK)
+    spec = find_task(str(path))
+    assert spec is not None
+    assert (spec.name, spec.languages, spec.splits) == ("Mine", {"default": ("eng-Latn",)}, ("test",))
+    (path.parent / "rows.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": 2}\n')
+    assert local_task(path).revision != spec.revision
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("type =", "tpye ="), "unknown key 'tpye': did you mean type"),
+        (('"Mine"', "7"), "name: Input should be a valid string"),
+        (("rows.jsonl", "gone.jsonl"), r"the data file .*gone.jsonl cannot be read .No such file"),
+        (("[data]", "[data"), "is not valid TOML"),
+        (('"jsonl"', '"xlsx"'), "data.format: Input should be"),
+    ],
+)
+def test_wrong_task_files(task_file: Callable[[str], Path], change: tuple[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        local_task(task_file(TASK.replace(*change)))
+
+
+def test_a_task_file_that_is_not_there() -> None:
+    with pytest.raises(DataError, match=r"nowhere.toml: cannot be read"):
+        select(Selection(tasks=["nowhere.toml"]))
+
+
+def test_installed_packages_carry_the_tasks() -> None:
+    assert (catalog.tasks_folder() / "suites.toml").is_file()
