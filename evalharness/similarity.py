@@ -1,0 +1,120 @@
+"""Similarities of vectors, and the exact top-k search with the one rule for ties.
+
+float32 throughout, with torch's kernels on the same shapes as mteb's, so that even the last bit agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evalharness.types import Dense
+
+# mteb scores a corpus in chunks of this many documents; the shape of a product decides its last bit
+CHUNK = 50_000
+# a block of scores (queries x chunk) stays under 1 GiB
+_MAX_BLOCK = 2**28
+
+_LOW = np.uint64(32)
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """Best documents per query.
+
+    Attributes:
+        scores: float32, shape (queries, k), descending.
+        documents: int64, shape (queries, k), rows of the corpus.
+    """
+
+    scores: NDArray[np.float32]
+    documents: NDArray[np.int64]
+
+
+def _tensor(vectors: NDArray[np.float32]) -> torch.Tensor:
+    # a memory map or a slice may be read-only; torch only reads it
+    return torch.from_numpy(np.array(vectors, copy=not vectors.flags.writeable))
+
+
+def _comparable(embeddings: Dense) -> torch.Tensor:
+    """Vectors whose dot product is the model's similarity; a zero vector stays zero."""
+    vectors = _tensor(embeddings.vectors)
+    return torch.nn.functional.normalize(vectors, p=2, dim=1) if embeddings.similarity == "cosine" else vectors
+
+
+def pairwise(first: Dense, second: Dense) -> list[float]:
+    """The model's similarity of each pair of rows."""
+    values: list[float] = (_comparable(first) * _comparable(second)).sum(dim=-1).tolist()
+    return values
+
+
+def id_ranks(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Position of each id in ascending string order (by code point, as strcmp on UTF-8)."""
+    ranks = np.empty(len(ids), dtype=np.int64)
+    ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
+    return ranks
+
+
+def _sort_keys(scores: NDArray[np.float32], ranks: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """One integer per (score, id): a larger score gives a larger key; among equal scores the larger id does."""
+    bits = (scores + np.float32(0.0)).view(np.uint32)  # + 0.0 turns -0.0 into 0.0, which it equals
+    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
+    return (ordered.astype(np.uint64) << _LOW) | ranks.astype(np.uint64)
+
+
+def _scores_of(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+    ordered = (keys >> _LOW).astype(np.uint32)
+    bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def _best_keys(scores: torch.Tensor, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
+    """Keys of the k best of each row, unordered. Exact also where the cut falls among equal scores."""
+    if scores.shape[1] <= k:
+        return _sort_keys(scores.numpy(), ranks[None, :])
+    values, index = torch.topk(scores, k + 1, dim=1)
+    keys = _sort_keys(values[:, :k].numpy(), ranks[index[:, :k].numpy()])
+    for row in torch.nonzero(values[:, k] == values[:, k - 1]).flatten().tolist():
+        # torch chose arbitrarily among the equal ones
+        every = _sort_keys(scores[row].numpy(), ranks)
+        keys[row] = np.partition(every, len(every) - k)[-k:]
+    return keys
+
+
+def top_k(queries: Dense, corpus: Dense, ids: Sequence[str], k: int) -> TopK:
+    """Exact search by the model's similarity through the whole corpus, chunk by chunk.
+
+    Ties: score descending, then document id descending, as trec_eval and mteb.
+
+    Args:
+        queries: vectors of shape (queries, dimensions).
+        corpus: vectors of shape (documents, dimensions); may be memory-mapped.
+        ids: one document id per row of the corpus.
+        k: documents wanted per query; fewer come back if the corpus is smaller.
+    """
+    ranks = id_ranks(ids)
+    block = max(1, _MAX_BLOCK // min(CHUNK, max(1, len(corpus))))
+    keys = np.empty((len(queries), min(k, len(corpus))), dtype=np.uint64)
+    for first in range(0, len(queries), block):
+        part = slice(first, first + block)
+        keys[part] = _search(queries.rows(part), corpus, ranks, k)
+    by_rank = np.empty(len(ids), dtype=np.int64)
+    by_rank[ranks] = np.arange(len(ids))
+    documents = by_rank[(keys & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    return TopK(_scores_of(keys), documents)
+
+
+def _search(queries: Dense, corpus: Dense, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
+    """Keys of the k best documents of each query, descending."""
+    left = _comparable(queries)
+    kept = np.empty((len(queries), 0), dtype=np.uint64)
+    for first in range(0, len(corpus), CHUNK):
+        chunk = slice(first, first + CHUNK)
+        scores = torch.mm(left, _comparable(corpus.rows(chunk)).T)
+        merged = np.concatenate([kept, _best_keys(scores, ranks[chunk], k)], axis=1)
+        kept = np.sort(merged, axis=1)[:, ::-1][:, :k]
+    return kept

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from evalharness import similarity
+from evalharness.similarity import id_ranks, pairwise, top_k
+from evalharness.types import Dense
+
+
+def best(scores: NDArray[np.float32], ids: list[str], k: int) -> list[list[int]]:
+    """Sort everything by (score, id) descending, query by query."""
+    found = []
+    for row in scores.tolist():
+        pairs = sorted(zip(row, ids, range(len(ids)), strict=True), reverse=True)
+        found.append([number for _, _, number in pairs[:k]])
+    return found
+
+
+def grid(rng: random.Random, count: int) -> Dense:
+    # powers of two: every product is exact, so that equal scores are equal in any order of summation
+    values = [[rng.choice([-1.0, 0.0, 1.0]) for _ in range(3)] + [4.0] for _ in range(count)]
+    return Dense(np.array(values, dtype=np.float32), similarity="dot")
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 40), chunk=st.integers(1, 60), count=st.integers(1, 50))
+def test_chunks_and_ties_do_not_matter(seed: int, k: int, chunk: int, count: int) -> None:
+    rng = random.Random(seed)
+    corpus, queries = grid(rng, count), grid(rng, 4)
+    ids = [str(number) for number in rng.sample(range(1000), count)]
+    scores = queries.vectors @ corpus.vectors.T
+    wanted = best(scores, ids, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(similarity, "CHUNK", chunk)
+        patch.setattr(similarity, "_MAX_BLOCK", chunk)  # and queries one by one
+        found = top_k(queries, corpus, ids, k)
+    assert found.documents.tolist() == wanted
+    assert found.scores.tolist() == np.take_along_axis(scores, np.array(wanted), axis=1).tolist()
+
+
+def test_cosine_search_equals_a_naive_one() -> None:
+    rng = np.random.default_rng(7)
+    corpus = Dense(rng.normal(size=(3000, 24)).astype(np.float32))
+    queries = Dense(rng.normal(size=(20, 24)).astype(np.float32))
+    ids = [f"d{n}" for n in range(3000)]
+    found = top_k(queries, corpus, ids, 50)
+    left, right = (x.vectors / np.linalg.norm(x.vectors, axis=1, keepdims=True) for x in (queries, corpus))
+    wanted = best(left @ right.T, ids, 50)
+    assert found.documents.tolist() == wanted
+    np.testing.assert_allclose(found.scores, np.take_along_axis(left @ right.T, np.array(wanted), axis=1), atol=1e-6)
+
+
+def test_negative_zero_equals_zero() -> None:
+    corpus = Dense(np.array([[-0.0], [0.0], [-0.0]], dtype=np.float32), similarity="dot")
+    query = Dense(np.array([[1.0]], dtype=np.float32), similarity="dot")
+    assert top_k(query, corpus, ["a", "b", "c"], 3).documents.tolist() == [[2, 1, 0]]
+
+
+def test_an_empty_corpus_gives_nothing() -> None:
+    empty = Dense(np.empty((0, 2), dtype=np.float32))
+    assert top_k(Dense(np.ones((3, 2), dtype=np.float32)), empty, [], 10).documents.shape == (3, 0)
+
+
+def test_ids_are_ordered_by_code_point() -> None:
+    assert id_ranks(["b", "a", "é", "中", "B"]).tolist() == [2, 1, 3, 4, 0]
+
+
+def test_pairwise_similarity() -> None:
+    first = np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)
+    second = np.array([[6.0, 8.0], [1.0, 0.0]], dtype=np.float32)
+    assert pairwise(Dense(first), Dense(second)) == pytest.approx([1.0, 0.0])
+    assert pairwise(Dense(first, "dot"), Dense(second, "dot")) == pytest.approx([50.0, 0.0])
+
+
+def test_read_only_vectors_are_searched() -> None:
+    vectors = np.eye(3, dtype=np.float32)
+    vectors.flags.writeable = False
+    assert top_k(Dense(vectors), Dense(vectors), ["a", "b", "c"], 1).documents.ravel().tolist() == [0, 1, 2]
