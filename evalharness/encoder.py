@@ -1,0 +1,187 @@
+"""The encoder: prompts over dedupe over a backend, each layer with the same interface.
+
+This is the only place where a prompt is chosen. A task sees `EmbeddingModel.encode_columns` and nothing below it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalharness.catalog import TaskSpec, all_task_names, find_task
+from evalharness.errors import ModelError, UsageError, clip, unknown_names
+from evalharness.types import (
+    Dense,
+    Emit,
+    Encoding,
+    ModelSpec,
+    Side,
+    TaskContext,
+    TextColumn,
+    TextsEncoded,
+    ignore_event,
+)
+
+
+class TextEncoder(Protocol):
+    """Anything that turns texts into embeddings under an encoding: each layer of the stack, and each backend."""
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        """Encode texts; row i belongs to text i."""
+        ...
+
+
+def document_text(title: str | None, text: str) -> str:
+    """A document as models read it: title, one space, text; stripped. Source: mteb's corpus dataloader.
+
+    >>> document_text("Ferns", "They like shade. ")
+    'Ferns They like shade.'
+    """
+    return (f"{title} {text}" if title else text).strip()
+
+
+def choose_prompt(spec: ModelSpec, side: Side, task: TaskContext | None) -> str:
+    """The prompt of a text, by mteb's precedence.
+
+    Keys are tried in the order task and side, task, task type and side, task type, side. Where none fits, a text
+    without a side gets the model's default prompt and one with a side gets none.
+
+    >>> spec = ModelSpec(name="a/b", revision="0", fingerprint="0", pooling="cls", normalize=True, max_length=512,
+    ...                  prompts={"query": "Q: ", "ArguAna-query": "A: "})
+    >>> choose_prompt(spec, "query", TaskContext(name="ArguAna", type="Retrieval"))
+    'A: '
+    >>> choose_prompt(spec, "document", TaskContext(name="ArguAna", type="Retrieval"))
+    ''
+    """
+    keys: list[str] = []
+    for name in (task.name, task.type) if task else ():
+        keys += [f"{name}-{side}", name] if side else [name]
+    if side:
+        keys.append(side)
+    fallback = "" if side else spec.default_prompt
+    return next((spec.prompts[key] for key in keys if key in spec.prompts), fallback)
+
+
+def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
+    """All that determines the vectors of this side of this task."""
+    return Encoding(
+        pooling=spec.pooling,
+        normalize=spec.normalize,
+        max_length=spec.max_length,
+        dtype=spec.dtype,
+        prompt=choose_prompt(spec, side, task),
+    )
+
+
+class DedupingEncoder:
+    """Encodes each distinct text once and hands the vector to all places where the text stands."""
+
+    def __init__(self, below: TextEncoder) -> None:
+        self._below = below
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        """Encode texts; row i belongs to text i."""
+        position: dict[str, int] = {}
+        places = [position.setdefault(text, len(position)) for text in texts]
+        distinct = self._below.encode(list(position), encoding, emit)
+        if len(position) == len(texts):
+            return distinct
+        emit(TextsEncoded(len(texts) - len(position)))
+        return distinct.rows(places)
+
+
+class EmbeddingModel:
+    """A model with its prompts: what `load_model` gives.
+
+    Attributes:
+        spec: the model as it is used; also what identifies it in results.
+        device: torch device name of the backend, for the record.
+    """
+
+    def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
+        self.spec = spec
+        self.device = device
+        self._encoder: TextEncoder = DedupingEncoder(backend)
+
+    def encode_queries(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
+        """Encode queries, with the prompt that the model's card has for the query side of this task.
+
+        Args:
+            texts: at least one.
+            task: a task or its name, where the model has prompts by task or task type.
+
+        Returns:
+            Vectors of shape (texts, dimensions), in input order.
+
+        Raises:
+            UsageError: there is no task of this name.
+            ModelError: a vector is not finite.
+        """
+        return self._vectors(texts, "query", task)
+
+    def encode_corpus(
+        self, texts: Sequence[str | Mapping[str, str]], *, task: TaskSpec | str | None = None
+    ) -> NDArray[np.float32]:
+        """Encode documents: texts, or mappings with `text` and optionally `title`. See `encode_queries`."""
+        joined = [item if isinstance(item, str) else document_text(item.get("title"), item["text"]) for item in texts]
+        return self._vectors(joined, "document", task)
+
+    def encode(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
+        """Encode texts of a symmetric task (similarity, clustering, classification ...). See `encode_queries`."""
+        return self._vectors(texts, None, task)
+
+    def encode_columns(self, columns: Sequence[TextColumn], task: TaskContext | None, emit: Emit) -> dict[str, Dense]:
+        """Encode a task's texts. Columns that share a prompt go together: a text in two of them is encoded once.
+
+        Returns:
+            Column name -> embeddings, row i for text i.
+
+        Raises:
+            ModelError: a vector is not finite; the message names the first such text.
+        """
+        groups: dict[Encoding, list[TextColumn]] = defaultdict(list)
+        for column in columns:
+            groups[encoding(self.spec, column.side, task)].append(column)
+        found: dict[str, Dense] = {}
+        for shared, members in groups.items():
+            texts = [text for column in members for text in column.texts]
+            embeddings = self._encoder.encode(texts, shared, emit)
+            _check_finite(embeddings, texts)
+            start = 0
+            for column in members:
+                found[column.name] = embeddings.rows(slice(start, start + len(column.texts)))
+                start += len(column.texts)
+        return found
+
+    def _vectors(self, texts: Sequence[str], side: Side, task: TaskSpec | str | None) -> NDArray[np.float32]:
+        if isinstance(texts, str):
+            raise UsageError("encode takes a list of texts, got a single string; put it into a list")
+        if not len(texts):
+            raise UsageError("encode got no texts; give at least one")
+        column = TextColumn("texts", texts, side)
+        return self.encode_columns([column], _context(task), ignore_event)["texts"].vectors
+
+
+def _context(task: TaskSpec | str | None) -> TaskContext | None:
+    if task is None:
+        return None
+    spec = find_task(task) if isinstance(task, str) else task
+    if spec is None:
+        raise UsageError(unknown_names("task", [str(task)], all_task_names()))
+    return TaskContext(name=spec.name, type=spec.type)
+
+
+def _check_finite(embeddings: Dense, texts: Sequence[str]) -> None:
+    # the sum is finite only if every element is (or the sum overflows, which the slow path below tells apart)
+    if np.isfinite(embeddings.vectors.sum(axis=1)).all():
+        return
+    wrong = np.flatnonzero(~np.isfinite(embeddings.vectors).all(axis=1))
+    if len(wrong):
+        raise ModelError(
+            f"{len(wrong)} of {len(texts)} texts got a vector with NaN or infinite numbers, the first is text "
+            f"{wrong[0]}: {clip(texts[wrong[0]])}. Expected finite numbers: try --dtype float32, or check the weights"
+        )

