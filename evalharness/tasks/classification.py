@@ -1,0 +1,199 @@
+"""Classification: logistic regression on few vectors per label, repeated with fixed draws."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+
+from evalharness.catalog import TaskSpec
+from evalharness.data import column, jsonl_file, mteb_rows, read_jsonl, require_standard_scoring, text_column
+from evalharness.errors import DataError
+from evalharness.metrics.classification import classification_scores
+from evalharness.tasks import TaskType
+from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
+
+SEED = 42
+_SCORING_METHODS = ["_evaluate_subset", "_evaluate_subset_cross_validation", "_calculate_scores", "_run_experiment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Row numbers of one experiment: training rows in the order they were drawn, and test rows."""
+
+    train: Sequence[int]
+    test: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRecords:
+    """Labelled texts and the experiments on them.
+
+    Attributes:
+        train_texts, train_labels: only the rows that some experiment draws.
+        test_texts, test_labels: all rows of the evaluated split.
+        experiments: row numbers into the two above.
+        classifier: unfitted; every experiment gets a clone.
+    """
+
+    train_texts: Sequence[str]
+    train_labels: Sequence[Any]
+    test_texts: Sequence[str]
+    test_labels: Sequence[Any]
+    experiments: Sequence[Experiment]
+    classifier: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledTable:
+    """Texts and labels of one split."""
+
+    texts: Sequence[str]
+    labels: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many experiments (or folds), with how many training rows per label, and which classifier."""
+
+    count: int
+    per_label: int
+    classifier: Any
+
+
+def shuffles(rows: int, count: int) -> list[list[int]]:
+    """mteb's orders of training rows: experiment i applies the same shuffle to the order of experiment i - 1."""
+    order = list(range(rows))
+    orders = []
+    for _ in range(count):
+        np.random.RandomState(SEED).shuffle(order)
+        orders.append(list(order))
+    return orders
+
+
+def undersample(labels: Sequence[Any], order: Sequence[int], per_label: int) -> list[int]:
+    """Walk rows in this order and take each whose label was taken fewer than `per_label` times.
+
+    >>> undersample(["a", "a", "b"], [2, 1, 0], 1)
+    [2, 1]
+    """
+    taken: Counter[Any] = Counter()
+    rows = []
+    for row in order:
+        if taken[labels[row]] < per_label:
+            taken[labels[row]] += 1
+            rows.append(row)
+    return rows
+
+
+def _held_out(train: LabelledTable, test: LabelledTable, plan: Plan) -> LabelledRecords:
+    """The usual case: draw from the training split, test on the whole evaluated split."""
+    drawn = [undersample(train.labels, order, plan.per_label) for order in shuffles(len(train.labels), plan.count)]
+    union = sorted({row for rows in drawn for row in rows})
+    place = {row: position for position, row in enumerate(union)}
+    everything = range(len(test.labels))
+    return LabelledRecords(
+        train_texts=[train.texts[row] for row in union],
+        train_labels=[train.labels[row] for row in union],
+        test_texts=test.texts,
+        test_labels=test.labels,
+        experiments=[Experiment([place[row] for row in rows], everything) for rows in drawn],
+        classifier=plan.classifier,
+    )
+
+
+def _cross_validated(table: LabelledTable, plan: Plan) -> LabelledRecords:
+    """mteb's variant for data with one split: draw inside each fold, in the order left by the fold before."""
+    experiments = []
+    order: list[int] | None = None
+    for train, test in KFold(n_splits=plan.count, shuffle=True, random_state=SEED).split(range(len(table.labels))):
+        order = list(range(len(train))) if order is None else order
+        np.random.RandomState(SEED).shuffle(order)
+        rows = undersample([table.labels[row] for row in train], order, plan.per_label)
+        experiments.append(Experiment([int(train[row]) for row in rows], [int(row) for row in test]))
+    return LabelledRecords(table.texts, table.labels, table.texts, table.labels, experiments, plan.classifier)
+
+
+def _from_mteb(task: Any, split: str, subset: str) -> LabelledRecords:  # noqa: ANN401 -- an mteb task object
+    require_standard_scoring(task, _SCORING_METHODS)
+
+    def table(name: str) -> LabelledTable:
+        rows, where = mteb_rows(task, name, subset), f"{task.metadata.name} [{name}, {subset}]"
+        return LabelledTable(
+            text_column(rows, task.input_column_name, where), column(rows, task.label_column_name, where)
+        )
+
+    classifier = clone(task.evaluator_model)
+    if "random_state" in classifier.get_params():
+        classifier.set_params(random_state=SEED)
+    if not task.is_cross_validation:
+        return _held_out(
+            table(task.train_split), table(split), Plan(task.n_experiments, task.samples_per_label, classifier)
+        )
+    if task.train_split != split:
+        raise DataError(
+            f"{task.metadata.name}: is cross-validated on {task.train_split!r}, there is no test on {split!r}"
+        )
+    return _cross_validated(table(split), Plan(task.n_splits, task.samples_per_label, classifier))
+
+
+def _from_files(spec: TaskSpec, split: str) -> LabelledRecords:
+    def table(name: str) -> LabelledTable:
+        path = jsonl_file(spec, name)
+        rows = read_jsonl(path, spec.data.columns if spec.data else {}, ["text", "label"])
+        labels = column(rows, "label", str(path))
+        if len(set(map(str, labels))) == 1:
+            raise DataError(f"{path}: all rows have the label {labels[0]!r}; expected at least two labels")
+        return LabelledTable(text_column(rows, "text", str(path)), labels)
+
+    classifier = LogisticRegression(max_iter=100, random_state=SEED)
+    count, per_label = int(spec.settings.get("n_experiments", 10)), int(spec.settings.get("samples_per_label", 8))
+    return _held_out(table("train"), table(split), Plan(count, per_label, classifier))
+
+
+def _columns(records: LabelledRecords) -> list[TextColumn]:
+    return [TextColumn("train", records.train_texts, None), TextColumn("test", records.test_texts, None)]
+
+
+def _score(records: LabelledRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
+    """Mean over the experiments of accuracy, F1 and so on. Items: share of experiments that got a test row right."""
+    train, test = embeddings["train"].vectors, embeddings["test"].vectors
+    labels = np.asarray(records.test_labels)
+    right, tested = np.zeros(len(labels)), np.zeros(len(labels))
+    found = []
+    for experiment in records.experiments:
+        rows = np.asarray(experiment.test)
+        predicted = _predict(records, experiment, train, test[rows])
+        found.append(classification_scores(labels[rows], predicted))
+        right[rows] += predicted == labels[rows]
+        tested[rows] += 1
+    metrics: dict[str, Any] = {"scores_per_experiment": found}
+    for name in found[0]:
+        values = [value for scores in found if (value := scores[name]) is not None]
+        metrics[name] = float(np.mean(values)) if values else float("nan")
+    correct = np.divide(right, tested, out=np.full(len(labels), np.nan), where=tested > 0)
+    return Scores(metrics, ItemScores([str(row) for row in range(len(labels))], {"correct": correct.tolist()}))
+
+
+def _predict(
+    records: LabelledRecords, experiment: Experiment, train: NDArray[np.float32], test: NDArray[np.float32]
+) -> NDArray[Any]:
+    classifier = clone(records.classifier)
+    with warnings.catch_warnings():
+        # 100 iterations are the protocol, converged or not
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        classifier.fit(train[list(experiment.train)], [records.train_labels[row] for row in experiment.train])
+    predicted: NDArray[Any] = classifier.predict(test)
+    return predicted
+
+
+TASK_TYPE = TaskType(score_version=1, from_mteb=_from_mteb, from_files=_from_files, columns=_columns, score=_score)
