@@ -1,0 +1,311 @@
+"""The command line: names and flags to calls, values and errors to text and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evalharness import __version__
+from evalharness.errors import EvalHarnessError, UsageError, unknown_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from evalharness.catalog import TaskList
+    from evalharness.models import ResolvedModel
+    from evalharness.run import Plan
+
+EXIT_USAGE = 2
+EXIT_FAILED_JOBS = 3
+EXIT_INTERRUPTED = 130
+_FILE_WIDTH = 160
+# options that take several values after one flag: --languages eng cmn
+_LISTS = ("--tasks", "--suite", "--benchmark", "--languages", "--task-types", "--splits", "--subsets")
+
+app = typer.Typer(
+    name="evalharness",
+    help="Evaluate text embedding models the way MTEB and C-MTEB do.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+list_app = typer.Typer(help="List what can be named in other commands.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(list_app, name="list")
+
+
+def repeat_lists(arguments: Sequence[str]) -> list[str]:
+    """Let list options take several values: `--languages eng cmn` becomes `--languages eng --languages cmn`.
+
+    >>> repeat_lists(["run", "--languages", "eng", "cmn", "--dry-run"])
+    ['run', '--languages', 'eng', '--languages', 'cmn', '--dry-run']
+    """
+    if not arguments or arguments[0] != "run":  # the other commands have arguments without a flag
+        return list(arguments)
+    found: list[str] = []
+    option: str | None = None
+    values = 0
+    for argument in arguments:
+        if argument.startswith("--"):
+            option, values = (argument, 0) if argument in _LISTS else (None, 0)
+            found.append(argument)
+            continue
+        if option and values:
+            found.append(option)
+        found.append(argument)
+        values += 1
+    return found
+
+
+def _split(given: Mapping[str, Sequence[str] | None]) -> dict[str, list[str]]:
+    """Values of list options, given with commas or by repeating the option.
+
+    Args:
+        given: option -> values, None where it was left out.
+
+    Raises:
+        UsageError: an option has nothing in it.
+    """
+    found: dict[str, list[str]] = {}
+    for option, values in given.items():
+        # a benchmark's own name has a comma in it: MTEB(eng, v1)
+        whole = option == "--benchmark"
+        parts = [part.strip() for value in values or () for part in ([value] if whole else value.split(","))]
+        found[option] = [part for part in parts if part]
+    if empty := [option for option, values in given.items() if values is not None and not found[option]]:
+        raise UsageError("\n".join(f"{option} is empty; give at least one name, or leave it out" for option in empty))
+    return found
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,  # noqa: FBT002 -- typer
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
+    model: Annotated[str, typer.Option(help="Hub id (with @revision if you like), folder, or all-MiniLM-L6-v2.")],
+    tasks: Annotated[list[str] | None, typer.Option(help="Task names or task files.")] = None,
+    suite: Annotated[list[str] | None, typer.Option(help="Our lists; see: list suites.")] = None,
+    benchmark: Annotated[list[str] | None, typer.Option(help="mteb's lists; see: list benchmarks.")] = None,
+    languages: Annotated[list[str] | None, typer.Option(help="Keep these languages, for example: eng cmn.")] = None,
+    task_types: Annotated[list[str] | None, typer.Option(help="Keep these task types.")] = None,
+    splits: Annotated[list[str] | None, typer.Option(help="Keep these splits.")] = None,
+    subsets: Annotated[list[str] | None, typer.Option(help="Keep these subsets.")] = None,
+    protocol: Annotated[str, typer.Option(help="Whose rules: mteb.")] = "mteb",
+    output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,  # noqa: FBT002
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do done jobs again.")] = False,  # noqa: FBT002
+    like: Annotated[str | None, typer.Option(help="Use the card of this model, for a fine-tuned checkpoint.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name in results: organisation/model.")] = None,
+    pooling: Annotated[str | None, typer.Option(help="cls, mean or lasttoken.")] = None,
+    normalize: Annotated[bool | None, typer.Option(help="Scale vectors to length 1, or do not.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens kept of a text.")] = None,
+    query_prompt: Annotated[str | None, typer.Option(help="Text put before each query.")] = None,
+    document_prompt: Annotated[str | None, typer.Option(help="Text put before each document.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
+) -> None:
+    """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
+    from evalharness.request import RunRequest, plan_run
+    from evalharness.selection import Selection
+
+    named = {"--tasks": tasks, "--suite": suite, "--benchmark": benchmark, "--languages": languages}
+    lists = _split({**named, "--task-types": task_types, "--splits": splits, "--subsets": subsets})
+    selection = Selection(
+        tasks=lists["--tasks"],
+        suites=lists["--suite"],
+        benchmarks=lists["--benchmark"],
+        languages=lists["--languages"],
+        types=lists["--task-types"],
+        splits=lists["--splits"],
+        subsets=lists["--subsets"],
+    )
+    changes = {"like": like, "name": name, "pooling": pooling, "normalize": normalize, "max_length": max_length}
+    prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+    request = RunRequest(
+        model=model,
+        changes=changes | prompts | {"dtype": dtype},
+        selection=selection,
+        protocol=protocol,
+        output=output,
+        overwrite=overwrite,
+    )
+    plan, resolved = plan_run(request, download=not dry_run, warn=_warn)
+    if dry_run:
+        _show_plan(plan, models_known=resolved is not None)
+    elif resolved is not None:
+        _execute(plan, resolved, device=device, batch_tokens=batch_tokens)
+
+
+def _warn(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    # a file or pipe has no width to fit into
+    return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
+
+
+def _show_plan(plan: Plan, *, models_known: bool) -> None:
+    from evalharness.console import print_plan
+
+    print_plan(_console(), plan, model_known=models_known)
+
+
+def _execute(plan: Plan, resolved: ResolvedModel, *, device: str | None, batch_tokens: int | None) -> None:
+    """Run what is to do, print the scores, and leave with the fitting exit code."""
+    from evalharness.console import RunDisplay, print_scores
+    from evalharness.run import run_plan
+
+    errors = _console(stderr=True)
+    if done := len(plan.jobs) - len(plan.todo):
+        errors.print(f"{done} of {len(plan.jobs)} jobs are done already; --overwrite does them again", highlight=False)
+    records = [job.record for job in plan.jobs if job.record is not None]
+    if plan.todo:
+        from evalharness.models import open_model
+        from evalharness.types import Execution
+
+        errors.print(f"loading {resolved.spec.name} ({resolved.spec.facts_from})", markup=False, highlight=False)
+        model = open_model(resolved, Execution(device=device, batch_tokens=batch_tokens))
+        with RunDisplay(errors) as display:
+            records = run_plan(plan, model, display)
+    print_scores(_console(), plan, records)
+    if any(record.error is not None for record in records):
+        raise typer.Exit(EXIT_FAILED_JOBS)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path] | None, typer.Argument(help="Folders with results; default: results.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Columns and averages of this suite.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="Columns and averages of this benchmark.")] = None,
+    format: Annotated[str, typer.Option(help="md.")] = "md",  # noqa: A002 -- the flag's name
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+) -> None:
+    """Make a leaderboard from results. A missing task leaves an average void and is named."""
+    from evalharness.reports import render
+    from evalharness.reports.leaderboard import make_leaderboard
+    from evalharness.results import atomic_path, check_writable, read_runs
+
+    tasks = _task_list(suite, benchmark)
+    text = render(make_leaderboard(read_runs(results or [Path("results")]), tasks), format)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    check_writable(output.parent)
+    with atomic_path(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    typer.echo(f"report: {output}")
+
+
+def _task_list(suite: str | None, benchmark: str | None) -> TaskList | None:
+    from evalharness import catalog
+
+    if suite is not None and benchmark is not None:
+        raise UsageError("a report is about a suite or about a benchmark; give one of --suite and --benchmark")
+    if suite is not None:
+        if suite not in catalog.suites():
+            raise UsageError(unknown_names("suite", [suite], catalog.suites()))
+        return catalog.suites()[suite]
+    if benchmark is not None:
+        found = catalog.benchmark(benchmark)
+        if found is None:
+            raise UsageError(unknown_names("benchmark", [benchmark], catalog.benchmark_names()))
+        return found
+    return None
+
+
+@list_app.command("tasks")
+def list_tasks(
+    languages: Annotated[list[str] | None, typer.Option(help="Only these languages, for example: eng,cmn.")] = None,
+    task_types: Annotated[list[str] | None, typer.Option(help="Only these task types.")] = None,
+) -> None:
+    """All text tasks of mteb and the starter tasks: name, type, subsets, characters, whether they can be run."""
+    from evalharness.catalog import all_task_names
+    from evalharness.selection import Selection, select
+    from evalharness.tasks import native_types
+
+    lists = _split({"--languages": languages, "--task-types": task_types})
+    wanted = Selection(tasks=all_task_names(), languages=lists["--languages"], types=lists["--task-types"])
+    native = native_types()
+    typer.echo("task\ttype\tsubsets\tcharacters\trunnable")
+    for choice in select(wanted):
+        sizes = [size[1] for split in choice.spec.sizes.values() for size in split.values()]
+        runnable = "yes" if choice.spec.type in native else "no"
+        cells = (choice.spec.name, choice.spec.type, len(choice.subsets), sum(sizes) if sizes else "?", runnable)
+        typer.echo("\t".join(map(str, cells)))
+
+
+@list_app.command("suites")
+def list_suites() -> None:
+    """Our own lists of tasks."""
+    from evalharness.catalog import suites
+
+    for item in suites().values():
+        typer.echo(f"{item.name}\t{len(item.tasks)} tasks\t{item.description}")
+
+
+@list_app.command("benchmarks")
+def list_benchmarks() -> None:
+    """mteb's benchmarks of text tasks, with their other names."""
+    from evalharness.catalog import benchmarks
+
+    for item in benchmarks().values():
+        also = f"\talso: {'; '.join(item.aliases)}" if item.aliases else ""
+        typer.echo(f"{item.name}\t{len(item.tasks)} tasks{also}")
+
+
+@list_app.command("models")
+def list_models() -> None:
+    """Models with a card. Any other sentence-transformers model works too, from its own files."""
+    from evalharness.catalog import cards
+
+    for card in cards().values():
+        vectors = "normalised" if card.normalize else "not normalised"
+        prompt = card.prompts.get("query")
+        cells = (
+            card.name,
+            card.pooling,
+            f"{card.max_length} tokens",
+            vectors,
+            f"query prompt {prompt!r}" if prompt else "no prompt",
+        )
+        typer.echo("\t".join(cells))
+
+
+def _quiet_libraries() -> None:
+    """Libraries below us keep their progress bars and hints to themselves; our messages say what matters."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.simplefilter("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """Entry point of `evalharness` and `python -m evalharness`."""
+    _quiet_libraries()
+    try:
+        app(args=repeat_lists(sys.argv[1:]))
+    except EvalHarnessError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished jobs are kept, the same command goes on with the rest", err=True)
+        sys.exit(EXIT_INTERRUPTED)

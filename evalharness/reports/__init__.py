@@ -1,0 +1,30 @@
+"""Reports: results on disk to a leaderboard, and a leaderboard to text. A file here with `render` is a format."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from evalharness.errors import UsageError, unknown_names
+from evalharness.reports.leaderboard import Leaderboard
+
+_NO_FORMATS = ("__init__", "leaderboard")
+_SHORT = {"md": "markdown"}
+
+
+def formats() -> list[str]:
+    """Names of all formats."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _NO_FORMATS)
+
+
+def render(board: Leaderboard, name: str) -> str:
+    """Write a leaderboard in this format.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    full = _SHORT.get(name, name)
+    if full not in formats():
+        raise UsageError(unknown_names("format", [name], [*formats(), *_SHORT]))
+    text: str = import_module(f"evalharness.reports.{full}").render(board)
+    return text

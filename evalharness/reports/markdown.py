@@ -1,0 +1,54 @@
+"""The leaderboard as markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evalharness.reports.leaderboard import Leaderboard, Row
+
+_VOID = "–"
+
+
+def _cell(score: float | None) -> str:
+    return _VOID if score is None else f"{100 * score:.2f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _name(row: Row, notes: list[str]) -> str:
+    """The model, with a mark for each of its footnotes, which are added to `notes`."""
+    marks = []
+    changed = [f"run with other settings than the model's own: {row.experiment}"] if row.experiment else []
+    absent = [f"no averages over missing tasks: {', '.join(row.missing)}"] if row.missing else []
+    for text in (*changed, *absent, *row.notes):
+        if text not in notes:
+            notes.append(text)
+        marks.append(f"[{notes.index(text) + 1}]")
+    return " ".join([row.model, f"({row.revision[:8]})", *marks])
+
+
+def render(board: Leaderboard) -> str:
+    """A row per model, a column per task type and the averages; then a table of all tasks; then footnotes.
+
+    Scores are main scores times 100. A missing task leaves its averages void.
+    """
+    notes: list[str] = []
+    names = [_name(row, notes) for row in board.rows]
+    sizes = {name: len(tasks) for name, tasks in board.types.items()}
+    count = sum(sizes.values())
+    head = ["Model", f"Mean (Task, {count})", f"Mean (TaskType, {len(sizes)})"]
+    lines = [f"# {board.title}", ""]
+    lines += [_line([*head, *(f"{name} ({size})" for name, size in sizes.items())])]
+    lines += [_line(["---", *["---:"] * (2 + len(sizes))])]
+    for name, row in zip(names, board.rows, strict=True):
+        lines.append(_line([name, _cell(row.mean_task), _cell(row.mean_type), *map(_cell, row.types.values())]))
+    lines += ["", "## Tasks", "", _line(["Task", "Type", *(row.model for row in board.rows)])]
+    lines += [_line(["---", "---", *["---:"] * len(board.rows)])]
+    for kind, tasks in board.types.items():
+        lines += [_line([task, kind, *(_cell(row.tasks[task]) for row in board.rows)]) for task in tasks]
+    lines += ["", "Main scores times 100; protocol: mteb."]
+    if notes:
+        lines += ["", *(f"[{number}] {text}  " for number, text in enumerate(notes, start=1))]
+    return "\n".join(lines) + "\n"

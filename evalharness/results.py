@@ -1,0 +1,298 @@
+"""Results on disk: mteb's JSON per task, and beside it a record and per-item scores per job.
+
+    <output>/<org>__<model>/<revision>/            experiments/<name>/ below it if the model was changed by options
+        model_meta.json                             as mteb writes it
+        <Task>.json                                 mteb's TaskResult, made from the records of the task's jobs
+        jobs/<Task>/<split>.<subset>.json           the record: scores unrounded, key, versions, notes, or the error
+        jobs/<Task>/<split>.<subset>.parquet        per-item scores: item_id, then one float column per metric
+
+Every file is written under a temporary name and renamed, so a reader sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryFile
+from typing import Any
+from urllib.parse import quote
+
+from evalharness.errors import DataError, PrerequisiteError
+from evalharness.types import ItemScores, JobId, JobRecord, ModelSpec, content_digest
+
+MODEL_META = "model_meta.json"
+EXPERIMENTS = "experiments"
+JOBS = "jobs"
+# mteb's TaskResult.to_disk
+_DECIMALS = 6
+_LONGEST_EXPERIMENT = 120
+_UNSAFE = str.maketrans(dict.fromkeys('<>:"|?*\\/\0', "_"))
+
+
+def installed_version(package: str) -> str:
+    """Version of an installed package, without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def experiment_name(overrides: Mapping[str, Any]) -> str | None:
+    """Folder name of a model changed by options, spelled as mteb spells its experiment_kwargs; None if unchanged.
+
+    >>> experiment_name({"pooling": "mean", "max_length": 128})
+    'max_length_128__pooling_mean'
+    """
+    if not overrides:
+        return None
+    name = "__".join(f"{key}_{str(value).translate(_UNSAFE)}" for key, value in sorted(overrides.items()))
+    return name if len(name.encode()) <= _LONGEST_EXPERIMENT else content_digest(dict(overrides))[:16]
+
+
+def run_folder(output: Path, spec: ModelSpec) -> Path:
+    """Folder of a model's results."""
+    folder = output / spec.name.replace("/", "__").replace(" ", "_") / spec.revision
+    experiment = experiment_name(spec.overrides)
+    return folder / EXPERIMENTS / experiment if experiment else folder
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that results can be written, without leaving anything behind.
+
+    Raises:
+        PrerequisiteError: they cannot.
+    """
+    parent = folder.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    try:
+        with TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise PrerequisiteError(
+            f"results cannot be written to {folder}: {parent} is not a writable folder ({error.strerror}); "
+            "choose another with --output"
+        ) from None
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes `path` if the block succeeds and vanishes if not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as handle:
+        temporary = Path(handle.name)
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        # NamedTemporaryFile makes files for the owner alone
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON atomically: sorted keys, newline at the end."""
+    with atomic_path(path) as temporary:
+        text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _record_path(folder: Path, job: JobId) -> Path:
+    split, subset = (quote(part, safe=" ()") for part in (job.split, job.subset))
+    return folder / JOBS / quote(job.task, safe=" ()") / f"{split}.{subset}.json"
+
+
+def items_path(folder: Path, job: JobId) -> Path:
+    """Where a job's per-item scores are."""
+    return _record_path(folder, job).with_suffix(".parquet")
+
+
+def write_job(folder: Path, record: JobRecord, items: ItemScores | None) -> None:
+    """Store a job and bring the task's mteb file up to date.
+
+    The record is written last of the job's own files: it is what says that the job is done.
+
+    Args:
+        folder: see `run_folder`.
+        record: done or failed.
+        items: None for a failed job.
+    """
+    if items is not None:
+        _write_items(items_path(folder, record.job), items)
+    write_json(_record_path(folder, record.job), asdict(record))
+    if record.error is None:
+        _write_task_result(folder, record)
+
+
+def _write_items(path: Path, items: ItemScores) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {name: pa.array(values, type=pa.float64()) for name, values in items.columns.items()}
+    with atomic_path(path) as temporary:
+        parquet.write_table(pa.table({"item_id": pa.array(items.ids, type=pa.string()), **columns}), temporary)
+
+
+def read_job(folder: Path, job: JobId) -> JobRecord | None:
+    """The stored record of a job; None if there is none that can be read."""
+    return _read_record(_record_path(folder, job))
+
+
+def _read_record(path: Path) -> JobRecord | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return JobRecord(**{**value, "job": JobId(**value["job"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _done_jobs(folder: Path, task: str) -> list[JobRecord]:
+    paths = sorted((folder / JOBS / quote(task, safe=" ()")).glob("*.json"))
+    return [record for path in paths if (record := _read_record(path)) is not None and record.error is None]
+
+
+def _write_task_result(folder: Path, newest: JobRecord) -> None:
+    # jobs done on an older revision of the data do not belong into the same file
+    done = _done_jobs(folder, newest.job.task)
+    records = [record for record in done if record.dataset_revision == newest.dataset_revision]
+    mteb = installed_version("mteb")
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        entry = {
+            **record.metrics,
+            "main_score": record.metrics[record.main_score],
+            "hf_subset": record.job.subset,
+            "languages": list(record.languages),
+            "mteb_version": mteb,
+        }
+        scores.setdefault(record.job.split, []).append(_rounded(entry))
+    result = {
+        "dataset_revision": newest.dataset_revision,
+        "task_name": newest.job.task,
+        "mteb_version": mteb,
+        "scores": scores,
+        "evaluation_time": sum(record.seconds for record in records),
+        "kg_co2_emissions": None,
+        "date": time.time(),
+    }
+    write_json(folder / f"{newest.job.task}.json", result)
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 -- JSON
+    if isinstance(value, float):
+        return round(value, _DECIMALS)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def write_model_meta(folder: Path, spec: ModelSpec) -> None:
+    """Write what mteb wants to know of a model, if it is not there yet."""
+    if (folder / MODEL_META).is_file():
+        return
+    unknown = (
+        "loader", "release_date", "n_parameters", "n_active_parameters_override", "n_embedding_parameters",
+        "memory_usage_mb", "embed_dim", "license", "open_weights", "public_training_code", "public_training_data",
+        "reference", "training_datasets", "adapted_from", "superseded_by", "citation", "contacts", "output_dtypes",
+        "extra_requirements_groups",
+    )  # fmt: skip
+    known = {
+        "name": spec.name,
+        "revision": spec.revision,
+        "languages": list(spec.languages) or None,
+        "max_tokens": spec.max_length,
+        "framework": ["PyTorch", "Transformers"],
+        "similarity_fn_name": spec.similarity,
+        "use_instructions": any(spec.prompts.values()),
+        "loader_kwargs": {"model_prompts": spec.prompts} if spec.prompts else {},
+        "modalities": ["text"],
+        "model_type": ["dense"],
+        "experiment_kwargs": spec.overrides or None,
+    }
+    write_json(folder / MODEL_META, {**dict.fromkeys(unknown), **known})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTask:
+    """Main scores of one task: split -> subset -> score."""
+
+    task: str
+    scores: Mapping[str, Mapping[str, float]]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """All results of one model under one set of options.
+
+    Attributes:
+        model, revision: see `ModelSpec`.
+        overrides: what was changed against the model's card or files.
+        tasks: by name.
+        notes: task -> footnotes of its numbers.
+    """
+
+    model: str
+    revision: str
+    overrides: Mapping[str, Any]
+    tasks: Mapping[str, StoredTask]
+    notes: Mapping[str, Sequence[str]]
+
+
+def read_runs(folders: Sequence[Path]) -> list[StoredRun]:
+    """All runs below these folders, ours or mteb's own.
+
+    Raises:
+        DataError: a file is damaged, or there is nothing.
+    """
+    found = sorted({path.parent for folder in folders for path in folder.rglob(MODEL_META)})
+    if not found:
+        raise DataError(f"no results below {', '.join(map(str, folders))}: expected folders with a {MODEL_META}")
+    return [_read_run(folder) for folder in found]
+
+
+def _read_run(folder: Path) -> StoredRun:
+    meta = _load(folder / MODEL_META)
+    paths = [path for path in sorted(folder.glob("*.json")) if path.name != MODEL_META]
+    tasks = {task.task: task for task in map(_read_task, paths)}
+    notes = {name: sorted({note for record in _done_jobs(folder, name) for note in record.notes}) for name in tasks}
+    return StoredRun(meta["name"], meta["revision"], meta.get("experiment_kwargs") or {}, tasks, notes)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a result ({error}); remove it and run the task again") from None
+    return value
+
+
+def _read_task(path: Path) -> StoredTask:
+    value = _load(path)
+    try:
+        scores = {
+            split: {entry["hf_subset"]: float(entry["main_score"]) for entry in entries}
+            for split, entries in value["scores"].items()
+        }
+        name = value["task_name"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: is no mteb result ({type(error).__name__}: {error})") from None
+    if not all(math.isfinite(score) for subsets in scores.values() for score in subsets.values()):
+        raise DataError(f"{path}: holds a main score that is not a finite number; remove it and run the task again")
+    return StoredTask(name, scores, path)

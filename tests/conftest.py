@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+SERVER = SHARED / "hub" / "serve.py"
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+StartHub = Callable[..., AbstractContextManager[str]]
+
+
+@contextmanager
+def serve(*arguments: str) -> Iterator[str]:
+    """The stand-in Hub on a free port; gives its address."""
+    process = subprocess.Popen(
+        [sys.executable, str(SERVER), "--port", "0", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def start_hub() -> StartHub:
+    if not SERVER.is_file():
+        pytest.skip("needs the stand-in Hub (../shared/hub), which a user's checkout does not have")
+    return serve
+
+
+@pytest.fixture(scope="session")
+def hub(start_hub: StartHub) -> Iterator[str]:
+    with start_hub() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def hub_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """HF_HOME of the session: empty at first, then shared by the tests."""
+    return tmp_path_factory.mktemp("hf-home")
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Run the real command line in an empty folder, out of reach of any Hub unless told otherwise."""
+
+    def run(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+        return subprocess.run(
+            [sys.executable, "-m", "evalharness", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **nowhere, **(environment or {})},
+            timeout=600,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evalharness.catalog import Member, TaskList
+from evalharness.errors import DataError, UsageError
+from evalharness.reports import formats, render
+from evalharness.reports.leaderboard import make_leaderboard
+from evalharness.results import StoredRun, StoredTask
+
+SUITE = TaskList(
+    name="trio",
+    tasks=(Member(task="STS12"), Member(task="STSB", splits=("test",)), Member(task="Banking77Classification")),
+)
+
+
+def run(model: str, **scores: float) -> StoredRun:
+    tasks = {
+        name: StoredTask(name, {"test": {"default": score}}, Path(f"{model}/{name}.json"))
+        for name, score in scores.items()
+    }
+    return StoredRun(model, "c" * 40, {}, tasks, {})
+
+
+def test_averages_over_tasks_and_over_types() -> None:
+    board = make_leaderboard([run("a/x", STS12=0.6, STSB=0.8, Banking77Classification=0.5)], SUITE)
+    row = board.rows[0]
+    assert row.types == {"STS": pytest.approx(0.7), "Classification": 0.5}
+    assert row.mean_task == pytest.approx(1.9 / 3)
+    assert row.mean_type == pytest.approx(0.6)
+
+
+def test_a_missing_task_makes_averages_void_and_is_named() -> None:
+    partial = run("a/partial", STS12=0.99, Banking77Classification=0.99)
+    whole = run("a/whole", STS12=0.6, STSB=0.8, Banking77Classification=0.5)
+    board = make_leaderboard([partial, whole], SUITE)
+    assert [row.model for row in board.rows] == ["a/whole", "a/partial"]
+    row = board.rows[1]
+    assert (row.mean_task, row.mean_type, row.types["STS"]) == (None, None, None)
+    assert row.types["Classification"] == 0.99
+    text = render(board, "md")
+    assert "| a/partial (cccccccc) [1] | – | – | – | 99.00 |" in text
+    assert "[1] no averages over missing tasks: STSB (not run)" in text
+
+
+def test_missing_splits_and_subsets_make_a_task_missing() -> None:
+    whole = TaskList(name="one", tasks=(Member(task="STSB"),))
+    row = make_leaderboard([run("a/x", STSB=0.5)], whole).rows[0]
+    assert row.tasks["STSB"] is None
+    assert row.missing == ["STSB (1 of 2 subsets missing)"]
+
+
+def test_an_aggregate_is_the_mean_of_its_parts() -> None:
+    from evalharness.catalog import find_task
+
+    spec = find_task("CQADupstackRetrieval")
+    assert spec is not None
+    suite = TaskList(name="cqa", tasks=(Member(task="CQADupstackRetrieval"),))
+    scores = {name: number / 100 for number, name in enumerate(spec.parts)}
+    assert make_leaderboard([run("a/x", **scores)], suite).rows[0].mean_task == pytest.approx(0.055)
+    del scores[spec.parts[3]]
+    row = make_leaderboard([run("a/x", **scores)], suite).rows[0]
+    assert row.missing == [f"CQADupstackRetrieval (its part {spec.parts[3]} not run)"]
+
+
+def test_notes_become_footnotes() -> None:
+    cut = replace(run("a/x", STS12=0.5), notes={"STS12": ["7 texts cut to 256 tokens"]})
+    board = make_leaderboard([cut], None)
+    text = render(board, "markdown")
+    assert "a/x (cccccccc) [1]" in text
+    assert "[1] STS12: 7 texts cut to 256 tokens" in text
+
+
+def test_without_a_list_all_stored_tasks_count() -> None:
+    board = make_leaderboard([run("a/x", STS12=0.5), run("a/y", STSB=0.5)], None)
+    assert board.types == {"STS": ["STS12", "STSB"]}
+    assert [row.mean_task for row in board.rows] == [None, None]
+
+
+def test_two_results_of_one_model_are_not_mixed() -> None:
+    with pytest.raises(DataError, match="two folders hold results of a/x"):
+        make_leaderboard([run("a/x", STS12=0.5), run("a/x", STS12=0.6)], None)
+
+
+def test_formats() -> None:
+    assert "markdown" in formats()
+    with pytest.raises(UsageError, match="unknown format 'markdwn': did you mean markdown"):
+        render(make_leaderboard([run("a/x", STS12=0.5)], None), "markdwn")

@@ -1,0 +1,174 @@
+"""Planning, skipping, failing and storing, with a lookup model and local tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.lookup import LookupBackend, lookup_model, smooth, spec
+
+from evalharness import run as run_module
+from evalharness.encoder import EmbeddingModel
+from evalharness.errors import PrerequisiteError
+from evalharness.results import read_job
+from evalharness.run import JobEnded, Plan, RunEvent, make_plan, run_plan
+from evalharness.selection import Selection, TaskChoice, select
+from evalharness.tasks import task_type
+from evalharness.types import Execution, ModelSpec, TextsEncoded
+
+WORDS = ["red stone", "green river", "blue cloud", "paper glass", "train lemon", "copper window"]
+
+
+def write_sts(folder: Path, name: str = "Pairs", rows: int = 6) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [{"sentence1": WORDS[n % 6], "sentence2": WORDS[(n * 2 + 1) % 6], "score": n % 6} for n in range(rows)]
+    (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    path = folder / f"{name}.toml"
+    path.write_text(
+        f'name = "{name}"\ntype = "STS"\nmain_score = "cosine_spearman"\nlanguages = ["eng-Latn"]\n'
+        f'[data]\nformat = "jsonl"\nfiles = {{ test = "{name}.jsonl" }}\n'
+    )
+    return path
+
+
+@pytest.fixture
+def choices(tmp_path: Path) -> list[TaskChoice]:
+    return select(Selection(tasks=[str(write_sts(tmp_path / "data", name)) for name in ("Pairs", "More")]))
+
+
+def run(choices: list[TaskChoice], output: Path, model: EmbeddingModel, **options: Any) -> tuple[Plan, list[Any]]:
+    plan = make_plan(choices, model.spec, output, **options)
+    return plan, list(run_plan(plan, model, lambda _: None))
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    return {
+        path.name: json.loads(path.read_text())["scores"] for path in folder.glob("*.json") if "meta" not in path.name
+    }
+
+
+def test_done_jobs_are_not_done_again(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    plan, records = run(choices, tmp_path / "out", lookup_model())
+    assert [record.error for record in records] == [None, None]
+    before = scores(plan.folder)
+    backend = LookupBackend(smooth)
+    plan, again = run(choices, tmp_path / "out", EmbeddingModel(spec(), backend, device="cpu"))
+    assert plan.todo == []
+    assert backend.seen == []
+    assert [record.metrics for record in again] == [record.metrics for record in records]
+    run(choices, tmp_path / "out", EmbeddingModel(spec(), backend, device="cpu"), overwrite=True)
+    assert backend.seen != []
+    assert scores(plan.folder) == before
+
+
+def changed(**change: Any) -> ModelSpec:
+    return spec(**change)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        changed(fingerprint="0" * 64),
+        changed(pooling="mean"),
+        changed(normalize=True),
+        changed(max_length=128),
+        changed(dtype="bfloat16"),
+        changed(similarity="dot"),
+        changed(default_prompt="P: "),
+        changed(prompts={"STS": "P: "}),
+    ],
+    ids=lambda model: str(model.model_dump(exclude_defaults=True).keys() - {"name", "revision"}),
+)
+def test_whatever_can_change_a_score_makes_a_job_undone(
+    tmp_path: Path, choices: list[TaskChoice], model: ModelSpec
+) -> None:
+    run(choices, tmp_path / "out", lookup_model())
+    assert len(make_plan(choices, model, tmp_path / "out").todo) == 2
+
+
+def test_new_data_and_new_scoring_code_make_a_job_undone(
+    tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(choices, tmp_path / "out", lookup_model())
+    write_sts(tmp_path / "data", "Pairs", rows=7)
+    again = select(Selection(tasks=[str(tmp_path / "data" / f"{name}.toml") for name in ("Pairs", "More")]))
+    assert [job.id.task for job in make_plan(again, spec(), tmp_path / "out").todo] == ["Pairs"]
+    kind = task_type("STS")
+    newer = type(kind)(kind.score_version + 1, kind.from_mteb, kind.from_files, kind.columns, kind.score)
+    monkeypatch.setattr(run_module, "task_type", lambda _: newer)
+    assert len(make_plan(again, spec(), tmp_path / "out").todo) == 2
+
+
+def test_what_only_changes_speed_does_not(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    run(choices, tmp_path / "out", lookup_model())
+    assert make_plan(choices, spec(), tmp_path / "out").todo == []
+    assert set(Execution.model_fields) & set(ModelSpec.model_fields) == set()
+
+
+def test_a_failing_job_is_stored_and_does_not_stop_the_others(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    (tmp_path / "data" / "Pairs.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": 9}\n')
+    choices = select(Selection(tasks=[str(tmp_path / "data" / f"{name}.toml") for name in ("Pairs", "More")]))
+    plan, records = run(choices, tmp_path / "out", lookup_model())
+    assert "column 'score': expected a number from 0 to 5, got 9" in records[0].error
+    assert records[1].error is None
+    stored = read_job(plan.folder, plan.jobs[0].id)
+    assert stored is not None
+    assert stored.error == records[0].error
+    assert sorted(scores(plan.folder)) == ["More.json"]
+    assert [job.id.task for job in make_plan(choices, spec(), tmp_path / "out").todo] == ["Pairs"]
+
+
+def test_an_unexpected_error_is_a_failure_with_its_name(
+    tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> object:
+        raise KeyError("gone")
+
+    monkeypatch.setattr(EmbeddingModel, "encode_columns", broken)
+    _, records = run(choices, tmp_path / "out", lookup_model())
+    assert records[0].error == "KeyError: 'gone'"
+
+
+def test_vectors_without_difference_are_no_score(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    model = lookup_model(lambda _: np.ones(3, dtype=np.float32))
+    _, records = run(choices, tmp_path / "out", model)
+    assert "cosine_spearman is not a number, so this is no score" in records[0].error
+
+
+def test_data_out_of_reach_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(choice: TaskChoice) -> Any:
+        raise PrerequisiteError(f"{choice.spec.name} cannot be loaded from the Hub")
+
+    monkeypatch.setattr(run_module, "load_mteb_task", unreachable)
+    far = select(Selection(tasks=["STSB", "STS12"]))
+    with pytest.raises(PrerequisiteError, match=r"STSB cannot be loaded.*\nSTS12 cannot be loaded"):
+        run(far, tmp_path / "out", lookup_model())
+    assert not (tmp_path / "out").exists()
+    near = select(Selection(tasks=["STS12", str(write_sts(tmp_path / "data"))]))
+    plan, records = run(near, tmp_path / "out", lookup_model())
+    assert [record.error is None for record in records] == [False, True]
+    assert read_job(plan.folder, plan.jobs[0].id) is not None
+
+
+def test_progress_adds_up(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    events: list[RunEvent] = []
+    watch: Callable[[RunEvent], None] = events.append
+    model = lookup_model()
+    run_plan(make_plan(choices, model.spec, tmp_path / "out"), model, watch)
+    assert sum(event.count for event in events if isinstance(event, TextsEncoded)) == 2 * 12
+    assert len([event for event in events if isinstance(event, JobEnded)]) == 2
+
+
+def test_lower_precision_is_noted(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    _, records = run(choices, tmp_path / "out", lookup_model(model_spec=spec(dtype="bfloat16")))
+    assert records[0].notes == ["weights and activations in bfloat16"]
+
+
+def test_two_runs_write_the_same_scores(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    first, _ = run(choices, tmp_path / "a", lookup_model())
+    second, _ = run(choices[::-1], tmp_path / "b", lookup_model())
+    assert scores(first.folder) == scores(second.folder)
