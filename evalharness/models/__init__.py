@@ -111,9 +111,14 @@ def _spec(files: ModelFiles, facts: FileFacts, card: ModelCard | None, options: 
 
 
 def _max_length(card: ModelCard | None, facts: FileFacts, options: ModelOptions) -> int:
-    if options.max_length is not None:
-        return options.max_length
-    return card.max_length if card else facts.max_length or _FALLBACK_MAX_LENGTH
+    own = card.max_length if card else facts.max_length or _FALLBACK_MAX_LENGTH
+    length = options.max_length or own
+    if facts.positions is not None and length > facts.positions:
+        raise ModelError(
+            f"the model has positions for {facts.positions} tokens, but its maximum length was to be {length}; "
+            f"give --max-length {facts.positions} or less"
+        )
+    return length
 
 
 def _prompts(prompts: dict[str, str], options: ModelOptions) -> dict[str, str]:

@@ -31,11 +31,13 @@ class FileFacts:
 
     Attributes:
         transformer: folder of the transformer's files.
+        positions: longest input that the model has positions for.
         lowercase: whether texts are lower-cased before the tokenizer.
         others: see `ModelSpec`.
     """
 
     transformer: Path
+    positions: int | None = None
     pooling: Pooling | None = None
     normalize: bool | None = None
     max_length: int | None = None
@@ -78,6 +80,7 @@ def read_facts(folder: Path) -> FileFacts:
     prompts = {key: text for key, text in (settings.get("prompts") or {}).items() if text is not None}
     return FileFacts(
         transformer=transformer,
+        positions=_positions(transformer),
         pooling=_pooling(paths["Pooling"]) if "Pooling" in paths else None,
         normalize="Normalize" in kinds if modules else None,
         max_length=sentence.get("max_seq_length") or _tokenizer_length(transformer),
@@ -106,19 +109,22 @@ def _pooling(folder: Path) -> Pooling:
     return cast("Pooling", modes[0])
 
 
+def _positions(transformer: Path) -> int | None:
+    config = transformer / "config.json"
+    settings = read_json(config) if config.is_file() else {}
+    positions = settings.get("max_position_embeddings") or -1
+    if positions < 1:  # none, or XLNet's -1 for any length
+        return None
+    offset = (settings.get("pad_token_id") or 0) + 1 if settings.get("model_type") in _OFFSET_POSITIONS else 0
+    return int(positions) - offset
+
+
 def _tokenizer_length(transformer: Path) -> int | None:
     """The tokenizer's limit, but no more than the model has positions."""
-    limits = []
-    tokenizer, config = transformer / "tokenizer_config.json", transformer / "config.json"
-    if tokenizer.is_file() and (length := read_json(tokenizer).get("model_max_length")):
-        limits.append(int(min(length, _UNSET_LENGTH)))
-    if config.is_file():
-        settings = read_json(config)
-        if (positions := settings.get("max_position_embeddings") or -1) > 0:
-            offset = (settings.get("pad_token_id") or 0) + 1 if settings.get("model_type") in _OFFSET_POSITIONS else 0
-            limits.append(positions - offset)
-    length = min(limits, default=_UNSET_LENGTH)
-    return None if length >= _UNSET_LENGTH else length
+    tokenizer = transformer / "tokenizer_config.json"
+    length = (read_json(tokenizer) if tokenizer.is_file() else {}).get("model_max_length") or _UNSET_LENGTH
+    limit = min(int(length), _positions(transformer) or _UNSET_LENGTH)
+    return None if limit >= _UNSET_LENGTH else limit
 
 
 def _default_prompt(folder: Path, settings: dict[str, Any], prompts: dict[str, str]) -> str:

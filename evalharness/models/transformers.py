@@ -73,12 +73,15 @@ class TransformersBackend:
             prepared = self._prepare([texts[place] for place in places], encoding)
             tokens = self._tokenizer(prepared, truncation=True, max_length=encoding.max_length)
             truncated += sum(bool(item.overflowing) for item in tokens.encodings)
-            for batch in _batches([len(ids) for ids in tokens["input_ids"]], self._batch_tokens):
-                rows = self._forward({key: [tokens[key][i] for i in batch] for key in tokens}, encoding, emit)
+            same = _same_tokens(tokens["input_ids"])
+            for batch in _batches([len(tokens["input_ids"][group[0]]) for group in same], self._batch_tokens):
+                firsts = [same[number][0] for number in batch]
+                rows = self._forward({key: [tokens[key][i] for i in firsts] for key in tokens}, encoding, emit)
                 if vectors is None:
                     vectors = np.empty((len(texts), rows.shape[1]), dtype=np.float32)
-                vectors[[places[i] for i in batch]] = rows
-                emit(TextsEncoded(len(batch)))
+                for number, row in zip(batch, rows, strict=True):
+                    vectors[[places[i] for i in same[number]]] = row
+                emit(TextsEncoded(sum(len(same[number]) for number in batch)))
         if truncated:
             emit(EncodeNote("truncated", f"texts cut to {encoding.max_length} tokens", truncated))
         if vectors is None:
@@ -138,6 +141,14 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
     first = mask.int().argmax(dim=1)
     at = first if pooling == "cls" else first + mask.sum(dim=1) - 1
     return hidden[torch.arange(len(hidden), device=hidden.device), at]
+
+
+def _same_tokens(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Groups of positions with equal tokens: texts that differ only in what the tokenizer does not see."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, tokens in enumerate(sequences):
+        groups.setdefault(tuple(tokens), []).append(place)
+    return list(groups.values())
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

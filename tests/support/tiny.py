@@ -35,14 +35,14 @@ def tokenizer(max_length: int = 64) -> PreTrainedTokenizerFast:
     )
 
 
-def config(**changes: Any) -> BertConfig:
+def config(positions: int = 64, **changes: Any) -> BertConfig:
     sizes: dict[str, Any] = {
         "vocab_size": tokenizer().vocab_size,
         "hidden_size": DIMENSIONS,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "intermediate_size": 64,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": positions,
         # larger than usual, so that different texts get clearly different vectors
         "initializer_range": 0.3,
     }
@@ -52,7 +52,7 @@ def config(**changes: Any) -> BertConfig:
 def save_bert(folder: Path, seed: int = 0, max_length: int = 64) -> Path:
     """A bare transformers checkpoint: it does not say how to pool."""
     torch.manual_seed(seed)
-    BertModel(config()).save_pretrained(folder)
+    BertModel(config(max_length)).save_pretrained(folder)
     tokenizer(max_length).save_pretrained(folder)
     return folder
 
@@ -77,10 +77,10 @@ def save_sentence_model(
     normalize: bool = True,
     sentence: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    max_length: int = 64,
 ) -> Path:
     """The same checkpoint with sentence-transformers' files around it."""
-    save_bert(folder, seed)
+    save_bert(folder, max_length=max_length)
     kinds = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
     paths = ["", "1_Pooling", "2_Normalize"]
     write(

@@ -232,3 +232,10 @@ def test_a_text_in_two_columns_is_encoded_once(bert: Path) -> None:
     assert sum(event.count for event in done) == 5
     np.testing.assert_array_equal(found["a"].vectors[1], found["b"].vectors[0])
     np.testing.assert_array_equal(found["a"].vectors[0], found["a"].vectors[2])
+
+
+def test_texts_that_the_tokenizer_does_not_tell_apart_are_equal_to_the_last_bit(bert: Path) -> None:
+    vectors = backend(bert).encode(["Fern", "x", "fern", " FERN ", "y" * 50], encoding(), lambda _: None).vectors
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    np.testing.assert_array_equal(vectors[0], vectors[3])
+    assert len({row.tobytes() for row in vectors}) == 3

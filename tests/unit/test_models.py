@@ -24,7 +24,7 @@ ENGLISH, CHINESE = "BAAI/bge-base-en-v1.5", "BAAI/bge-base-zh"
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_bert(tmp_path_factory.mktemp("models") / "step-2000")
+    return save_bert(tmp_path_factory.mktemp("models") / "step-2000", max_length=512)
 
 
 def test_a_bare_checkpoint_does_not_tell_its_pooling(bert: Path) -> None:
@@ -116,6 +116,13 @@ def test_the_length_comes_from_the_tokenizer_but_not_beyond_the_positions(tmp_pa
     config = json.loads((folder / "config.json").read_text())
     write(folder / "config.json", {**config, "model_type": "xlm-roberta", "pad_token_id": 1})
     assert resolve_model(str(folder)).spec.max_length == 62
+
+
+def test_a_length_beyond_the_positions_is_refused(tmp_path: Path) -> None:
+    folder = str(save_sentence_model(tmp_path / "m"))
+    assert resolve_model(folder, ModelOptions(max_length=64)).spec.max_length == 64
+    with pytest.raises(ModelError, match=r"has positions for 64 tokens, but .* was to be 65; give --max-length 64"):
+        resolve_model(folder, ModelOptions(max_length=65))
 
 
 def test_names_that_are_no_model(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""Every command of the README runs, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import StartHub
+from support.quick_hub import write_quick_hub
+from support.tiny import save_bert, save_sentence_model
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_readme_is_short_and_starts_with_its_two_commands() -> None:
+    assert len(README.splitlines()) <= 150
+    assert COMMANDS[:2] == ["make demo", "make test"]
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    # `make test` itself runs this file, so what runs it is looked at, not run
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == "exec make test"
+
+
+def run(command: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    arguments = shlex.split(command)
+    if arguments[0] == "python":
+        arguments[0] = sys.executable
+    return subprocess.run(
+        arguments,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+def test_make_demo_ends_with_scores_and_a_report(tmp_path: Path) -> None:
+    # in the environment that runs the tests, which `make test` has just made
+    environment = {"VENV": str(Path(sys.prefix)), "OUTPUT": str(tmp_path / "demo")}
+    (Path(sys.prefix) / ".installed-demo").touch()
+    done = run("make -e demo", ROOT, environment)
+    assert done.returncode == 0, done.stderr
+    assert "StarterRetrievalEng" in done.stdout
+    assert "# starter" in done.stdout
+    row = next(
+        line for line in done.stdout.splitlines() if line.startswith("| sentence-transformers/all-MiniLM-L6-v2 (")
+    )
+    assert "\u2013" not in row, "no average may be void"
+    assert (tmp_path / "demo" / "report.md").read_text(encoding="utf-8") in done.stdout
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, start_hub: StartHub) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder with a checkpoint, and a Hub with tiny data and a random model under BGE's name."""
+    folder = tmp_path_factory.mktemp("readme")
+    save_bert(folder / "checkpoints" / "step-2000", max_length=512)
+    model = save_sentence_model(folder / "bge", max_length=512)
+    root = write_quick_hub(folder / "hub")
+    with start_hub("--root", str(root), "--model", f"BAAI/bge-base-en-v1.5={model}") as address:
+        yield folder, {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hf-home")}
+
+
+@pytest.mark.hub
+def test_all_other_commands(workplace: tuple[Path, dict[str, str]]) -> None:
+    folder, environment = workplace
+    rest = [command for command in COMMANDS if not command.startswith("make ")]
+    assert len(rest) >= 8
+    outputs = {}
+    for command in rest:
+        assert command.startswith("python -m evalharness ")
+        done = run(command, folder, environment)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        outputs[command] = done.stdout
+    board = outputs["python -m evalharness report results --suite quick-en"]
+    assert re.search(r"^\| BAAI/bge-base-en-v1.5 \(a5beb1e3\).* \| \d+\.\d\d \|", board, re.MULTILINE)
+
+
+def test_the_python_example() -> None:
+    assert len(PYTHON) == 1
+    done = subprocess.run([sys.executable, "-c", PYTHON[0]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.strip("[] \n")) > 0.3
