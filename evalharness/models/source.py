@@ -163,8 +163,8 @@ def _from_hub(repo: str, revision: str | None, *, download: bool) -> ModelFiles:
         try:
             info = HfApi().model_info(repo, revision=revision)
             wanted = used_files([item.rfilename for item in info.siblings or []])
-            folder = snapshot_download(repo, revision=info.sha, allow_patterns=wanted)
-            return ModelFiles(repo, info.sha, Path(folder))
+            # by its name, not by the commit, so that the name is known when the Hub is not there
+            return _snapshot(repo, revision, snapshot_download(repo, revision=revision, allow_patterns=wanted))
         except RepositoryNotFoundError:
             raise UsageError(
                 f"{unknown_names('model', [repo], cards())}\nThe Hub has no model {repo}, or it is private and you are "
@@ -177,10 +177,26 @@ def _from_hub(repo: str, revision: str | None, *, download: bool) -> ModelFiles:
         except hub_errors() as error:
             missing = f"the Hub cannot be asked ({reason(error)})"
     try:
-        folder = snapshot_download(repo, revision=revision, local_files_only=True)
+        return _on_disk(repo, revision)
     except OSError:
         raise PrerequisiteError(
             f"the model {repo} is not available: {missing}. Check the network and HF_ENDPOINT, or give a folder"
         ) from None
+
+
+def _on_disk(repo: str, revision: str | None) -> ModelFiles:
+    """A model that was fetched before, with every file that loading it may read; OSError if there is none."""
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        wanted = used_files([item.path for item in get_cached_repo_tree(repo, revision=revision)])
+    except CachedRepoTreeNotFoundError:
+        wanted = None  # fetched by an older client, which kept no list of the files
+    folder = snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=wanted)
+    return _snapshot(repo, revision, folder)
+
+
+def _snapshot(repo: str, revision: str | None, folder: str) -> ModelFiles:
     commit = Path(folder).name
     return ModelFiles(repo, commit if _COMMIT.fullmatch(commit) else revision, Path(folder))
