@@ -7,13 +7,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from evalharness.errors import DataError, unknown_names
+from evalharness.errors import DataError, UsageError, unknown_names
 from evalharness.types import Frozen, Pooling, Similarity
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -21,20 +21,40 @@ Model = TypeVar("Model", bound=BaseModel)
 _CHINESE = ("zho", "cmn")
 
 
+# all names that a task type gives to a column; a task file maps them to the names in its data
+Column: TypeAlias = Literal[
+    "_id", "title", "text", "instruction", "query-id", "corpus-id", "score", "label", "sentence1", "sentence2",
+    "query", "positive", "negative", "human_summaries", "machine_summaries", "relevance", "texts", "labels",
+]  # fmt: skip
+
+
 class LocalData(Frozen):
     """Where a local task's rows are.
 
     Attributes:
-        format: `beir` (corpus.jsonl, queries.jsonl, qrels/<split>.tsv in `path`) or `jsonl` (one file per split).
+        format: `beir` (corpus.jsonl, queries.jsonl, qrels/<split>.tsv in `path`), `jsonl`, `csv`, `tsv` or `parquet`
+            (one file per split or part), or `hub` (a data set of the Hugging Face Hub).
         path: folder of a `beir` task, relative to the task file.
-        files: split -> file of a `jsonl` task, relative to the task file.
+        files: split or part -> file, relative to the task file; with `hub`, -> `config:split`, where these differ.
         columns: our column name -> the name in the files, where they differ.
+        allow_empty: whether texts may be empty; else that is an error, for it mostly is one.
+        dataset, revision: id of a `hub` data set, and a commit, or a branch whose commit a run looks up.
     """
 
-    format: Literal["beir", "jsonl"]
+    format: Literal["beir", "jsonl", "csv", "tsv", "parquet", "hub"]
     path: str | None = None
     files: dict[str, str] = {}
-    columns: dict[str, str] = {}
+    columns: dict[Column, str] = {}
+    allow_empty: bool = False
+    dataset: str | None = None
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> LocalData:
+        needed = {"beir": ("path",), "hub": ("dataset", "revision")}.get(self.format, ("files",))
+        if missing := [name for name in needed if not getattr(self, name)]:
+            raise ValueError(f'format = "{self.format}" needs {" and ".join(missing)}')
+        return self
 
 
 class TaskSpec(Frozen):
@@ -47,6 +67,7 @@ class TaskSpec(Frozen):
         sizes: split -> subset -> [texts, characters], where known.
         parts: names of the sub-tasks of an aggregate.
         superseded_by: name of the newer version.
+        scored_as: where it is not the task's own type, the type by which it is scored; `mteb` for mteb's own code.
         data: only for local tasks.
         settings: what a local task sets of its type's parameters.
         origin: file of a local task; None for mteb's.
@@ -61,9 +82,15 @@ class TaskSpec(Frozen):
     sizes: dict[str, dict[str, tuple[int, int]]] = {}
     parts: tuple[str, ...] = ()
     superseded_by: str | None = None
+    scored_as: str | None = None
     data: LocalData | None = None
     settings: dict[str, Any] = {}
     origin: Path | None = None
+
+    @property
+    def scoring(self) -> str:
+        """The type by which it is scored."""
+        return self.scored_as or self.type
 
 
 class LocalTaskFile(Frozen):
@@ -89,12 +116,13 @@ class Member(Frozen):
 
 
 class TaskList(Frozen):
-    """A benchmark (defined by mteb) or a suite (ours)."""
+    """A benchmark (defined by mteb) or a suite (ours); `categories` are a suite's expected counts by task type."""
 
     name: str
     tasks: tuple[Member, ...]
     aliases: tuple[str, ...] = ()
     description: str = ""
+    categories: dict[str, int] = {}
 
 
 class ModelCard(Frozen):
@@ -116,7 +144,7 @@ def tasks_folder() -> Path:
     return bundled if bundled.is_dir() else Path(__file__).parents[1] / "tasks"
 
 
-def _validated(model: type[Model], value: object, where: str) -> Model:
+def validated(model: type[Model], value: object, where: str) -> Model:
     """Parse into a spec; a wrong or misspelt key becomes one readable DataError."""
     try:
         return model.model_validate(value)
@@ -172,22 +200,25 @@ def suites() -> Mapping[str, TaskList]:
     found = {}
     for name, table in _toml(path).items():
         members = [{"task": item} if isinstance(item, str) else item for item in table.pop("tasks")]
-        found[name] = _validated(TaskList, {"name": name, "tasks": members, **table}, f"{path} [{name}]")
+        found[name] = validated(TaskList, {"name": name, "tasks": members, **table}, f"{path} [{name}]")
     return found
 
 
 def _local_revision(path: Path, data: LocalData) -> str:
-    """Content hash of the task file and all its data: 40 digits, as a commit."""
+    """Revision of a Hub data set; else a content hash of the task file and all its data: 40 digits, as a commit."""
+    if data.format == "hub":
+        return str(data.revision)
     digest = sha256(path.read_bytes())
     files = [path.parent / name for name in data.files.values()]
     if data.path is not None:
         files += sorted(item for item in (path.parent / data.path).rglob("*") if item.is_file())
     for item in files:
         try:
-            content = item.read_bytes()
+            with item.open("rb") as handle:
+                content = file_digest(handle, "sha256").digest()
         except OSError as error:
             raise DataError(f"{path}: the data file {item} cannot be read ({error.strerror})") from None
-        digest.update(f"\0{item.relative_to(path.parent).as_posix()}\0{len(content)}\0".encode() + content)
+        digest.update(f"\0{item.name}\0".encode() + content)
     return digest.hexdigest()[:40]
 
 
@@ -197,7 +228,7 @@ def local_task(path: Path) -> TaskSpec:
     Raises:
         DataError: the file or a data file it names is missing or wrong.
     """
-    parsed = _validated(LocalTaskFile, _toml(path), str(path))
+    parsed = validated(LocalTaskFile, _toml(path), str(path))
     return TaskSpec(
         name=parsed.name,
         type=parsed.type,
@@ -212,9 +243,10 @@ def local_task(path: Path) -> TaskSpec:
 
 
 @cache
-def starter_files() -> Mapping[str, Path]:
-    """Files of the tasks that come with evalharness and need no download, by task name."""
-    return {str(_toml(path)["name"]): path for path in sorted((tasks_folder() / "starter").glob("*.toml"))}
+def bundled_files() -> Mapping[str, Path]:
+    """Task files that come with evalharness, by task name."""
+    paths = (path for folder in ("starter", "custom") for path in sorted((tasks_folder() / folder).glob("*.toml")))
+    return {str(_toml(path)["name"]): path for path in paths}
 
 
 def task_types() -> list[str]:
@@ -222,12 +254,30 @@ def task_types() -> list[str]:
     return sorted({entry["type"] for entry in _mteb_entries().values()})
 
 
+def task_files(path: Path) -> list[Path]:
+    """A task file, or all task files in a folder.
+
+    Raises:
+        UsageError: the folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    if found := sorted(path.glob("*.toml")):
+        return found
+    raise UsageError(f"the folder {path} holds no task files: expected *.toml")
+
+
 def find_task(name: str) -> TaskSpec | None:
     """A task by name or by path of its task file; None if there is none."""
     if name.endswith(".toml"):
         return local_task(Path(name))
-    starter = starter_files().get(name)
-    return local_task(starter) if starter else mteb_task(name)
+    bundled = bundled_files().get(name)
+    return local_task(bundled) if bundled else mteb_task(name)
+
+
+def needs_hub(spec: TaskSpec) -> bool:
+    """Whether a task's data come from the Hub."""
+    return spec.data is None or spec.data.format == "hub"
 
 
 def benchmark(name: str) -> TaskList | None:
@@ -254,8 +304,8 @@ def benchmark_names() -> list[str]:
 
 
 def all_task_names() -> list[str]:
-    """Names of the starter tasks and of mteb's text tasks."""
-    return [*starter_files(), *mteb_task_names()]
+    """Names of the tasks that come with evalharness and of mteb's text tasks."""
+    return [*bundled_files(), *mteb_task_names()]
 
 
 @cache
@@ -267,7 +317,7 @@ def cards() -> Mapping[str, ModelCard]:
     found = {}
     for name, table in tables.items():
         family = families[table.pop("family")] if "family" in table else {}
-        found[name] = _validated(ModelCard, {"name": name, **family, **table}, f"{path.name} [{name}]")
+        found[name] = validated(ModelCard, {"name": name, **family, **table}, f"{path.name} [{name}]")
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness import __version__
-from evalharness.errors import EvalHarnessError, UsageError, unknown_names
+from evalharness.errors import DataError, EvalHarnessError, UsageError, unknown_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evalharness.catalog import TaskList
     from evalharness.models import ResolvedModel
     from evalharness.run import Plan
+    from evalharness.types import Execution
 
 EXIT_USAGE = 2
 EXIT_FAILED_JOBS = 3
@@ -117,6 +118,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
+    save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,  # noqa: FBT002
 ) -> None:
     """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
     from evalharness.request import RunRequest, plan_run
@@ -147,7 +149,9 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     if dry_run:
         _show_plan(plan, models_known=resolved is not None)
     elif resolved is not None:
-        _execute(plan, resolved, device=device, batch_tokens=batch_tokens)
+        from evalharness.types import Execution
+
+        _execute(plan, resolved, Execution(device=device, batch_tokens=batch_tokens), save_rankings=save_rankings)
 
 
 def _warn(message: str) -> None:
@@ -168,7 +172,7 @@ def _show_plan(plan: Plan, *, models_known: bool) -> None:
     print_plan(_console(), plan, model_known=models_known)
 
 
-def _execute(plan: Plan, resolved: ResolvedModel, *, device: str | None, batch_tokens: int | None) -> None:
+def _execute(plan: Plan, resolved: ResolvedModel, execution: Execution, *, save_rankings: bool) -> None:
     """Run what is to do, print the scores, and leave with the fitting exit code."""
     from evalharness.console import RunDisplay, print_scores
     from evalharness.run import run_plan
@@ -179,15 +183,56 @@ def _execute(plan: Plan, resolved: ResolvedModel, *, device: str | None, batch_t
     records = [job.record for job in plan.jobs if job.record is not None]
     if plan.todo:
         from evalharness.models import open_model
-        from evalharness.types import Execution
 
         errors.print(f"loading {resolved.spec.name} ({resolved.spec.facts_from})", markup=False, highlight=False)
-        model = open_model(resolved, Execution(device=device, batch_tokens=batch_tokens))
+        model = open_model(resolved, execution)
         with RunDisplay(errors) as display:
-            records = run_plan(plan, model, display)
+            records = run_plan(plan, model, display, save_rankings=save_rankings)
     print_scores(_console(), plan, records)
     if any(record.error is not None for record in records):
         raise typer.Exit(EXIT_FAILED_JOBS)
+
+
+@app.command("check-data")
+def check_data(tasks: Annotated[list[Path], typer.Argument(help="Task files, or folders of them.")]) -> None:
+    """Read local tasks as a run would, without a model, and print what is in them."""
+    from evalharness.catalog import local_task, task_files
+    from evalharness.scoring import check_data as check
+
+    problems = []
+    for path in [file for given in tasks for file in task_files(given)]:
+        try:
+            reports = check(local_task(path))
+        except EvalHarnessError as error:
+            problems.append(str(error))
+            continue
+        for item in reports:
+            counts = ", ".join(f"{count:,} {name}" for name, count in item.counts.items())
+            texts = ", ".join(f"{n:,} {name} ({item.distinct[name]:,} distinct)" for name, n in item.texts.items())
+            typer.echo(f"{item.job.task} [{item.job.split}]: {counts}; texts: {texts}")
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+@app.command("score-run")
+def score_run(
+    file: Annotated[Path, typer.Argument(help="A TREC run file: query Q0 document rank score tag.")],
+    task: Annotated[str, typer.Option(help="Retrieval or reranking task, by name or task file.")],
+    name: Annotated[str, typer.Option(help="Name in results: organisation/system.")],
+    splits: Annotated[list[str] | None, typer.Option(help="The split, if the task has several.")] = None,
+    subsets: Annotated[list[str] | None, typer.Option(help="The subset, if the task has several.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
+) -> None:
+    """Score a ranking that was made elsewhere, and store it as a result."""
+    from evalharness.results import check_writable
+    from evalharness.scoring import score_run as score
+    from evalharness.selection import Selection, select
+
+    check_writable(output)
+    choice = select(Selection(tasks=[task], splits=splits or (), subsets=subsets or ()))[0]
+    record = score(file, choice, name, output)
+    notes = "".join(f"; {note}" for note in record.notes)
+    typer.echo(f"{record.job}: {record.main_score} {record.metrics[record.main_score]:.4f}{notes}")
 
 
 @app.command()
@@ -236,19 +281,18 @@ def list_tasks(
     languages: Annotated[list[str] | None, typer.Option(help="Only these languages, for example: eng,cmn.")] = None,
     task_types: Annotated[list[str] | None, typer.Option(help="Only these task types.")] = None,
 ) -> None:
-    """All text tasks of mteb and the starter tasks: name, type, subsets, characters, whether they can be run."""
+    """All text tasks of mteb and those that come with evalharness: name, type, subsets, characters, who scores them."""
     from evalharness.catalog import all_task_names
     from evalharness.selection import Selection, select
-    from evalharness.tasks import native_types
+    from evalharness.tasks import is_native
 
     lists = _split({"--languages": languages, "--task-types": task_types})
     wanted = Selection(tasks=all_task_names(), languages=lists["--languages"], types=lists["--task-types"])
-    native = native_types()
-    typer.echo("task\ttype\tsubsets\tcharacters\trunnable")
+    typer.echo("task\ttype\tsubsets\tcharacters\tscored by")
     for choice in select(wanted):
         sizes = [size[1] for split in choice.spec.sizes.values() for size in split.values()]
-        runnable = "yes" if choice.spec.type in native else "no"
-        cells = (choice.spec.name, choice.spec.type, len(choice.subsets), sum(sizes) if sizes else "?", runnable)
+        runner = "evalharness" if is_native(choice.spec) else "mteb"
+        cells = (choice.spec.name, choice.spec.type, len(choice.subsets), sum(sizes) if sizes else "?", runner)
         typer.echo("\t".join(map(str, cells)))
 
 
@@ -258,7 +302,8 @@ def list_suites() -> None:
     from evalharness.catalog import suites
 
     for item in suites().values():
-        typer.echo(f"{item.name}\t{len(item.tasks)} tasks\t{item.description}")
+        counts = ", ".join(f"{count} {name}" for name, count in item.categories.items())
+        typer.echo(f"{item.name}\t{len(item.tasks)} tasks ({counts})\t{item.description}")
 
 
 @list_app.command("benchmarks")

@@ -26,6 +26,8 @@ from evalharness.types import (
     ignore_event,
 )
 
+_NOTHING = Dense(np.empty((0, 0), dtype=np.float32))
+
 
 class TextEncoder(Protocol):
     """Anything that turns texts into embeddings under an encoding: each layer of the stack, and each backend."""
@@ -149,7 +151,8 @@ class EmbeddingModel:
         found: dict[str, Dense] = {}
         for shared, members in groups.items():
             texts = [text for column in members for text in column.texts]
-            embeddings = self._encoder.encode(texts, shared, emit)
+            # cluster sets of one label each need no vectors at all
+            embeddings = self._encoder.encode(texts, shared, emit) if texts else _NOTHING
             _check_finite(embeddings, texts)
             start = 0
             for column in members:

@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from evalharness.catalog import tasks_folder
+from evalharness.data import abstract_class
 
 _DEFAULT_SUBSET = "default"
 # FloresBitextMining has 41,412 subsets; their sizes alone would be half of the catalogue
 _MAX_SIZED_SUBSETS = 5000
+_RETRIEVAL_TYPES = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
+# beginnings of the methods that make scores; a task that has its own is scored by mteb
+_SCORING_METHODS = ("evaluate", "_evaluate", "_calculate", "_compute", "_run_experiment", "_undersample")
 
 
 def _is_text_only(task: Any) -> bool:  # noqa: ANN401 -- mteb's classes carry no stable types
@@ -47,6 +51,17 @@ def _sizes(metadata: Any, splits: list[str]) -> dict[str, dict[str, list[int]]]:
     return {split: sizes for split, sizes in found.items() if sizes}
 
 
+def _scored_as(task: Any) -> str | None:  # noqa: ANN401
+    """The type by which a task is scored, where its own type does not say it: another class of mteb's, or own code."""
+    own, base = type(task), abstract_class(task)
+    changed = [name for name in dir(base) if getattr(own, name) is not getattr(base, name, None)]
+    if any(name.startswith(_SCORING_METHODS) for name in changed):
+        return "mteb"
+    name = base.__name__.removeprefix("AbsTask").removesuffix("Legacy")
+    same = task.metadata.type in _RETRIEVAL_TYPES if name == "Retrieval" else task.metadata.type == name
+    return None if same else name
+
+
 def describe_task(task: Any) -> dict[str, Any]:  # noqa: ANN401
     """The catalogue entry of one mteb task."""
     metadata = task.metadata
@@ -63,6 +78,8 @@ def describe_task(task: Any) -> dict[str, Any]:  # noqa: ANN401
         entry["superseded_by"] = metadata.superseded_by
     if task.is_aggregate:
         entry["parts"] = [part.metadata.name for part in metadata.tasks]
+    elif scored_as := _scored_as(task):
+        entry["scored_as"] = scored_as
     if len(entry["languages"]) <= _MAX_SIZED_SUBSETS and (sizes := _sizes(metadata, splits)):
         entry["sizes"] = sizes
     return entry

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalharness.catalog import find_card, quick_suite
+from evalharness.catalog import find_card, needs_hub, quick_suite
+from evalharness.data import pin_revision
 from evalharness.errors import PrerequisiteError, UsageError, unknown_names
 from evalharness.hub import work_offline_if_unreachable
 from evalharness.models import ModelOptions, ResolvedModel, check_options, resolve_model
@@ -16,7 +17,7 @@ from evalharness.models.source import check_name, is_hub_name
 from evalharness.results import check_writable
 from evalharness.run import Plan, make_plan
 from evalharness.selection import Selection, TaskChoice, select
-from evalharness.tasks import require_native
+from evalharness.tasks import check_runnable
 from evalharness.types import DTYPES, POOLINGS, PROTOCOLS, Protocol
 
 
@@ -49,7 +50,9 @@ def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]
             raise
     if choices is None:
         languages = resolved.spec.languages if resolved else _card_languages(request)
-        choices = _native_choices(replace(request.selection, suites=[quick_suite(languages)]))
+        choices = _runnable_choices(replace(request.selection, suites=[quick_suite(languages)]))
+    if download:
+        choices = [replace(choice, spec=pin_revision(choice.spec)) for choice in choices]
     spec = resolved.spec if resolved else None
     plan = make_plan(choices, spec, request.output, protocol=_protocol(request), overwrite=request.overwrite)
     return plan, resolved
@@ -75,21 +78,21 @@ def _all_checked(request: RunRequest) -> tuple[ModelOptions, list[TaskChoice] | 
     with _gathered(problems):
         options = _model_options(request)
     with _gathered(problems):
-        choices = _native_choices(request.selection) if _names_tasks(request.selection) else None
+        choices = _runnable_choices(request.selection) if _names_tasks(request.selection) else None
     if problems:
         raise UsageError("\n".join(problems))
     return options, choices
 
 
-def _native_choices(selection: Selection) -> list[TaskChoice]:
+def _runnable_choices(selection: Selection) -> list[TaskChoice]:
     choices = select(selection)
-    require_native([choice.spec for choice in choices])
+    check_runnable([choice.spec for choice in choices])
     return choices
 
 
 def _offline_warning(request: RunRequest, choices: Sequence[TaskChoice] | None) -> str | None:
     """Ask whether the Hub answers, if the command needs it for the model or for a task."""
-    needs_data = choices is None or any(choice.spec.data is None for choice in choices)
+    needs_data = choices is None or any(needs_hub(choice.spec) for choice in choices)
     return work_offline_if_unreachable() if needs_data or is_hub_name(request.model) else None
 
 

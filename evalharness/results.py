@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import quote
 
 from evalharness.errors import DataError, PrerequisiteError
-from evalharness.types import ItemScores, JobId, JobRecord, ModelSpec, content_digest
+from evalharness.types import Frozen, ItemScores, JobId, JobRecord, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
 EXPERIMENTS = "experiments"
@@ -56,10 +56,17 @@ def experiment_name(overrides: Mapping[str, Any]) -> str | None:
     return name if len(name.encode()) <= _LONGEST_EXPERIMENT else content_digest(dict(overrides))[:16]
 
 
-def run_folder(output: Path, spec: ModelSpec) -> Path:
-    """Folder of a model's results."""
-    folder = output / spec.name.replace("/", "__").replace(" ", "_") / spec.revision
-    experiment = experiment_name(spec.overrides)
+class ResultsOf(Frozen):
+    """What results belong to, if it is no model that ran here; the revision is what mteb writes where there is none."""
+
+    name: str
+    revision: str = "no_revision_available"
+
+
+def run_folder(output: Path, system: ModelSpec | ResultsOf) -> Path:
+    """Folder of a model's (or another system's) results."""
+    folder = output / system.name.replace("/", "__").replace(" ", "_") / system.revision
+    experiment = experiment_name(system.overrides) if isinstance(system, ModelSpec) else None
     return folder / EXPERIMENTS / experiment if experiment else folder
 
 
@@ -149,6 +156,11 @@ def _write_items(path: Path, items: ItemScores) -> None:
         parquet.write_table(pa.table({"item_id": pa.array(items.ids, type=pa.string()), **columns}), temporary)
 
 
+def ranking_path(folder: Path, job: JobId) -> Path:
+    """Where a job's TREC run file is, if it was asked for."""
+    return _record_path(folder, job).with_suffix(".trec")
+
+
 def read_job(folder: Path, job: JobId) -> JobRecord | None:
     """The stored record of a job; None if there is none that can be read."""
     return _read_record(_record_path(folder, job))
@@ -202,30 +214,43 @@ def _rounded(value: Any) -> Any:  # noqa: ANN401 -- JSON
     return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
-def write_model_meta(folder: Path, spec: ModelSpec) -> None:
-    """Write what mteb wants to know of a model, if it is not there yet."""
-    if (folder / MODEL_META).is_file():
-        return
+def model_meta(system: ModelSpec | ResultsOf) -> dict[str, Any]:
+    """What mteb wants to know of a model; None where it is unknown."""
     unknown = (
+        "languages", "max_tokens", "similarity_fn_name", "use_instructions", "experiment_kwargs",
         "loader", "release_date", "n_parameters", "n_active_parameters_override", "n_embedding_parameters",
         "memory_usage_mb", "embed_dim", "license", "open_weights", "public_training_code", "public_training_data",
         "reference", "training_datasets", "adapted_from", "superseded_by", "citation", "contacts", "output_dtypes",
         "extra_requirements_groups",
     )  # fmt: skip
-    known = {
-        "name": spec.name,
-        "revision": spec.revision,
+    known: dict[str, Any] = {
+        **dict.fromkeys(unknown),
+        "name": system.name,
+        "revision": system.revision,
+        "framework": [],
+        "loader_kwargs": {},
+        "modalities": ["text"],
+        "model_type": ["dense"],
+    }
+    return known | _model_facts(system) if isinstance(system, ModelSpec) else known
+
+
+def _model_facts(spec: ModelSpec) -> dict[str, Any]:
+    return {
         "languages": list(spec.languages) or None,
         "max_tokens": spec.max_length,
         "framework": ["PyTorch", "Transformers"],
         "similarity_fn_name": spec.similarity,
         "use_instructions": any(spec.prompts.values()),
         "loader_kwargs": {"model_prompts": spec.prompts} if spec.prompts else {},
-        "modalities": ["text"],
-        "model_type": ["dense"],
         "experiment_kwargs": spec.overrides or None,
     }
-    write_json(folder / MODEL_META, {**dict.fromkeys(unknown), **known})
+
+
+def write_model_meta(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Write `model_meta`, if it is not there yet."""
+    if not (folder / MODEL_META).is_file():
+        write_json(folder / MODEL_META, meta)
 
 
 @dataclass(frozen=True, slots=True)

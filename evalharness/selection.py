@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from evalharness.catalog import (
     Member,
@@ -13,6 +14,7 @@ from evalharness.catalog import (
     benchmark_names,
     find_task,
     suites,
+    task_files,
     task_types,
 )
 from evalharness.errors import UsageError, shorten, unknown_names
@@ -50,8 +52,11 @@ class Selection:
 
 def _members(selection: Selection) -> tuple[list[Member], list[str]]:
     """The named tasks and lists, flat and in order, and a message for each name that does not exist."""
-    members = [Member(task=name) for name in selection.tasks]
-    problems = []
+    members, problems = [], []
+    for name in selection.tasks:
+        # a folder stands for the task files in it
+        names = map(str, task_files(Path(name))) if Path(name).is_dir() else [name]
+        members += [Member(task=one) for one in names]
     for name in selection.suites:
         if found := suites().get(name):
             members += found.tasks

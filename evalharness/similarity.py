@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evalharness.types import Dense
+from evalharness.types import Dense, Similarity
 
 # mteb scores a corpus in chunks of this many documents; the shape of a product decides its last bit
 CHUNK = 50_000
 # a block of scores (queries x chunk) stays under 1 GiB
 _MAX_BLOCK = 2**28
+
+# mteb's blocks in bitext mining
+_NEAREST_ROWS, _NEAREST_CHUNK = 100, 500_000
 
 _LOW = np.uint64(32)
 
@@ -50,6 +53,43 @@ def pairwise(first: Dense, second: Dense) -> list[float]:
     """The model's similarity of each pair of rows."""
     values: list[float] = (_comparable(first) * _comparable(second)).sum(dim=-1).tolist()
     return values
+
+
+def nearest_scores(first: Dense, second: Dense, similarity: Similarity, *, one_by_one: bool = False) -> list[float]:
+    """For each row of `first`, the similarity to the most similar row of `second`.
+
+    Args:
+        first: vectors, at least one row.
+        second: the same.
+        similarity: used instead of the model's own.
+        one_by_one: compute each pair by itself, as mteb does for a model's own similarity; the last bit may differ.
+    """
+    left = _comparable(Dense(first.vectors, similarity))
+    right = _comparable(Dense(second.vectors, similarity))
+    if one_by_one:
+        return [max(float(torch.mm(a[None], b[None].T)) for b in right) for a in left]
+    return [float(torch.mm(a[None], right.T).max()) for a in left]
+
+
+def nearest(first: Dense, second: Dense) -> list[int]:
+    """For each row of `first`, the number of the most similar row of `second` by the model's similarity.
+
+    In mteb's blocks (100 rows against 500,000). Where several are equally similar, torch chooses, as in mteb.
+    """
+    found: list[int] = []
+    right = _comparable(second)
+    for start in range(0, len(first), _NEAREST_ROWS):
+        left = _comparable(first.rows(slice(start, start + _NEAREST_ROWS)))
+        best: list[tuple[float, int]] = [(-np.inf, 0)] * len(left)
+        for offset in range(0, len(right), _NEAREST_CHUNK):
+            values, places = torch.topk(
+                torch.mm(left, right[offset : offset + _NEAREST_CHUNK].T), 1, dim=1, sorted=False
+            )
+            for row, (value, place) in enumerate(zip(values[:, 0].tolist(), places[:, 0].tolist(), strict=True)):
+                if value > best[row][0]:
+                    best[row] = (value, offset + place)
+        found += [place for _, place in best]
+    return found
 
 
 def id_ranks(ids: Sequence[str]) -> NDArray[np.int64]:
@@ -106,6 +146,24 @@ def top_k(queries: Dense, corpus: Dense, ids: Sequence[str], k: int) -> TopK:
     by_rank[ranks] = np.arange(len(ids))
     documents = by_rank[(keys & np.uint64(0xFFFFFFFF)).astype(np.int64)]
     return TopK(_scores_of(keys), documents)
+
+
+def rank_candidates(query: Dense, candidates: Dense, ids: Sequence[str], k: int) -> TopK:
+    """Rank one query's candidates, with the tie rule of `top_k`.
+
+    Args:
+        query: one vector, shape (1, dimensions).
+        candidates: vectors of shape (candidates, dimensions); at least one.
+        ids: one document id per candidate, all different.
+        k: documents wanted.
+
+    Returns:
+        Scores and positions among the candidates, shape (1, up to k).
+    """
+    scores = torch.mm(_comparable(query), _comparable(candidates).T)
+    keys = _sort_keys(scores.numpy(), id_ranks(ids)[None, :])
+    order = np.argsort(keys, axis=1)[:, ::-1][:, :k]
+    return TopK(np.take_along_axis(scores.numpy(), order, axis=1), order)
 
 
 def _search(queries: Dense, corpus: Dense, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:

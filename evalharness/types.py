@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -152,6 +152,16 @@ class ItemScores:
 
 
 @dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """One line of a ranking; ranks count from 1."""
+
+    query: str
+    document: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """Result of scoring one subset of one split.
 
@@ -159,11 +169,13 @@ class Scores:
         metrics: mteb's metric names -> value, unrounded except where mteb's protocol rounds.
         items: per-item scores.
         notes: what a reader of the number must know.
+        ranked: for retrieval, gives what was found, query by query and best first.
     """
 
     metrics: Metrics
     items: ItemScores
     notes: tuple[str, ...] = ()
+    ranked: Callable[[], Iterator[RankedDocument]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import accuracy_score, average_precision_score, precision_recall_fscore_support
 
 BINARY = 2
@@ -42,3 +44,18 @@ def classification_scores(gold: ArrayLike, predicted: ArrayLike) -> dict[str, fl
         "ap": float(average_precision_score(gold, predicted, average="macro")) if binary else None,
         "ap_weighted": float(average_precision_score(gold, predicted, average="weighted")) if binary else None,
     }
+
+
+def hamming_scores(gold: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Per row, shared labels over all labels of either; 1 where both have none. Source: mteb's Hamming score.
+
+    Args:
+        gold: 0 and 1, shape (rows, labels).
+        predicted: the same.
+
+    >>> hamming_scores(np.array([[1, 1, 0], [0, 0, 0]]), np.array([[1, 0, 0], [0, 0, 0]])).tolist()
+    [0.5, 1.0]
+    """
+    shared, either = ((gold == 1) & (predicted == 1)).sum(axis=1), ((gold == 1) | (predicted == 1)).sum(axis=1)
+    scores: NDArray[np.float64] = np.divide(shared, either, out=np.ones(len(gold)), where=either > 0)
+    return scores

@@ -17,12 +17,33 @@ class Correlation:
     spearman: float
 
 
+@dataclass(frozen=True, slots=True)
+class TestedCorrelation:
+    """Both correlations with their p-values."""
+
+    __test__ = False  # no test class, whatever pytest makes of its name
+
+    pearson: float
+    pearson_p: float
+    spearman: float
+    spearman_p: float
+
+
+def correlate_tested(gold: Sequence[float], predicted: Sequence[float]) -> TestedCorrelation:
+    """As `correlate`, with the two-sided p-values of scipy's tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        pearson, spearman = pearsonr(gold, predicted), spearmanr(gold, predicted)
+    return TestedCorrelation(
+        float(pearson.statistic), float(pearson.pvalue), float(spearman.statistic), float(spearman.pvalue)
+    )
+
+
 def correlate(gold: Sequence[float], predicted: Sequence[float]) -> Correlation:
     """Correlate two equally long lists, as scipy's pearsonr and spearmanr do (ties get mean ranks).
 
     >>> correlate([0.0, 0.5, 1.0], [1.0, 2.0, 4.0]).spearman
     1.0
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        return Correlation(float(pearsonr(gold, predicted)[0]), float(spearmanr(gold, predicted)[0]))
+    found = correlate_tested(gold, predicted)
+    return Correlation(found.pearson, found.spearman)

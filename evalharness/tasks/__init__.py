@@ -1,7 +1,8 @@
 """Task types. A file here is a type: `PairClassification` is run by `pair_classification.py`, imported on use.
 
 Each file defines TASK_TYPE: how mteb's data or local files become records, which texts of the records are encoded,
-and how embeddings become scores. The last is a pure function: no model, no file, no clock.
+and how embeddings become scores. The last is a pure function: no model, no file, no clock. Types that have no file
+are scored by mteb itself (`mteb_bridge.py`).
 """
 
 from __future__ import annotations
@@ -9,15 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from evalharness.catalog import TaskSpec, task_types
-from evalharness.errors import UsageError, shorten, unknown_names
-from evalharness.types import Embeddings, Scores, TextColumn
+from evalharness.catalog import TaskSpec, validated
+from evalharness.errors import UsageError, unknown_names
+from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn
 
 Records = TypeVar("Records")
+Settings = TypeVar("Settings", bound=Frozen)
+
+
+class NoSettings(Frozen):
+    """Settings of a type that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,11 @@ class TaskType(Generic[Records]):
         from_files: (local task, split) -> records. Raises DataError.
         columns: records -> texts to encode.
         score: (records, column name -> embeddings) -> scores.
+        counts: records -> what there is of it, for people.
+        metric_names: pattern of the metrics that can be a main score.
+        settings: what a local task may set.
+        draws_in_order: whether random draws for one subset depend on the splits and subsets before it in the same run;
+            then `from_mteb` gets a task with all of them loaded, and they are part of the resume key.
     """
 
     score_version: int
@@ -37,30 +49,69 @@ class TaskType(Generic[Records]):
     from_files: Callable[[TaskSpec, str], Records]
     columns: Callable[[Records], Sequence[TextColumn]]
     score: Callable[[Records, Mapping[str, Embeddings]], Scores]
+    counts: Callable[[Records], Mapping[str, int]]
+    metric_names: str
+    settings: type[Frozen] = NoSettings
+    draws_in_order: bool = False
+
+
+def side_of(prompt_type: Any) -> Side:  # noqa: ANN401 -- mteb's enum or None
+    """The side that an mteb task gives a column; None for a symmetric one."""
+    return None if prompt_type is None else cast("Side", prompt_type.value)
+
+
+def settings_of(spec: TaskSpec, model: type[Settings]) -> Settings:
+    """What a local task sets of its type's parameters; defaults for the rest.
+
+    Raises:
+        DataError: it sets what does not exist, or a wrong value.
+    """
+    return validated(model, spec.settings, f"{spec.origin} [settings]")
 
 
 def _module_name(task_type: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", task_type).lower()
 
 
-def native_types() -> list[str]:
-    """Task types that can be run, by mteb's names."""
-    files = {path.stem for path in Path(__file__).parent.glob("*.py")}
-    return [name for name in task_types() if _module_name(name) in files]
+@cache
+def native_types() -> tuple[str, ...]:
+    """Task types that are scored here, by mteb's names."""
+    files = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _OTHERS)
+    return tuple(_TYPE_NAMES.get(name) or "".join(map(str.title, name.split("_"))) for name in files)
 
 
-def require_native(specs: Sequence[TaskSpec]) -> None:
-    """Check that all tasks can be run.
+_OTHERS = ("__init__", "mteb_bridge")
+_TYPE_NAMES = {"sts": "STS"}
+
+
+def is_native(spec: TaskSpec) -> bool:
+    """Whether a task is scored here, not by mteb."""
+    return spec.scoring in native_types()
+
+
+def check_runnable(specs: Sequence[TaskSpec]) -> None:
+    """See that local tasks are of a type that there is, with a main score and settings that it has.
 
     Raises:
-        UsageError: some cannot; all of them are named.
+        UsageError: some are not; all of them are named.
+        DataError: settings are wrong.
     """
-    native = native_types()
-    if foreign := [f"{spec.name} ({spec.type})" for spec in specs if spec.type not in native]:
-        raise UsageError(
-            f"these tasks are of a type that cannot be run yet: {shorten(foreign)}. "
-            f"Choose tasks of type {', '.join(native)}, or add --task-types {' '.join(native)}"
-        )
+    problems = []
+    for spec in specs:
+        if spec.data is None:
+            continue
+        if spec.type not in native_types():
+            problems.append(f"{spec.origin}: {unknown_names('type', [spec.type], native_types())}")
+            continue
+        kind = task_type(spec.type)
+        settings_of(spec, kind.settings)
+        if not re.fullmatch(kind.metric_names, spec.main_score):
+            problems.append(
+                f"{spec.origin}: main_score {spec.main_score!r} is no metric of {spec.type}; they are (as a pattern) "
+                f"{kind.metric_names}"
+            )
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 def task_type(name: str) -> TaskType[Any]:

@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 from evalharness.catalog import TaskSpec
-from evalharness.data import column, jsonl_file, mteb_rows, read_jsonl, require_standard_scoring, text_column
+from evalharness.data import column, mteb_rows, text_column
 from evalharness.errors import DataError
 from evalharness.metrics.classification import classification_scores
-from evalharness.tasks import TaskType
-from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
+from evalharness.tables import split_table
+from evalharness.tasks import TaskType, settings_of
+from evalharness.types import Embeddings, Frozen, ItemScores, Scores, TextColumn
 
 SEED = 42
-_SCORING_METHODS = ["_evaluate_subset", "_evaluate_subset_cross_validation", "_calculate_scores", "_run_experiment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,6 @@ def _cross_validated(table: LabelledTable, plan: Plan) -> LabelledRecords:
 
 
 def _from_mteb(task: Any, split: str, subset: str) -> LabelledRecords:  # noqa: ANN401 -- an mteb task object
-    require_standard_scoring(task, _SCORING_METHODS)
-
     def table(name: str) -> LabelledTable:
         rows, where = mteb_rows(task, name, subset), f"{task.metadata.name} [{name}, {subset}]"
         return LabelledTable(
@@ -146,18 +145,27 @@ def _from_mteb(task: Any, split: str, subset: str) -> LabelledRecords:  # noqa: 
     return _cross_validated(table(split), Plan(task.n_splits, task.samples_per_label, classifier))
 
 
+class ClassificationSettings(Frozen):
+    """Experiments, and training texts per label in each."""
+
+    n_experiments: int = Field(default=10, ge=1)
+    samples_per_label: int = Field(default=8, ge=1)
+
+
 def _from_files(spec: TaskSpec, split: str) -> LabelledRecords:
     def table(name: str) -> LabelledTable:
-        path = jsonl_file(spec, name)
-        rows = read_jsonl(path, spec.data.columns if spec.data else {}, ["text", "label"])
-        labels = column(rows, "label", str(path))
-        if len(set(map(str, labels))) == 1:
-            raise DataError(f"{path}: all rows have the label {labels[0]!r}; expected at least two labels")
-        return LabelledTable(text_column(rows, "text", str(path)), labels)
+        rows = split_table(spec, name, ["text", "label"])
+        return LabelledTable(rows.texts("text"), rows.labels("label"))
 
+    wanted = settings_of(spec, ClassificationSettings)
     classifier = LogisticRegression(max_iter=100, random_state=SEED)
-    count, per_label = int(spec.settings.get("n_experiments", 10)), int(spec.settings.get("samples_per_label", 8))
-    return _held_out(table("train"), table(split), Plan(count, per_label, classifier))
+    train, test = table("train"), table(split)
+    if isinstance(train.labels[0], str) != isinstance(test.labels[0], str):
+        raise DataError(
+            f"{spec.name}: labels are like {train.labels[0]!r} in the split 'train' and like {test.labels[0]!r} in "
+            f"{split!r}; write them alike"
+        )
+    return _held_out(train, test, Plan(wanted.n_experiments, wanted.samples_per_label, classifier))
 
 
 def _columns(records: LabelledRecords) -> list[TextColumn]:
@@ -196,4 +204,17 @@ def _predict(
     return predicted
 
 
-TASK_TYPE = TaskType(score_version=1, from_mteb=_from_mteb, from_files=_from_files, columns=_columns, score=_score)
+def _counts(records: LabelledRecords) -> dict[str, int]:
+    return {"labels": len(set(records.test_labels)), "experiments": len(records.experiments)}
+
+
+TASK_TYPE = TaskType(
+    score_version=1,
+    from_mteb=_from_mteb,
+    from_files=_from_files,
+    columns=_columns,
+    score=_score,
+    counts=_counts,
+    metric_names="accuracy|(f1|precision|recall|ap)(_weighted)?",
+    settings=ClassificationSettings,
+)

@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.catalog import TaskSpec
-from evalharness.data import (
-    column,
-    local_data,
-    mteb_rows,
-    read_beir_qrels,
-    read_jsonl,
-    require_standard_scoring,
-    text_column,
-)
+from evalharness.data import abstract_class, column, mteb_rows
 from evalharness.encoder import document_text
 from evalharness.errors import DataError, clip, shorten
-from evalharness.metrics import ranking
-from evalharness.metrics.abstention import confidences, heap_order, nauc
-from evalharness.similarity import top_k
-from evalharness.tasks import TaskType
-from evalharness.types import Embeddings, ItemScores, Metrics, Scores, TextColumn
+from evalharness.metrics.abstention import heap_order
+from evalharness.rankings import METRIC_NAMES, OwnScores, Ranking, RetrievalRecords, score_ranking
+from evalharness.similarity import rank_candidates, top_k
+from evalharness.tables import Table, check_text, split_table
+from evalharness.tasks import TaskType, settings_of
+from evalharness.types import Embeddings, Frozen, Metrics, Scores, TextColumn
 
-K_VALUES = (1, 3, 5, 10, 20, 100, 1000)
-# mteb rounds the means of these, and not those of mrr_at_k and nauc_*
-_ROUNDED = 5
-_FAMILIES: Mapping[str, ranking.RankMetric] = {
-    "ndcg": ranking.ndcg,
-    "map": ranking.average_precision,
-    "recall": ranking.recall,
-    "precision": ranking.precision,
-    "hit_rate": ranking.hit_rate,
-    "mrr": ranking.reciprocal_rank,
-}
-_ITEM_DEPTHS = {"ndcg": 10, "map": 1000, "mrr": 10, "recall": 100}
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievalRecords:
-    """A corpus, queries and judgements.
-
-    Attributes:
-        corpus_ids, corpus: document ids and texts (title joined).
-        query_ids, queries: only queries with at least one judged document.
-        qrels: per query, document id -> grade; ids that are not in the corpus count as relevant but are never found.
-        ignore_identical_ids: whether a document with the query's own id is dropped from its results.
-        k_values: depths of the metrics; the largest is the depth of the search.
-    """
-
-    corpus_ids: Sequence[str]
-    corpus: Sequence[str]
-    query_ids: Sequence[str]
-    queries: Sequence[str]
-    qrels: Sequence[Mapping[str, int]]
-    ignore_identical_ids: bool = False
-    k_values: Sequence[int] = K_VALUES
+# part of a local task: which documents a query's ranking chooses from
+CANDIDATES = "candidates"
 
 
 def query_text(text: Any, instruction: str | None) -> str:  # noqa: ANN401 -- a text or a conversation
@@ -81,25 +42,60 @@ def query_text(text: Any, instruction: str | None) -> str:  # noqa: ANN401 -- a 
 
 
 def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa: ANN401 -- an mteb task object
-    require_standard_scoring(task, ["_evaluate_subset", "task_specific_scores"])
     rows, where = mteb_rows(task, split, subset), f"{task.metadata.name} [{split}, {subset}]"
-    if rows["top_ranked"] is not None:
-        raise DataError(f"{where}: comes with candidates to rerank, which this version cannot run")
     qrels = {query: judged for query, judged in rows["relevant_docs"].items() if judged}
     ids = column(rows["queries"], "id", f"{where} queries")
     kept = [number for number, query in enumerate(ids) if query in qrels]
     texts = column(rows["queries"], "text", f"{where} queries")
     has_instruction = "instruction" in rows["queries"].column_names
     instructions = column(rows["queries"], "instruction", where) if has_instruction else [None] * len(ids)
+    documents, asked = column(rows["corpus"], "id", f"{where} corpus"), [ids[number] for number in kept]
     return RetrievalRecords(
-        corpus_ids=column(rows["corpus"], "id", f"{where} corpus"),
+        corpus_ids=documents,
         corpus=_documents(rows["corpus"], where),
-        query_ids=[ids[number] for number in kept],
+        query_ids=asked,
         queries=[query_text(texts[number], instructions[number]) for number in kept],
-        qrels=[qrels[ids[number]] for number in kept],
+        qrels=[qrels[query] for query in asked],
+        candidates=candidate_numbers(rows["top_ranked"], asked, documents, where),
         ignore_identical_ids=task.ignore_identical_ids,
         k_values=tuple(task.k_values),
+        own_scores=_own_scores(task, qrels, split, subset),
+        has_subqueries=_merges_subqueries(task),
     )
+
+
+def _merges_subqueries(task: Any) -> bool:  # noqa: ANN401
+    """Whether a task's own scores are mteb's maximum over sub-queries (MindSmall), which is computed here."""
+    return "max_over_subqueries" in type(task).task_specific_scores.__code__.co_names
+
+
+def _own_scores(task: Any, qrels: Mapping[str, Mapping[str, int]], split: str, subset: str) -> OwnScores | None:  # noqa: ANN401
+    """A task's hook for metrics of its own (p-MRR, paired accuracy ...), if it has one."""
+    if type(task).task_specific_scores is abstract_class(task).task_specific_scores or _merges_subqueries(task):
+        return None
+
+    def scores(results: Mapping[str, Mapping[str, float]], per_query: Mapping[str, Mapping[str, float]]) -> Metrics:
+        found: Metrics = task.task_specific_scores(per_query, qrels, results, hf_split=split, hf_subset=subset)
+        return found
+
+    return scores
+
+
+def candidate_numbers(
+    top_ranked: Mapping[str, Sequence[str]] | None, queries: Sequence[str], corpus: Sequence[str], where: str
+) -> list[list[int]] | None:
+    """Candidates as numbers of documents, each once; a query without an entry has none.
+
+    Raises:
+        DataError: a candidate is not in the corpus.
+    """
+    if top_ranked is None:
+        return None
+    numbers = {document: number for number, document in enumerate(corpus)}
+    for query in queries:
+        if absent := [name for name in top_ranked.get(query) or () if name not in numbers]:
+            raise DataError(f"{where}: candidates of the query {query!r} are not in the corpus: {shorten(absent)}")
+    return [[numbers[name] for name in dict.fromkeys(top_ranked.get(query) or ())] for query in queries]
 
 
 def _documents(corpus: Any, where: str) -> list[str]:  # noqa: ANN401 -- a datasets.Dataset
@@ -111,67 +107,120 @@ def _documents(corpus: Any, where: str) -> list[str]:  # noqa: ANN401 -- a datas
     return [document_text(title, text) for title, text in zip(titles, texts, strict=True)]
 
 
-def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
-    data, base = local_data(spec)
-    if data.format != "beir" or data.path is None:
-        raise DataError(f'{spec.origin}: a retrieval task needs [data] format = "beir" and path = "FOLDER"')
-    folder = base / data.path
-    corpus = read_jsonl(folder / "corpus.jsonl", data.columns, ["_id", "text"], ["title"])
-    queries = read_jsonl(folder / "queries.jsonl", data.columns, ["_id", "text"])
-    for name, table in (("corpus", corpus), ("queries", queries)):
-        for key in ("_id", "text"):
-            text_column(table, key, f"{folder / name}.jsonl")
-        if twice := [item for item, count in Counter(table["_id"]).items() if count > 1]:
-            raise DataError(f"{folder / name}.jsonl: these ids occur more than once: {shorten(twice)}")
+class RetrievalSettings(Frozen):
+    """Whether a document with the query's own id is dropped from its results."""
+
+    ignore_identical_ids: bool = False
+
+
+def records_from_files(spec: TaskSpec, split: str, *, with_candidates: bool = False) -> RetrievalRecords:
+    """A corpus, queries and judgements from local files.
+
+    Args:
+        spec: a local task.
+        split: whose judgements count.
+        with_candidates: whether each query has candidates of its own (part `candidates`).
+
+    Raises:
+        DataError: the files are not as they should be.
+    """
+    corpus = split_table(spec, "corpus", ["_id", "text"], ["title"])
+    queries = split_table(spec, "queries", ["_id", "text"], ["instruction"])
+    documents, asked = corpus.unique_texts("_id"), queries.unique_texts("_id")
+    judgements = split_table(spec, split, ["query-id", "corpus-id", "score"])
     judged: dict[str, dict[str, int]] = {}
-    path = folder / "qrels" / f"{split}.tsv"
-    known, asked = set(corpus["_id"]), set(queries["_id"])
-    for query, document, grade in read_beir_qrels(path):
-        if query not in asked or document not in known:
-            wrong = f"query {query!r}" if query not in asked else f"document {document!r}"
-            raise DataError(f"{path}: the judgement {query} {document} {grade} names a {wrong} that is not in the data")
+    for query, document, grade in zip(
+        *_known_pairs(judgements, set(asked), set(documents)), judgements.whole_numbers("score"), strict=True
+    ):
         judged.setdefault(query, {})[document] = grade
-    if not judged:
-        raise DataError(f"{path}: judges no query")
-    kept = [number for number, query in enumerate(queries["_id"]) if query in judged]
+    kept = [number for number, query in enumerate(asked) if query in judged]
+    names = [asked[number] for number in kept]
+    candidates = _local_candidates(spec, names, documents) if with_candidates else None
+    texts, instructions = queries.texts("text"), queries.values["instruction"]
     return RetrievalRecords(
-        corpus_ids=corpus["_id"],
-        corpus=[document_text(title, text) for title, text in zip(corpus["title"], corpus["text"], strict=True)],
-        query_ids=[queries["_id"][number] for number in kept],
-        queries=[queries["text"][number] for number in kept],
-        qrels=[judged[queries["_id"][number]] for number in kept],
-        ignore_identical_ids=bool(spec.settings.get("ignore_identical_ids", False)),
+        corpus_ids=documents,
+        corpus=_local_documents(corpus),
+        query_ids=names,
+        queries=[query_text(texts[number], instructions[number]) for number in kept],
+        qrels=[judged[query] for query in names],
+        candidates=candidates,
+        ignore_identical_ids=settings_of(spec, RetrievalSettings).ignore_identical_ids,
     )
+
+
+def _local_documents(corpus: Table) -> list[str]:
+    titles, texts = corpus.optional_texts("title"), corpus.optional_texts("text")
+    documents = [document_text(title, text) for title, text in zip(titles, texts, strict=True)]
+    for row, text in enumerate(documents):
+        check_text(text, corpus.at(row, "text"), blank=corpus.allow_empty)
+    return documents
+
+
+def _known_pairs(table: Table, queries: AbstractSet[str], documents: AbstractSet[str]) -> tuple[list[str], list[str]]:
+    """Query ids and document ids of a table, all of them in the data."""
+    asked, found = (
+        [str(value) if isinstance(value, int) else value for value in table.values[name]]
+        for name in ("query-id", "corpus-id")
+    )
+    for row, (query, document) in enumerate(zip(asked, found, strict=True)):
+        if query not in queries:
+            raise DataError(f"{table.at(row, 'query-id')}: there is no query {query!r}")
+        if document not in documents:
+            raise DataError(f"{table.at(row, 'corpus-id')}: there is no document {document!r}")
+    return asked, found
+
+
+def _local_candidates(spec: TaskSpec, queries: Sequence[str], documents: Sequence[str]) -> list[list[int]]:
+    table = split_table(spec, CANDIDATES, ["query-id", "corpus-id"])
+    numbers = {document: number for number, document in enumerate(documents)}
+    found: dict[str, dict[int, None]] = {query: {} for query in queries}
+    known = set(queries) | set(map(str, table.values["query-id"]))
+    for query, document in zip(*_known_pairs(table, known, set(documents)), strict=True):
+        found.setdefault(query, {})[numbers[document]] = None
+    return [list(found[query]) for query in queries]
+
+
+def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
+    return records_from_files(spec, split)
 
 
 def _columns(records: RetrievalRecords) -> list[TextColumn]:
     return [TextColumn("queries", records.queries, "query"), TextColumn("corpus", records.corpus, "document")]
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """What was found.
-
-    Attributes:
-        documents: per query, numbers of documents, best first.
-        scores: per query, their scores in mteb's order (`abstention.heap_order`).
-    """
-
-    documents: Sequence[NDArray[np.int64]]
-    scores: Sequence[NDArray[np.float32]]
-
-
 def _search(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Ranking:
-    found = top_k(embeddings["queries"], embeddings["corpus"], records.corpus_ids, max(records.k_values))
-    layout = heap_order(found.scores.shape[1])
-    documents, scores = list(found.documents), list(found.scores[:, layout])
-    if records.ignore_identical_ids:
-        ids = np.asarray(records.corpus_ids, dtype=object)
-        for number, query in enumerate(records.query_ids):
-            # after the search, as in mteb: such a query keeps one document fewer
-            other = ids[documents[number]] != query
-            documents[number], scores[number] = documents[number][other], scores[number][other[layout]]
+    documents, scores = _ranked(records, embeddings)
+    ids = np.asarray(records.corpus_ids, dtype=object)
+    for number, query in enumerate(records.query_ids):
+        layout = heap_order(len(documents[number]))
+        # after the search, as in mteb: a query with a document of its own id keeps one document fewer
+        other = ids[documents[number]] != query if records.ignore_identical_ids else np.ones(len(layout), dtype=bool)
+        scores[number] = scores[number][layout][other[layout]]
+        documents[number] = documents[number][other]
     return Ranking(documents, scores)
+
+
+def _ranked(
+    records: RetrievalRecords, embeddings: Mapping[str, Embeddings]
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]:
+    """Per query, documents and their scores, best first."""
+    queries, corpus, depth = embeddings["queries"], embeddings["corpus"], max(records.k_values)
+    if records.candidates is None:
+        found = top_k(queries, corpus, records.corpus_ids, depth)
+        return list(found.documents), list(found.scores)
+    documents: list[NDArray[np.int64]] = []
+    scores: list[NDArray[np.float32]] = []
+    for number, candidates in enumerate(records.candidates):
+        chosen = np.asarray(candidates, dtype=np.int64)
+        if not len(chosen):
+            documents.append(chosen)
+            scores.append(np.empty(0, dtype=np.float32))
+            continue
+        names = [records.corpus_ids[document] for document in candidates]
+        best = rank_candidates(queries.rows([number]), corpus.rows(chosen), names, depth)
+        documents.append(chosen[best.documents[0]])
+        scores.append(best.scores[0])
+    return documents, scores
 
 
 def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
@@ -179,46 +228,26 @@ def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> S
     return score_ranking(records, _search(records, embeddings))
 
 
-def score_ranking(records: RetrievalRecords, found: Ranking) -> Scores:
-    """Score what a search found.
-
-    Args:
-        records: the task's data.
-        found: results of the queries, in their order.
-    """
-    numbers = {document: number for number, document in enumerate(records.corpus_ids)}
-    absent = len(numbers)
-    # a judged document that is not in the corpus gets a number that no search returns
-    qrels = [
-        {numbers.get(name, absent + place): grade for place, (name, grade) in enumerate(judged.items())}
-        for judged in records.qrels
-    ]
-    judged_ranks = ranking.judge(found.documents, qrels, max(records.k_values))
-    values = {(family, k): metric(judged_ranks, k) for family, metric in _FAMILIES.items() for k in records.k_values}
-    items = {
-        f"{family}_at_{k}": values[family, k].tolist() for family, k in _ITEM_DEPTHS.items() if (family, k) in values
+def _counts(records: RetrievalRecords) -> dict[str, int]:
+    relevant = sum(grade > 0 for judged in records.qrels for grade in judged.values())
+    # some collections have them; elsewhere they are a sign of a broken file
+    empty = sum(not text for text in records.corpus)
+    counts = {
+        "judged queries": len(records.queries),
+        "judgements": sum(map(len, records.qrels)),
+        "relevant": relevant,
+        "empty documents": empty,
     }
-    return Scores(_means(values) | _naucs(values, found), ItemScores(records.query_ids, items))
+    return counts if records.candidates is None else counts | {"candidates": sum(map(len, records.candidates))}
 
 
-def _means(values: Mapping[tuple[str, int], NDArray[np.float64]]) -> Metrics:
-    metrics: Metrics = {}
-    for (family, k), per_query in values.items():
-        mean = sum(per_query.tolist()) / len(per_query)
-        metrics[f"{family}_at_{k}"] = mean if family == "mrr" else round(mean, _ROUNDED)
-    if "recall_at_1" in metrics:
-        metrics["accuracy"] = metrics["recall_at_1"]
-    return metrics
-
-
-def _naucs(values: Mapping[tuple[str, int], NDArray[np.float64]], found: Ranking) -> Metrics:
-    trust = confidences(found.scores)
-    return {
-        f"nauc_{family}_at_{k}_{name}": nauc(confidence, per_query)
-        for (family, k), per_query in values.items()
-        if family != "hit_rate"
-        for name, confidence in trust.items()
-    }
-
-
-TASK_TYPE = TaskType(score_version=1, from_mteb=_from_mteb, from_files=_from_files, columns=_columns, score=_score)
+TASK_TYPE = TaskType(
+    score_version=1,
+    from_mteb=_from_mteb,
+    from_files=_from_files,
+    columns=_columns,
+    score=_score,
+    counts=_counts,
+    metric_names=METRIC_NAMES,
+    settings=RetrievalSettings,
+)

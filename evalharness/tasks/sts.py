@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from sklearn.metrics.pairwise import (
     paired_cosine_distances,
@@ -13,14 +13,13 @@ from sklearn.metrics.pairwise import (
 )
 
 from evalharness.catalog import TaskSpec
-from evalharness.data import column, jsonl_file, mteb_rows, read_jsonl, require_standard_scoring, text_column
+from evalharness.data import column, mteb_rows, text_column
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import correlate
 from evalharness.similarity import pairwise
-from evalharness.tasks import TaskType
-from evalharness.types import Embeddings, ItemScores, Scores, Side, TextColumn
-
-_MIN_PAIRS = 2
+from evalharness.tables import split_table
+from evalharness.tasks import TaskType, settings_of, side_of
+from evalharness.types import Embeddings, Frozen, ItemScores, Scores, Side, TextColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,6 @@ class PairRecords:
 
 
 def _from_mteb(task: Any, split: str, subset: str) -> PairRecords:  # noqa: ANN401 -- an mteb task object
-    require_standard_scoring(task, ["_evaluate_subset", "_calculate_scores"])
     rows, where = mteb_rows(task, split, subset), f"{task.metadata.name} [{split}, {subset}]"
     first, second = task.column_names
     span = task.max_score - task.min_score
@@ -43,31 +41,35 @@ def _from_mteb(task: Any, split: str, subset: str) -> PairRecords:  # noqa: ANN4
         first=text_column(rows, first, where),
         second=text_column(rows, second, where),
         gold=[(score - task.min_score) / span for score in column(rows, "score", where)],
-        first_side=_side(task.input1_prompt_type),
-        second_side=_side(task.input2_prompt_type),
+        first_side=side_of(task.input1_prompt_type),
+        second_side=side_of(task.input2_prompt_type),
     )
 
 
-def _side(prompt_type: Any) -> Side:  # noqa: ANN401 -- mteb's enum
-    return None if prompt_type is None else cast("Side", prompt_type.value)
+class StsSettings(Frozen):
+    """The scale of the gold scores."""
+
+    min_score: float = 0
+    max_score: float = 5
 
 
 def _from_files(spec: TaskSpec, split: str) -> PairRecords:
-    path = jsonl_file(spec, split)
-    columns = spec.data.columns if spec.data else {}
-    table = read_jsonl(path, columns, ["sentence1", "sentence2", "score"])
-    low, high = float(spec.settings.get("min_score", 0)), float(spec.settings.get("max_score", 5))
-    for number, score in enumerate(table["score"], start=1):
-        if not isinstance(score, int | float) or not low <= score <= high:
-            raise DataError(
-                f"{path}, row {number}, column 'score': expected a number from {low:g} to {high:g}, got {score!r}"
-            )
-    if len(table["score"]) < _MIN_PAIRS:
-        raise DataError(f"{path}: a correlation needs at least {_MIN_PAIRS} pairs")
+    scale = settings_of(spec, StsSettings)
+    low, high = scale.min_score, scale.max_score
+    if low >= high:
+        raise DataError(f"{spec.origin} [settings]: min_score {low:g} must be less than max_score {high:g}")
+    table = split_table(spec, split, ["sentence1", "sentence2", "score"])
+    first, second = table.texts("sentence1"), table.texts("sentence2")
+    gold = table.numbers("score", low, high)
+    if len(set(gold)) == 1:
+        raise DataError(
+            f"{table.where}, column {table.names['score']!r}: all {len(gold)} pairs have the score {gold[0]:g}; "
+            "a correlation needs at least two different ones"
+        )
     return PairRecords(
-        first=text_column(table, "sentence1", str(path)),
-        second=text_column(table, "sentence2", str(path)),
-        gold=[(score - low) / (high - low) for score in table["score"]],
+        first=first,
+        second=second,
+        gold=[(score - low) / (high - low) for score in gold],
     )
 
 
@@ -100,4 +102,17 @@ def _score(records: PairRecords, embeddings: Mapping[str, Embeddings]) -> Scores
     return Scores(metrics, ItemScores(ids, {"gold": records.gold, "cosine_similarity": cosine}))
 
 
-TASK_TYPE = TaskType(score_version=1, from_mteb=_from_mteb, from_files=_from_files, columns=_columns, score=_score)
+def _counts(records: PairRecords) -> dict[str, int]:
+    return {"pairs": len(records.gold), "different scores": len(set(records.gold))}
+
+
+TASK_TYPE = TaskType(
+    score_version=1,
+    from_mteb=_from_mteb,
+    from_files=_from_files,
+    columns=_columns,
+    score=_score,
+    counts=_counts,
+    metric_names=r"((cosine|manhattan|euclidean)_)?(pearson|spearman)",
+    settings=StsSettings,
+)

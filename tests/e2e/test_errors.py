@@ -22,7 +22,6 @@ MINILM = "all-MiniLM-L6-v2"
         (["--model", MINILM, "--benchmark", "MTEB(eng, v3)"], ["unknown benchmark 'MTEB(eng, v3)': did you mean MTEB"]),
         (["--model", MINILM, "--tasks", "STSB", "--splits", "tset"], ["STSB has no split tset; it has"]),
         (["--model", MINILM, "--tasks", "XQuADRetrieval", "--subsets", "en,zz"], ["unknown subset 'zz'"]),
-        (["--model", MINILM, "--tasks", "TwitterURLCorpus"], ["TwitterURLCorpus (PairClassification)", "--task-types"]),
         (["--model", MINILM, "--tasks", ""], ["--tasks is empty"]),
         (["--model", MINILM, "--tasks", "", "--suite", " , "], ["--tasks is empty", "--suite is empty"]),
         (["--model", MINILM, "--protocol", "publishd", "--tasks", "STS12"], ["unknown protocol 'publishd'"]),

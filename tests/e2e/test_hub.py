@@ -18,6 +18,8 @@ MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "8b3219a92973c328a8e22fadcfa821b5dc75636a"
 FOLDER = f"results/sentence-transformers__all-MiniLM-L6-v2/{REVISION}"
 
+CUSTOM = Path(__file__).parents[2] / "benchmarks" / "custom"
+
 pytestmark = pytest.mark.hub
 
 
@@ -28,7 +30,8 @@ def online(hub: str, hub_home: Path) -> dict[str, str]:
 
 def differences(folder: Path, task: str, subsets: set[str]) -> tuple[float, float]:
     """Largest differences from mteb's own results on the same data: of the main score, and of any other metric."""
-    reference = json.loads((SHARED / "reference" / "mteb_minilm_open.json").read_text(encoding="utf-8"))[task]
+    reference = json.loads((SHARED / "reference" / "mteb_minilm_open.json").read_text(encoding="utf-8"))
+    reference = reference.get(task) or reference[f"custom/{task}"]
     scores = json.loads((folder / f"{task}.json").read_text(encoding="utf-8"))["scores"]
     main = others = 0.0
     seen = set()
@@ -72,6 +75,26 @@ def check_second_run(cli: Cli, command: list[str], folder: Path, online: dict[st
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     plan = cli(*command, "--dry-run", environment=online)
     assert "4 jobs, 4 done; to do: 0 texts" in plan.stdout
+
+
+def test_other_types_have_mtebs_scores_too(cli: Cli, tmp_path: Path, online: dict[str, str]) -> None:
+    # the draws of fast clustering depend on the subsets before; this one is the first of the reference run
+    for task, subset in (("Ocnli", "default"), ("Tatoeba", "swh-eng"), ("SIB200ClusteringS2S", "deu_Latn")):
+        done = cli("run", "--model", MODEL, "--tasks", task, "--subsets", subset, environment=online)
+        assert done.returncode == 0, done.stderr
+        main, others = differences(tmp_path / FOLDER, task, {subset})
+        assert main <= 1e-4, task
+        assert others <= 1e-3, task
+
+
+def test_local_tasks_have_the_scores_of_mtebs_own_classes(cli: Cli, tmp_path: Path) -> None:
+    files = [str(CUSTOM / f"{name}.toml") for name in ("trecqa", "stackoverflow_legacy")]
+    done = cli("run", "--model", "all-MiniLM-L6-v2", "--tasks", *files)
+    assert done.returncode == 0, done.stderr
+    for task in ("TRECQATest", "StackOverflowTitlesLegacy"):
+        main, others = differences(tmp_path / FOLDER, task, {"default"})
+        assert main <= 1e-4, task
+        assert others <= 1e-3, task
 
 
 def test_cached_data_and_models_do_without_the_hub(cli: Cli, tmp_path: Path, online: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -62,6 +63,22 @@ def test_make_demo_ends_with_scores_and_a_report(tmp_path: Path) -> None:
     assert (tmp_path / "demo" / "report.md").read_text(encoding="utf-8") in done.stdout
 
 
+def write_own_tasks(folder: Path) -> None:
+    """A BEIR folder, its two task files and a run, under the names that the README uses."""
+    rows = {
+        "corpus": [{"_id": f"d{n}", "title": "", "text": f"document number {n}"} for n in range(5)],
+        "queries": [{"_id": "q0", "text": "number three?"}],
+    }
+    (folder / "beir" / "qrels").mkdir(parents=True)
+    for name, values in rows.items():
+        (folder / "beir" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in values))
+    (folder / "beir" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td3\t1\n")
+    for file, name in (("my_task.toml", "Mine"), ("my_retrieval.toml", "MyRetrieval")):
+        head = f'name = "{name}"\ntype = "Retrieval"\nmain_score = "ndcg_at_10"\nlanguages = ["eng-Latn"]\n'
+        (folder / file).write_text(f'{head}[data]\nformat = "beir"\npath = "beir"\n')
+    (folder / "run.trec").write_text("q0 Q0 d3 1 2.5 mine\nq0 Q0 d1 2 1.5 mine\n")
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, start_hub: StartHub) -> Iterator[tuple[Path, dict[str, str]]]:
     """A folder with a checkpoint, and a Hub with tiny data and a random model under BGE's name."""
@@ -69,6 +86,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, start_hub: StartHub) -> 
     save_bert(folder / "checkpoints" / "step-2000", max_length=512)
     model = save_sentence_model(folder / "bge", max_length=512)
     root = write_quick_hub(folder / "hub")
+    write_own_tasks(folder)
     with start_hub("--root", str(root), "--model", f"BAAI/bge-base-en-v1.5={model}") as address:
         yield folder, {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hf-home")}
 

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -23,6 +24,15 @@ from evalharness.errors import shorten
 from evalharness.tasks import task_type
 from evalharness.types import Dense, TaskContext, ignore_event
 
+KINDS = (
+    "Retrieval",
+    "STS",
+    "Classification",
+    "PairClassification",
+    "Clustering",
+    "Reranking",
+    "Summarization",
+)
 LANGUAGES = pytest.mark.parametrize("language", ["Eng", "Cmn"])
 
 
@@ -73,7 +83,7 @@ def bm25(corpus: Sequence[str], queries: Sequence[str]) -> NDArray[np.float32]:
 
 def test_the_suite_is_all_of_it() -> None:
     assert {member.task for member in suites()["starter"].tasks} == {
-        f"Starter{kind}{language}" for kind in ("Retrieval", "STS", "Classification") for language in ("Eng", "Cmn")
+        f"Starter{kind}{language}" for kind in KINDS for language in ("Eng", "Cmn")
     }
 
 
@@ -120,7 +130,7 @@ def test_classification_is_as_large_as_promised(language: str) -> None:
 
 
 def test_minilm_beats_word_overlap_and_chance_at_retrieval() -> None:
-    from evalharness.tasks.retrieval import Ranking, score_ranking
+    from evalharness.rankings import Ranking, score_ranking
 
     name = "StarterRetrievalEng"
     data = records(name)
@@ -152,6 +162,45 @@ def test_minilm_beats_word_overlap_and_chance_at_classification() -> None:
     good = score("StarterClassificationEng", minilm())
     assert good >= overlap + 0.1
     assert good >= score("StarterClassificationEng", lookup_model(smooth)) + 0.3
+
+
+@LANGUAGES
+def test_the_other_tasks_are_as_large_as_promised(language: str) -> None:
+    pairs = records(f"StarterPairClassification{language}")
+    assert len(pairs.labels) >= 100
+    assert 0.3 <= np.mean(pairs.labels) <= 0.5
+    clusters = records(f"StarterClustering{language}")
+    assert len(clusters.texts) >= 150
+    assert clusters.fits[0].groups >= 8
+    reranking = records(f"StarterReranking{language}")
+    assert len(reranking.queries) >= 40
+    assert min(map(len, reranking.candidates)) >= 6
+    summaries = records(f"StarterSummarization{language}")
+    assert len(summaries.gold) >= 10
+    assert min(len(set(gold)) for gold in summaries.gold) >= 3
+
+
+def test_minilm_beats_word_overlap_and_chance_at_the_other_tasks() -> None:
+    for kind, margin in (
+        ("PairClassification", 0.05),
+        ("Clustering", 0.15),
+        ("Reranking", 0.2),
+        ("Summarization", 0.0),
+    ):
+        name = f"Starter{kind}Eng"
+        good, overlap, chance = (
+            score(name, model) for model in (minilm(), lookup_model(bag_of_words), lookup_model(smooth))
+        )
+        assert good >= overlap + margin, (kind, good, overlap)
+        assert good >= chance + 0.05, (kind, good, chance)
+
+
+def bag_of_words(text: str) -> NDArray[np.float32]:
+    """Counts of words, hashed to 4,096 places: cosine is word overlap."""
+    counts = np.zeros(4096, dtype=np.float32)
+    for word in words(text):
+        counts[crc32(word.encode()) % len(counts)] += 1
+    return counts
 
 
 def test_no_text_is_in_two_languages_or_twice_in_a_corpus() -> None:

@@ -13,10 +13,10 @@ from support.lookup import lookup_model, smooth
 
 from evalharness.metrics.abstention import nauc
 from evalharness.metrics.correlation import correlate
+from evalharness.rankings import RetrievalRecords
 from evalharness.tasks.classification import TASK_TYPE as CLASSIFICATION
 from evalharness.tasks.classification import Experiment, LabelledRecords, shuffles, undersample
 from evalharness.tasks.retrieval import TASK_TYPE as RETRIEVAL
-from evalharness.tasks.retrieval import RetrievalRecords
 from evalharness.types import Scores, ignore_event
 
 SEEDS = st.integers(0, 2**32 - 1)

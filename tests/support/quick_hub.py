@@ -31,21 +31,23 @@ def write_card(folder: Path, configs: Mapping[str, Mapping[str, str]]) -> None:
     (folder / "README.md").write_text("\n".join([*lines, "---", ""]), encoding="utf-8")
 
 
-def write_retrieval(folder: Path, rng: random.Random) -> None:
+def write_retrieval(folder: Path, rng: random.Random, *, with_candidates: bool = False) -> None:
     corpus = [{"_id": f"d{n}", "title": "", "text": sentence(rng, n % 4)} for n in range(24)]
     queries = [{"_id": f"q{n}", "text": sentence(rng, n % 4)} for n in range(8)]
     qrels = [{"query-id": f"q{n}", "corpus-id": f"d{n}", "score": 1} for n in range(8)]
     write_jsonl(folder / "corpus.jsonl", corpus)
     write_jsonl(folder / "queries.jsonl", queries)
     write_jsonl(folder / "qrels" / "test.jsonl", qrels)
-    write_card(
-        folder,
-        {
-            "default": {"test": "qrels/test.jsonl"},
-            "corpus": {"corpus": "corpus.jsonl"},
-            "queries": {"queries": "queries.jsonl"},
-        },
-    )
+    configs = {
+        "default": {"test": "qrels/test.jsonl"},
+        "corpus": {"corpus": "corpus.jsonl"},
+        "queries": {"queries": "queries.jsonl"},
+    }
+    if with_candidates:
+        top = [{"query-id": f"q{n}", "corpus-ids": [f"d{(n + m) % 24}" for m in range(6)]} for n in range(8)]
+        write_jsonl(folder / "top_ranked" / "test.jsonl", top)
+        configs["top_ranked"] = {"test": "top_ranked/test.jsonl"}
+    write_card(folder, configs)
 
 
 def write_splits(folder: Path, config: str, splits: Mapping[str, Sequence[Row]]) -> None:
@@ -55,7 +57,7 @@ def write_splits(folder: Path, config: str, splits: Mapping[str, Sequence[Row]])
 
 
 def write_quick_hub(root: Path) -> Path:
-    """All six data sets of quick-en, a few rows each."""
+    """All data sets of quick-en, a few rows each."""
     rng = random.Random(5)
     sets = root / "datasets" / "mteb"
     for name in ("nfcorpus", "scifact"):
@@ -71,4 +73,25 @@ def write_quick_hub(root: Path) -> Path:
     massive = [{**row, "lang": "en"} for row in rows]
     write_splits(sets / "amazon_massive_intent", "default", {"train": massive, "test": massive[:20]})
     write_splits(sets / "tweet_sentiment_extraction", "default", {"train": rows, "test": rows[:20]})
+    write_retrieval(sets / "AskUbuntuDupQuestions", rng, with_candidates=True)
+    columns = {"sent1": [row["sentence1"] for row in pairs], "sent2": [row["sentence2"] for row in pairs]}
+    write_splits(
+        sets / "twittersemeval2015-pairclassification",
+        "default",
+        {"test": [{**columns, "labels": [n % 2 for n in range(30)]}]},
+    )
+    groups = [[row["text"] for row in rows[half : half + 24]] for half in (0, 24)]
+    topics = [[row["label"] for row in rows[half : half + 24]] for half in (0, 24)]
+    sets_of_texts = [{"sentences": a, "labels": b} for a, b in zip(groups, topics, strict=True)]
+    write_splits(sets / "stackexchange-clustering", "default", {"test": sets_of_texts})
+    summaries = [
+        {
+            "text": sentence(rng, n),
+            "human_summaries": [sentence(rng, n) for _ in range(2)],
+            "machine_summaries": [sentence(rng, (n + m) % 4) for m in range(4)],
+            "relevance": [5.0, 2.0, 1.0, 3.0],
+        }
+        for n in range(4)
+    ]
+    write_splits(sets / "summeval", "default", {"test": summaries})
     return root

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from evalharness import catalog
 from evalharness.catalog import benchmark, find_task, local_task, mteb_task, quick_suite, suites
 from evalharness.errors import DataError, UsageError
 from evalharness.selection import Selection, select
-from evalharness.tasks import native_types, require_native, task_type
+from evalharness.tasks import check_runnable, is_native, task_type
 
 TASK = """
 name = "Mine"
@@ -36,17 +37,18 @@ def task_file(tmp_path: Path) -> Callable[[str], Path]:
 def test_every_suite_names_tasks_that_can_be_run() -> None:
     for name in suites():
         choices = select(Selection(suites=[name]))
-        require_native([choice.spec for choice in choices])
+        check_runnable([choice.spec for choice in choices])
         assert len(choices) == len(suites()[name].tasks)
 
 
 @pytest.mark.parametrize("name", ["quick-en", "quick-zh"])
-def test_quick_suites_are_small_and_have_every_native_type(name: str) -> None:
+def test_quick_suites_are_small_and_have_every_type_of_their_benchmark(name: str) -> None:
     choices = select(Selection(suites=[name]))
     characters = [choice.spec.sizes[split][subset][1]
                   for choice in choices for split in choice.splits for subset in choice.subsets]  # fmt: skip
     assert sum(characters) <= 40_000_000
-    assert {choice.spec.type for choice in choices} == set(native_types())
+    whole = select(Selection(benchmarks=[{"quick-en": "MTEB(eng, v2)", "quick-zh": "MTEB(cmn, v1)"}[name]]))
+    assert {choice.spec.type for choice in choices} == {choice.spec.type for choice in whole}
 
 
 def test_the_quick_suite_follows_the_models_language() -> None:
@@ -112,12 +114,27 @@ def test_nothing_left_is_an_error() -> None:
         select(Selection(tasks=["STS12"], languages=["cmn"]))
 
 
-def test_types_that_cannot_be_run_are_refused_all_at_once() -> None:
-    specs = [spec for name in ("AskUbuntuDupQuestions", "STS12", "TwitterURLCorpus") if (spec := mteb_task(name))]
-    with pytest.raises(UsageError, match=r"AskUbuntuDupQuestions .Reranking., TwitterURLCorpus .PairClassification."):
-        require_native(specs)
+def test_tasks_that_no_type_scores_go_to_mteb() -> None:
+    foreign = [name for name in catalog.mteb_task_names() if (spec := mteb_task(name)) and not is_native(spec)]
+    assert foreign == ["RuSciBenchCitedCountRegression", "RuSciBenchYearPublRegression", "StakeholderGrounding"]
     with pytest.raises(UsageError, match="unknown task type 'Stsx': did you mean STS"):
         task_type("Stsx")
+
+
+def test_suites_are_what_they_say() -> None:
+    for name, suite in suites().items():
+        found = Counter(choice.spec.type for choice in select(Selection(suites=[name])))
+        assert suite.categories == found, name
+    assert len(suites()["c-mteb-35"].tasks) == 35
+    assert len(suites()["bge-reranking"].tasks) == 6
+
+
+def test_a_folder_of_task_files(tmp_path: Path, task_file: Callable[[str], Path]) -> None:
+    path = task_file(TASK)
+    assert [choice.spec.name for choice in select(Selection(tasks=[str(path.parent)]))] == ["Mine"]
+    path.unlink()
+    with pytest.raises(UsageError, match=r"holds no task files: expected \*.toml"):
+        select(Selection(tasks=[str(tmp_path)]))
 
 
 def test_a_local_task(task_file: Callable[[str], Path]) -> None:

@@ -18,6 +18,7 @@ from evalharness.results import (
     check_writable,
     experiment_name,
     items_path,
+    model_meta,
     read_job,
     read_runs,
     run_folder,
@@ -46,7 +47,7 @@ def record(job: JobId, score: float = 0.1234567891, **changes: Any) -> JobRecord
 
 def store(output: Path, *records: JobRecord) -> Path:
     folder = run_folder(output, MODEL)
-    write_model_meta(folder, MODEL)
+    write_model_meta(folder, model_meta(MODEL))
     for item in records:
         items = ItemScores(["0", "1"], {"gold": [0.0, 1.0]}) if item.error is None else None
         write_job(folder, item, items)
@@ -67,7 +68,7 @@ def test_mteb_reads_our_results(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overrides", [{}, {"pooling": "mean", "query_prompt": "a/b: "}])
 def test_mteb_accepts_our_model_meta(tmp_path: Path, overrides: dict[str, Any]) -> None:
     model = spec(prompts={"query": "Q: "}, languages=("eng-Latn",), overrides=overrides)
-    write_model_meta(tmp_path, model)
+    write_model_meta(tmp_path, model_meta(model))
     meta = ModelMeta.model_validate_json_resolved((tmp_path / "model_meta.json").read_text())
     assert (meta.name, meta.revision, meta.use_instructions) == (model.name, model.revision, True)
     assert meta.experiment_name == experiment_name(overrides)
@@ -85,7 +86,7 @@ def test_changed_models_have_a_folder_of_their_own_that_mteb_finds(tmp_path: Pat
     changed = spec(overrides={"pooling": "mean"})
     folder = run_folder(tmp_path / "results", changed)
     assert folder.relative_to(tmp_path).parts[-2:] == ("experiments", "pooling_mean")
-    write_model_meta(folder, changed)
+    write_model_meta(folder, model_meta(changed))
     write_job(folder, record(JobId("STS12", "test", "default")), ItemScores(["0"], {"gold": [1.0]}))
     loaded = ResultCache(tmp_path).load_results(
         tasks=["STS12"], validate_and_filter=False, load_experiments="match_name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_new_data_and_new_scoring_code_make_a_job_undone(
     again = select(Selection(tasks=[str(tmp_path / "data" / f"{name}.toml") for name in ("Pairs", "More")]))
     assert [job.id.task for job in make_plan(again, spec(), tmp_path / "out").todo] == ["Pairs"]
     kind = task_type("STS")
-    newer = type(kind)(kind.score_version + 1, kind.from_mteb, kind.from_files, kind.columns, kind.score)
+    newer = replace(kind, score_version=kind.score_version + 1)
     monkeypatch.setattr(run_module, "task_type", lambda _: newer)
     assert len(make_plan(again, spec(), tmp_path / "out").todo) == 2
 
@@ -113,7 +114,7 @@ def test_a_failing_job_is_stored_and_does_not_stop_the_others(tmp_path: Path, ch
     (tmp_path / "data" / "Pairs.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": 9}\n')
     choices = select(Selection(tasks=[str(tmp_path / "data" / f"{name}.toml") for name in ("Pairs", "More")]))
     plan, records = run(choices, tmp_path / "out", lookup_model())
-    assert "column 'score': expected a number from 0 to 5, got 9" in records[0].error
+    assert "column 'score': expected a number from 0 to 5, got '9'" in records[0].error
     assert records[1].error is None
     stored = read_job(plan.folder, plan.jobs[0].id)
     assert stored is not None
@@ -125,7 +126,7 @@ def test_a_failing_job_is_stored_and_does_not_stop_the_others(tmp_path: Path, ch
 def test_an_unexpected_error_is_a_failure_with_its_name(
     tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*arguments: object) -> object:
+    def broken(*arguments: object, task: object, emit: object) -> object:
         raise KeyError("gone")
 
     monkeypatch.setattr(EmbeddingModel, "encode_columns", broken)

@@ -1,0 +1,142 @@
+"""Work on tasks without a model: check local data, and score a run that was made elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalharness import __version__
+from evalharness.catalog import TaskSpec
+from evalharness.data import load_mteb_task, pin_revision
+from evalharness.errors import DataError, UsageError, shorten
+from evalharness.rankings import Ranking, RetrievalRecords, score_ranking
+from evalharness.results import ResultsOf, model_meta, run_folder, write_job, write_model_meta
+from evalharness.selection import TaskChoice
+from evalharness.tasks import check_runnable, is_native, task_type
+from evalharness.trec import best_first, read_run
+from evalharness.types import JobId, JobRecord
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """What a split of a local task holds.
+
+    Attributes:
+        counts: what there is of it, for people.
+        texts, distinct: column -> number of texts, and of different ones.
+    """
+
+    job: JobId
+    counts: Mapping[str, int]
+    texts: Mapping[str, int]
+    distinct: Mapping[str, int]
+
+
+def check_data(spec: TaskSpec) -> list[SplitReport]:
+    """Read all of a local task as a run would, without a model.
+
+    Raises:
+        UsageError, DataError: what a run would report.
+        PrerequisiteError: its data are on the Hub and cannot be had.
+    """
+    if spec.data is None:
+        raise UsageError(f"{spec.name} is mteb's; only local tasks can be checked")
+    check_runnable([spec])
+    kind, pinned = task_type(spec.type), pin_revision(spec)
+    reports = []
+    for split in spec.splits:
+        records = kind.from_files(pinned, split)
+        columns = kind.columns(records)
+        reports.append(
+            SplitReport(
+                JobId(spec.name, split, "default"),
+                kind.counts(records),
+                {column.name: len(column.texts) for column in columns},
+                {column.name: len(set(column.texts)) for column in columns},
+            )
+        )
+    return reports
+
+
+def score_run(path: Path, choice: TaskChoice, name: str, output: Path) -> JobRecord:
+    """Score a TREC run file as if a model had made it here, and store the result.
+
+    Args:
+        path: the run; queries that the task does not judge are ignored, missing ones score 0, and both are noted.
+        choice: one split and one subset of a retrieval or reranking task.
+        name: what the system is called in results, `organisation/name`.
+        output: root of all results.
+
+    Raises:
+        UsageError: the task is no retrieval, or several splits or subsets are chosen.
+        DataError: the run names documents that are not in the corpus.
+    """
+    if len(choice.splits) > 1 or len(choice.subsets) > 1:
+        raise UsageError(
+            f"a run file is about one split and one subset; name them with --splits ({shorten(choice.splits)}) and "
+            f"--subsets ({shorten(choice.subsets)})"
+        )
+    started = time.monotonic()
+    spec, job = pin_revision(choice.spec), JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
+    if not is_native(spec) or task_type(spec.scoring).metric_names != task_type("Retrieval").metric_names:
+        raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
+    kind = task_type(spec.scoring)
+    from_files = spec.data is not None
+    records = (
+        kind.from_files(spec, job.split)
+        if from_files
+        else kind.from_mteb(load_mteb_task(choice), job.split, job.subset)
+    )
+    found = read_run(path)
+    scores = score_ranking(records, _ranking(records, found, path))
+    with path.open("rb") as handle:
+        revision = file_digest(handle, "sha256").hexdigest()
+    system = ResultsOf(name=name)
+    record = JobRecord(
+        job=job,
+        key={"run": revision, "dataset_revision": spec.revision, "score_version": kind.score_version},
+        main_score=spec.main_score,
+        languages=list(spec.languages[job.subset]),
+        dataset_revision=spec.revision,
+        seconds=time.monotonic() - started,
+        facts={"evalharness": __version__, "run": path.name},
+        metrics=scores.metrics,
+        notes=("scored from a run file", *_coverage(records, found)),
+    )
+    folder = run_folder(output, system)
+    write_model_meta(folder, model_meta(system))
+    write_job(folder, record, scores.items)
+    return record
+
+
+def _ranking(records: RetrievalRecords, found: Mapping[str, Mapping[str, float]], path: Path) -> Ranking:
+    numbers = {document: number for number, document in enumerate(records.corpus_ids)}
+    depth = max(records.k_values)
+    documents, scores = [], []
+    for query in records.query_ids:
+        # in float32, as trec_eval compares them
+        single = {name: float(np.float32(score)) for name, score in found.get(query, {}).items()}
+        if absent := [name for name in single if name not in numbers]:
+            raise DataError(f"{path}: documents of the query {query} are not in the corpus: {shorten(absent)}")
+        names = best_first(single)[:depth]
+        if records.ignore_identical_ids:
+            names = [name for name in names if name != query]
+        documents.append(np.array([numbers[name] for name in names], dtype=np.int64))
+        scores.append(np.array([single[name] for name in names], dtype=np.float32))
+    return Ranking(documents, scores)
+
+
+def _coverage(records: RetrievalRecords, found: Mapping[str, Any]) -> Sequence[str]:
+    missing, unknown = set(records.query_ids) - set(found), set(found) - set(records.query_ids)
+    notes = []
+    if missing:
+        notes.append(f"{len(missing)} judged queries are not in the run and score 0")
+    if unknown:
+        notes.append(f"{len(unknown)} queries of the run are not judged and were ignored")
+    return notes

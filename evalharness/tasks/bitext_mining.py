@@ -1,0 +1,81 @@
+"""Bitext mining: find each sentence's translation as its nearest neighbour in the other language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+from evalharness.catalog import TaskSpec
+from evalharness.data import mteb_rows, text_column
+from evalharness.errors import DataError
+from evalharness.similarity import nearest
+from evalharness.tables import split_table
+from evalharness.tasks import TaskType
+from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
+
+_PARALLEL = "parallel"
+
+
+@dataclass(frozen=True, slots=True)
+class BitextRecords:
+    """Sentences of two languages; `gold[i]` is the number of the second sentence that translates `first[i]`."""
+
+    first: Sequence[str]
+    second: Sequence[str]
+    gold: Sequence[int]
+
+
+def _from_mteb(task: Any, split: str, subset: str) -> BitextRecords:  # noqa: ANN401 -- an mteb task object
+    # parallel data hold a column per language, and a subset names two of them
+    rows = mteb_rows(task, split, _PARALLEL if task.parallel_subsets else subset)
+    first, second = subset.split("-") if task.parallel_subsets else ("sentence1", "sentence2")
+    where = f"{task.metadata.name} [{split}, {subset}]"
+    texts = text_column(rows, first, where)
+    pairs = rows["gold"] if isinstance(rows, dict) and "gold" in rows else None
+    gold = list(range(len(rows))) if pairs is None else [int(pair[1]) for pair in pairs]
+    return BitextRecords(texts, text_column(rows, second, where), gold)
+
+
+def _from_files(spec: TaskSpec, split: str) -> BitextRecords:
+    table = split_table(spec, split, ["sentence1", "sentence2"])
+    first, second = table.texts("sentence1"), table.texts("sentence2")
+    if len(set(second)) == 1:
+        raise DataError(f"{table.where}: there is only one translation to choose from; expected different ones")
+    return BitextRecords(first, second, list(range(len(first))))
+
+
+def _columns(records: BitextRecords) -> list[TextColumn]:
+    return [TextColumn("first", records.first, None), TextColumn("second", records.second, None)]
+
+
+def _score(records: BitextRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
+    """Weighted F1, precision and recall of the translations found. Items: whether a sentence's was found."""
+    found = nearest(embeddings["first"], embeddings["second"])
+    gold = list(records.gold)
+    weighted = {"average": "weighted", "zero_division": 0}
+    metrics = {
+        "precision": float(precision_score(gold, found, **weighted)),
+        "recall": float(recall_score(gold, found, **weighted)),
+        "f1": float(f1_score(gold, found, **weighted)),
+        "accuracy": float(accuracy_score(gold, found)),
+    }
+    correct = [float(number == wanted) for number, wanted in zip(found, gold, strict=True)]
+    return Scores(metrics, ItemScores([str(number) for number in range(len(gold))], {"correct": correct}))
+
+
+def _counts(records: BitextRecords) -> dict[str, int]:
+    return {"sentences": len(records.first), "candidates": len(records.second)}
+
+
+TASK_TYPE = TaskType(
+    score_version=1,
+    from_mteb=_from_mteb,
+    from_files=_from_files,
+    columns=_columns,
+    score=_score,
+    counts=_counts,
+    metric_names="precision|recall|f1|accuracy",
+)

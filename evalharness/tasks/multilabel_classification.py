@@ -1,0 +1,202 @@
+"""Multilabel classification: nearest neighbours among few training texts, each text with any number of labels."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.metrics import accuracy_score, f1_score, label_ranking_average_precision_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from evalharness.catalog import TaskSpec
+from evalharness.data import column, mteb_rows, text_column
+from evalharness.errors import DataError
+from evalharness.metrics.classification import hamming_scores
+from evalharness.tables import check_label, split_table
+from evalharness.tasks import TaskType, settings_of
+from evalharness.tasks.classification import ClassificationSettings
+from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
+
+SEED = 42
+_NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MultilabelTable:
+    """Texts, each with its list of labels."""
+
+    texts: Sequence[str]
+    labels: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MultilabelRecords:
+    """Training texts (only those that some experiment draws), test texts, and the experiments' training rows.
+
+    Attributes:
+        train, test: texts and labels.
+        experiments: per experiment, row numbers into `train`, in the order they were drawn.
+        classifier: unfitted; every experiment gets a clone.
+    """
+
+    train: MultilabelTable
+    test: MultilabelTable
+    experiments: Sequence[Sequence[int]]
+    classifier: Any
+
+
+def undersample(labels: Sequence[Sequence[Any]], order: Sequence[int], per_label: int) -> list[int]:
+    """Walk rows in this order and take each that has a label which was taken fewer than `per_label` times.
+
+    >>> undersample([["a"], ["a", "b"], ["a"]], [0, 1, 2], 1)
+    [0, 1]
+    """
+    taken: Counter[Any] = Counter()
+    rows = []
+    for row in order:
+        if any(taken[label] < per_label for label in labels[row]):
+            rows.append(int(row))
+            taken.update(labels[row])
+    return rows
+
+
+def _shuffled(rows: int, generator: np.random.Generator) -> list[int]:
+    order = list(range(rows))
+    generator.shuffle(order)
+    return order
+
+
+def _records(
+    train: MultilabelTable, test: MultilabelTable, drawn: Sequence[Sequence[int]], classifier: object
+) -> MultilabelRecords:
+    union = sorted({row for rows in drawn for row in rows})
+    place = {row: position for position, row in enumerate(union)}
+    kept = MultilabelTable([train.texts[row] for row in union], [train.labels[row] for row in union])
+    return MultilabelRecords(kept, test, [[place[row] for row in rows] for rows in drawn], classifier)
+
+
+def _from_mteb(task: Any, split: str, subset: str) -> MultilabelRecords:  # noqa: ANN401 -- an mteb task object
+    where = f"{task.metadata.name} [{split}, {subset}]"
+
+    def table(name: str) -> MultilabelTable:
+        rows = mteb_rows(task, name, subset)
+        return MultilabelTable(
+            text_column(rows, task.input_column_name, where), column(rows, task.label_column_name, where)
+        )
+
+    train, test = table(task.train_split), table(split)
+    generator = np.random.default_rng(SEED)
+    # one fresh mteb run draws for all splits and subsets from one generator
+    for place in product(task.eval_splits, task.hf_subsets):
+        if place == (split, subset):
+            break
+        for _ in range(task.n_experiments):
+            _shuffled(len(mteb_rows(task, task.train_split, place[1])), generator)
+    drawn = [
+        undersample(train.labels, _shuffled(len(train.labels), generator), task.samples_per_label)
+        for _ in range(task.n_experiments)
+    ]
+    if task.max_eval_samples is not None and len(test.texts) > task.max_eval_samples:
+        chosen = _stratified(test.labels, task.max_eval_samples)
+        test = MultilabelTable([test.texts[n] for n in chosen], [test.labels[n] for n in chosen])
+    return _records(train, test, drawn, task.evaluator_model)
+
+
+def _stratified(labels: Sequence[Sequence[Any]], wanted: int) -> list[int]:
+    """Rows that mteb tests on where there are too many, by its own copy of a library's algorithm."""
+    from mteb.abstasks._stratification import _iterative_train_test_split
+
+    rows, binary = np.arange(len(labels)).reshape(-1, 1), MultiLabelBinarizer().fit_transform(labels)
+    _, chosen = _iterative_train_test_split(rows, binary, test_size=wanted / len(labels), random_state=SEED)
+    return [int(row) for row in np.asarray(chosen).ravel()]
+
+
+def _from_files(spec: TaskSpec, split: str) -> MultilabelRecords:
+    wanted = settings_of(spec, ClassificationSettings)
+    train, test = _local_table(spec, "train"), _local_table(spec, split)
+    generator = np.random.default_rng(SEED)
+    drawn = [
+        undersample(train.labels, _shuffled(len(train.labels), generator), wanted.samples_per_label)
+        for _ in range(wanted.n_experiments)
+    ]
+    if min(map(len, drawn)) < _NEIGHBOURS:
+        raise DataError(f"{spec.name}: an experiment draws fewer than {_NEIGHBOURS} training texts; give more of them")
+    return _records(train, test, drawn, KNeighborsClassifier(n_neighbors=_NEIGHBOURS))
+
+
+def _local_table(spec: TaskSpec, split: str) -> MultilabelTable:
+    table = split_table(spec, split, ["text", "label"])
+    labels = table.lists("label")
+    for row, values in enumerate(labels):
+        for value in values:
+            check_label(value, labels[0][0], table.at(row, "label"))
+    if len({value for values in labels for value in values}) == 1:
+        raise DataError(
+            f"{table.where}, column {table.names['label']!r}: there is no label but {labels[0][0]!r}; "
+            "expected at least two labels"
+        )
+    return MultilabelTable(table.texts("text"), labels)
+
+
+def _columns(records: MultilabelRecords) -> list[TextColumn]:
+    return [TextColumn("train", records.train.texts, None), TextColumn("test", records.test.texts, None)]
+
+
+def _score(records: MultilabelRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
+    """Means over the experiments of exact match, LRAP, macro F1 and Hamming score; labels are those of the test texts.
+
+    Items: how often a test text got exactly its labels, and its mean Hamming score.
+    """
+    train, test = embeddings["train"].vectors, embeddings["test"].vectors
+    binarizer = MultiLabelBinarizer()
+    gold = binarizer.fit_transform(records.test.labels)
+    exact, hamming = np.zeros(len(gold)), np.zeros(len(gold))
+    found: list[dict[str, float]] = []
+    for rows in records.experiments:
+        with warnings.catch_warnings():
+            # labels that no test text has do not count, by protocol
+            warnings.filterwarnings("ignore", message="unknown class")
+            wanted = binarizer.transform([records.train.labels[row] for row in rows])
+        predicted: NDArray[Any] = clone(records.classifier).fit(train[list(rows)], wanted).predict(test)
+        overlap = hamming_scores(gold, predicted)
+        found.append(
+            {
+                "accuracy": float(accuracy_score(gold, predicted)),
+                "lrap": float(label_ranking_average_precision_score(gold, predicted)),
+                "f1": float(f1_score(gold, predicted, average="macro", zero_division=0)),
+                "hamming": float(np.mean(overlap)),
+            }
+        )
+        exact += (gold == predicted).all(axis=1)
+        hamming += overlap
+    metrics: dict[str, Any] = {"scores_per_experiment": found}
+    metrics |= {name: float(np.mean([scores[name] for scores in found])) for name in found[0]}
+    count = len(found)
+    items = {"exact_match": (exact / count).tolist(), "hamming": (hamming / count).tolist()}
+    return Scores(metrics, ItemScores([str(row) for row in range(len(gold))], items))
+
+
+def _counts(records: MultilabelRecords) -> dict[str, int]:
+    labels = {label for labels in records.test.labels for label in labels}
+    return {"labels": len(labels), "experiments": len(records.experiments)}
+
+
+TASK_TYPE = TaskType(
+    score_version=1,
+    from_mteb=_from_mteb,
+    from_files=_from_files,
+    columns=_columns,
+    score=_score,
+    counts=_counts,
+    metric_names="accuracy|lrap|f1|hamming",
+    settings=ClassificationSettings,
+    draws_in_order=True,
+)

@@ -1,0 +1,148 @@
+"""Summarization: whether machine summaries nearer to human ones are those that people rate higher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from evalharness.catalog import TaskSpec
+from evalharness.data import column, mteb_rows
+from evalharness.errors import DataError
+from evalharness.metrics.correlation import TestedCorrelation, correlate_tested
+from evalharness.similarity import nearest_scores
+from evalharness.tables import split_table
+from evalharness.tasks import TaskType, settings_of
+from evalharness.tasks.sts import StsSettings
+from evalharness.types import Dense, Embeddings, ItemScores, Metrics, Scores, TextColumn
+
+_DEPRECATED = "DeprecatedSummarizationEvaluator"
+_DEPRECATED_NOTE = (
+    "mteb's deprecated evaluator, kept for old benchmarks: each figure is the mean of a correlation and its p-value"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRecords:
+    """Texts with human summaries, machine summaries, and people's ratings of the latter, scaled to 0-1.
+
+    Attributes:
+        averages_p_values: whether to score as mteb's deprecated evaluator does.
+    """
+
+    human: Sequence[Sequence[str]]
+    machine: Sequence[Sequence[str]]
+    gold: Sequence[Sequence[float]]
+    averages_p_values: bool = False
+
+
+def _scaled(ratings: Sequence[float], low: float, high: float) -> list[float]:
+    scaled: list[float] = ((np.array(ratings) - low) / (high - low)).tolist()
+    return scaled
+
+
+def _from_mteb(task: Any, split: str, subset: str) -> SummaryRecords:  # noqa: ANN401 -- an mteb task object
+    rows, where = mteb_rows(task, split, subset), f"{task.metadata.name} [{split}, {subset}]"
+    ratings = column(rows, task.relevancy_column_name, where)
+    return SummaryRecords(
+        human=column(rows, task.human_summaries_column_name, where),
+        machine=column(rows, task.machine_summaries_column_name, where),
+        gold=[_scaled(values, task.min_score, task.max_score) for values in ratings],
+        averages_p_values=task.evaluator.__name__ == _DEPRECATED,
+    )
+
+
+def _from_files(spec: TaskSpec, split: str) -> SummaryRecords:
+    scale = settings_of(spec, StsSettings)
+    table = split_table(spec, split, ["human_summaries", "machine_summaries", "relevance"])
+    human, machine = table.text_lists("human_summaries"), table.text_lists("machine_summaries")
+    gold = []
+    for row, (ratings, rated) in enumerate(zip(table.lists("relevance"), machine, strict=True)):
+        where = table.at(row, "relevance")
+        if len(ratings) != len(rated):
+            raise DataError(f"{where}: expected a rating for each of the {len(rated)} machine summaries")
+        values = [table.number(value, where, scale.min_score, scale.max_score) for value in ratings]
+        gold.append(_scaled(values, scale.min_score, scale.max_score))
+    if all(len(set(values)) == 1 for values in gold):
+        raise DataError(f"{table.where}: no row has two different ratings, so there is nothing to correlate")
+    return SummaryRecords(human, machine, gold)
+
+
+def _columns(records: SummaryRecords) -> list[TextColumn]:
+    return [
+        TextColumn("human", [text for texts in records.human for text in texts], None),
+        TextColumn("machine", [text for texts in records.machine for text in texts], None),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Scores of one text's machine summaries: the nearest human summary by cosine, by dot, by the model."""
+
+    cosine: list[float]
+    dot: list[float]
+    own: list[float]
+
+
+def _judge(human: Dense, machine: Dense) -> _Judged:
+    return _Judged(
+        cosine=nearest_scores(machine, human, "cosine"),
+        dot=nearest_scores(machine, human, "dot"),
+        own=nearest_scores(machine, human, machine.similarity, one_by_one=True),
+    )
+
+
+def _score(records: SummaryRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
+    """Mean over texts of the correlation between ratings and similarity to the nearest human summary.
+
+    A text whose ratings, cosines or dot products are all equal is left out (NaN among the items), as in mteb.
+    """
+    found: dict[str, list[TestedCorrelation]] = {"": [], "cosine_": [], "dot_": []}
+    items: dict[str, list[float]] = {"cosine_spearman": [], "cosine_pearson": []}
+    human_end = machine_end = 0
+    for human, machine, gold in zip(records.human, records.machine, records.gold, strict=True):
+        human_rows = slice(human_end, human_end + len(human))
+        machine_rows = slice(machine_end, machine_end + len(machine))
+        human_end, machine_end = human_rows.stop, machine_rows.stop
+        judged = _judge(embeddings["human"].rows(human_rows), embeddings["machine"].rows(machine_rows))
+        if min(len(set(gold)), len(set(judged.dot)), len(set(judged.cosine))) == 1:
+            for values in items.values():
+                values.append(float("nan"))
+            continue
+        for prefix, values in (("", judged.own), ("cosine_", judged.cosine), ("dot_", judged.dot)):
+            found[prefix].append(correlate_tested(gold, values))
+        items["cosine_spearman"].append(found["cosine_"][-1].spearman)
+        items["cosine_pearson"].append(found["cosine_"][-1].pearson)
+    metrics: Metrics = {}
+    for prefix, correlations in found.items():
+        for kind in ("pearson", "spearman"):
+            metrics[f"{prefix}{kind}"] = _mean(correlations, kind, with_p_values=records.averages_p_values)
+    ids = [str(number) for number in range(len(records.gold))]
+    notes = (_DEPRECATED_NOTE,) if records.averages_p_values else ()
+    return Scores(metrics, ItemScores(ids, items), notes)
+
+
+def _mean(correlations: Sequence[TestedCorrelation], kind: str, *, with_p_values: bool) -> float:
+    if not correlations:
+        return float("nan")
+    rows = [asdict(correlation) for correlation in correlations]
+    names = [kind, f"{kind}_p"] if with_p_values else [kind]
+    return float(np.mean([[row[name] for name in names] for row in rows]))
+
+
+def _counts(records: SummaryRecords) -> dict[str, int]:
+    return {"texts": len(records.gold), "ratings": sum(map(len, records.gold))}
+
+
+TASK_TYPE = TaskType(
+    score_version=1,
+    from_mteb=_from_mteb,
+    from_files=_from_files,
+    columns=_columns,
+    score=_score,
+    counts=_counts,
+    metric_names=r"((cosine|dot)_)?(pearson|spearman)",
+    settings=StsSettings,
+)

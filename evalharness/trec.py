@@ -1,0 +1,75 @@
+"""TREC run files: `query Q0 document rank score tag`, a line per retrieved document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from evalharness.errors import DataError, clip
+from evalharness.results import atomic_path
+from evalharness.types import RankedDocument
+
+_FIELDS = 6
+
+
+def read_run(path: Path) -> dict[str, dict[str, float]]:
+    """Read a run; ranks and the tag are ignored, as trec_eval does: the scores say the order.
+
+    Returns:
+        Query id -> document id -> score.
+
+    Raises:
+        DataError: the file cannot be read, a line is wrong, or a document is there twice for a query.
+    """
+    found: dict[str, dict[str, float]] = {}
+    try:
+        with path.open(encoding="utf-8-sig") as handle:
+            for number, line in enumerate(handle, start=1):
+                if line.strip():
+                    query, document, score = _parsed(line, f"{path}, line {number}")
+                    documents = found.setdefault(query, {})
+                    if document in documents:
+                        raise DataError(f"{path}, line {number}: {document} is there twice for the query {query}")
+                    documents[document] = score
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    if not found:
+        raise DataError(f"{path}: holds no lines")
+    return found
+
+
+def _parsed(line: str, where: str) -> tuple[str, str, float]:
+    fields = line.split()
+    try:
+        score = float(fields[4]) if len(fields) == _FIELDS else math.nan
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise DataError(f"{where}: expected `query Q0 document rank score tag`, got {clip(line.strip())}")
+    return fields[0], fields[2], score
+
+
+def write_run(path: Path, ranked: Iterable[RankedDocument], tag: str) -> None:
+    """Write a run, atomically. Ids must be free of white space, which separates the fields.
+
+    Raises:
+        DataError: an id has white space in it.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        for item in ranked:
+            for name in (item.query, item.document):
+                if len(name.split()) != 1:
+                    raise DataError(f"{path}: the id {name!r} has white space in it, which a TREC run cannot hold")
+            handle.write(f"{item.query} Q0 {item.document} {item.rank} {item.score!r} {tag}\n")
+
+
+def best_first(documents: Mapping[str, float]) -> list[str]:
+    """Document ids by score, descending; among equal scores the larger id comes first, as in trec_eval.
+
+    >>> best_first({"a": 1.0, "b": 2.0, "c": 1.0})
+    ['b', 'c', 'a']
+    """
+    return sorted(documents, key=lambda name: (documents[name], name), reverse=True)
