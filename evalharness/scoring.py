@@ -94,7 +94,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path) -> JobRec
         else kind.from_mteb(load_mteb_task(choice), job.split, job.subset)
     )
     found = read_run(path)
-    scores = score_ranking(records, _ranking(records, found, path))
+    scores = score_ranking(records, ranking_of(records, found, str(path)))
     with path.open("rb") as handle:
         revision = file_digest(handle, "sha256").hexdigest()
     system = ResultsOf(name=name)
@@ -115,7 +115,17 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path) -> JobRec
     return record
 
 
-def _ranking(records: RetrievalRecords, found: Mapping[str, Mapping[str, float]], path: Path) -> Ranking:
+def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float]], where: str) -> Ranking:
+    """What was found elsewhere, as a search here gives it.
+
+    Args:
+        records: the task's data.
+        found: query id -> document id -> score.
+        where: it comes from, for messages.
+
+    Raises:
+        DataError: a document is not in the corpus.
+    """
     numbers = {document: number for number, document in enumerate(records.corpus_ids)}
     depth = max(records.k_values)
     documents, scores = [], []
@@ -123,7 +133,7 @@ def _ranking(records: RetrievalRecords, found: Mapping[str, Mapping[str, float]]
         # in float32, as trec_eval compares them
         single = {name: float(np.float32(score)) for name, score in found.get(query, {}).items()}
         if absent := [name for name in single if name not in numbers]:
-            raise DataError(f"{path}: documents of the query {query} are not in the corpus: {shorten(absent)}")
+            raise DataError(f"{where}: documents of the query {query} are not in the corpus: {shorten(absent)}")
         names = best_first(single)[:depth]
         if records.ignore_identical_ids:
             names = [name for name in names if name != query]

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import random
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from support.lookup import lookup_model, smooth
 
 from evalharness.metrics.abstention import nauc
 from evalharness.metrics.correlation import correlate
-from evalharness.rankings import RetrievalRecords
+from evalharness.metrics.pairs import pair_scores
+from evalharness.rankings import RetrievalRecords, score_ranking
+from evalharness.scoring import ranking_of
+from evalharness.tasks.bitext_mining import TASK_TYPE as BITEXT
+from evalharness.tasks.bitext_mining import BitextRecords
 from evalharness.tasks.classification import TASK_TYPE as CLASSIFICATION
 from evalharness.tasks.classification import Experiment, LabelledRecords, shuffles, undersample
+from evalharness.tasks.clustering import TASK_TYPE as CLUSTERING
+from evalharness.tasks.clustering import ClusteringRecords, Fit
 from evalharness.tasks.retrieval import TASK_TYPE as RETRIEVAL
 from evalharness.types import Scores, ignore_event
 
@@ -131,3 +139,72 @@ def test_spearman_sees_only_the_order(values: list[float]) -> None:
 def test_confidence_equal_to_the_metric_is_an_oracle(values: list[float]) -> None:
     found = nauc(np.array(values), np.array(values))
     assert np.isnan(found) or found == pytest.approx(1.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 1), min_size=2, max_size=60).filter(lambda found: len(set(found)) > 1), seed=SEEDS
+)
+def test_pairs_told_apart_perfectly_score_one_in_any_order(labels: list[int], seed: int) -> None:
+    rng = random.Random(seed)
+    scores = [label + rng.random() / 2 for label in labels]
+    found = pair_scores(labels, scores)
+    assert [found.accuracy, found.f1, found.ap] == pytest.approx([1.0, 1.0, 1.0])
+    order = rng.sample(range(len(labels)), len(labels))
+    noisy = [rng.randint(0, 3) / 3 for _ in labels]
+    # sums in another order differ in the last bit
+    assert asdict(pair_scores([labels[n] for n in order], [noisy[n] for n in order])) == pytest.approx(
+        asdict(pair_scores(labels, noisy))
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(count=st.integers(2, 40), seed=SEEDS)
+def test_equal_sentences_are_their_own_translations(count: int, seed: int) -> None:
+    texts = [f"{seed} sentence {number}" for number in range(count)]
+    records = BitextRecords(texts, texts, list(range(count)))
+    embeddings = lookup_model(smooth).encode_columns(BITEXT.columns(records), None, ignore_event)
+    scores = BITEXT.score(records, embeddings)
+    assert scores.metrics["f1"] == 1
+    assert scores.items.columns["correct"] == [1.0] * count
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=SEEDS)
+def test_groups_that_lie_apart_are_found(seed: int) -> None:
+    rng = random.Random(seed)
+    labels = [rng.randrange(3) for _ in range(60)] + [0, 1, 2]
+    texts = [f"{label} {number}" for number, label in enumerate(labels)]
+
+    def corner(text: str) -> NDArray[np.float32]:
+        vector = (smooth(text) / 1000).astype(np.float32)
+        vector[int(text.split(maxsplit=1)[0])] += 1
+        return vector
+
+    rows = np.arange(len(texts))
+    records = ClusteringRecords(texts, [Fit("0", rows, np.array(labels), 3)], 500, None)
+    embeddings = lookup_model(corner).encode_columns(CLUSTERING.columns(records), None, ignore_event)
+    assert CLUSTERING.score(records, embeddings).metrics["v_measure"] > 0.7
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS)
+def test_candidates_in_any_order_are_ranked_the_same(seed: int) -> None:
+    rng = random.Random(seed)
+    records = retrieval(seed)
+    candidates = [rng.sample(range(len(records.corpus)), rng.randint(0, len(records.corpus))) for _ in records.queries]
+    shuffled = [rng.sample(chosen, len(chosen)) for chosen in candidates]
+    first, second = (scored(replace(records, candidates=chosen)) for chosen in (candidates, shuffled))
+    assert plain(first.metrics) == plain(second.metrics)
+
+
+def test_a_run_and_its_own_rankings_score_the_same() -> None:
+    for seed in range(20):
+        records = retrieval(seed)
+        whole = scored(records)
+        assert whole.ranked is not None
+        found: dict[str, dict[str, float]] = {}
+        for item in whole.ranked():
+            found.setdefault(item.query, {})[item.document] = item.score
+        again = score_ranking(records, ranking_of(records, found, "here"))
+        assert plain(again.metrics) == plain(whole.metrics)
