@@ -1,0 +1,148 @@
+"""Finding texts in shards: an index of their digests, and rows that stay on disk until NumPy asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalharness.errors import StorageError
+from evalharness.shards import DamagedShardError, Shard, open_shard
+
+# maps kept open at a time; each holds a file descriptor
+_OPEN_MAPS = 128
+
+
+def text_digests(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """128 bits of BLAKE2b per text, shape (texts, 2)."""
+    joined = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
+    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
+
+
+@lru_cache(maxsize=_OPEN_MAPS)
+def mapped(shard: Path, name: str) -> NDArray[np.float32]:
+    """An array of a shard as a memory map; of files that are already checked. Raises StorageError."""
+    try:
+        return open_shard(shard).map(name)
+    except DamagedShardError as error:
+        raise StorageError(
+            f"the store's file {shard} {error}: it was changed or removed while it was in use. Run the same command "
+            "again; what is missing is encoded anew"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Rows of memory-mapped shards, in any order; NumPy turns it into an array in memory when it needs one.
+
+    Attributes:
+        paths: the shards.
+        shard: per row, which shard.
+        row: per row, which row of that shard.
+        dimensions: of a vector.
+    """
+
+    paths: Sequence[Path]
+    shard: NDArray[np.int32]
+    row: NDArray[np.int32]
+    dimensions: int
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, dimensions)."""
+        return len(self), self.dimensions
+
+    def __getitem__(self, index: Any) -> StoredRows:  # noqa: ANN401 -- whatever NumPy takes
+        return StoredRows(self.paths, self.shard[index], self.row[index], self.dimensions)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.float32]:  # noqa: ANN401, FBT001
+        del dtype, copy
+        gathered = np.empty(self.shape, dtype=np.float32)
+        order = np.argsort(self.shard, kind="stable")
+        borders = np.flatnonzero(np.diff(self.shard[order])) + 1
+        for places in np.split(order, borders) if len(order) else []:
+            gathered[places] = mapped(self.paths[self.shard[places[0]]], "vectors")[self.row[places]]
+        return gathered
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A shard and what it says of its texts."""
+
+    shard: Shard
+    digests: NDArray[np.uint64]
+    truncated: NDArray[np.bool_]
+
+
+class Index:
+    """Where the texts of one key are: digests in order, each with its shard and row."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+        self.dimensions = 0
+        self.names: set[str] = set()
+        self._digests = np.empty((0, 2), dtype=np.uint64)
+        self._shard = np.empty(0, dtype=np.int32)
+        self._row = np.empty(0, dtype=np.int32)
+        self._truncated = np.empty(0, dtype=bool)
+
+    def add(self, contents: Sequence[Contents]) -> None:
+        """Take in shards."""
+        first = len(self.paths)
+        for content in contents:
+            self.paths.append(content.shard.path)
+            self.names.add(content.shard.path.name)
+            self.dimensions = content.shard.arrays["vectors"].shape[1]
+        counts = [len(content.digests) for content in contents]
+        numbers = np.repeat(np.arange(first, first + len(counts), dtype=np.int32), counts)
+        self._digests = np.concatenate([self._digests, *(content.digests for content in contents)])
+        self._shard = np.concatenate([self._shard, numbers])
+        self._row = np.concatenate([self._row, *(np.arange(count, dtype=np.int32) for count in counts)])
+        self._truncated = np.concatenate([self._truncated, *(content.truncated for content in contents)])
+        self._take(np.lexsort((self._digests[:, 1], self._digests[:, 0])))
+
+    def _take(self, kept: NDArray[Any]) -> None:
+        self._digests = self._digests[kept]
+        self._shard, self._row, self._truncated = self._shard[kept], self._row[kept], self._truncated[kept]
+
+    def drop(self, path: Path) -> None:
+        """Forget a shard."""
+        self.names.discard(path.name)
+        self._take(self._shard != len(self.paths) - 1 - self.paths[::-1].index(path))
+
+    def find(self, digests: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Per digest its place in the index, or -1."""
+        if not len(self._digests):
+            return np.full(len(digests), -1, dtype=np.int64)
+        place = np.searchsorted(self._digests[:, 0], digests[:, 0])
+        found = np.full(len(digests), -1, dtype=np.int64)
+        left = np.arange(len(digests))
+        # equal first halves are next to each other; hardly ever more than one
+        while len(left):
+            at = place[left]
+            inside = at < len(self._digests)
+            left, at = left[inside], at[inside]
+            same = self._digests[at, 0] == digests[left, 0]
+            left, at = left[same], at[same]
+            hit = self._digests[at, 1] == digests[left, 1]
+            found[left[hit]] = at[hit]
+            left = left[~hit]
+            place[left] += 1
+        return found
+
+    def rows(self, places: NDArray[np.int64]) -> StoredRows:
+        """The vectors at these places."""
+        return StoredRows(tuple(self.paths), self._shard[places], self._row[places], self.dimensions)
+
+    def truncated(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the texts at these places were cut."""
+        return self._truncated[places]

@@ -1,0 +1,65 @@
+"""Any flipped bit and any cut in a shard file is noticed, mended, and changes no vector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.lookup import LookupBackend, smooth, stack
+
+from evalharness.embeddings import StoringEncoder
+from evalharness.types import EncodeEvent, Encoding, Notice, ignore_event
+
+ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="")
+IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
+TEXTS = [f"text {number}" for number in range(5)]
+WANTED = stack(smooth, TEXTS)
+
+
+def encode(root: Path, backend: LookupBackend) -> tuple[list[EncodeEvent], np.ndarray]:
+    events: list[EncodeEvent] = []
+    return events, StoringEncoder(backend, root, IDENTITY, "cosine").encode(TEXTS, ENCODING, events.append).vectors
+
+
+def with_damage(damage: bytes) -> None:
+    """Put a damaged file in the place of the right one, and look."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        StoringEncoder(LookupBackend(smooth), root, IDENTITY, "cosine").encode(TEXTS, ENCODING, ignore_event)
+        path = next(root.rglob("*.shard"))
+        path.write_bytes(damage)
+        backend = LookupBackend(smooth)
+        events, vectors = encode(root, backend)
+        np.testing.assert_array_equal(vectors, WANTED)
+        assert any(isinstance(event, Notice) for event in events)
+        assert len(backend.seen) == len(TEXTS)
+
+
+def right_file() -> bytes:
+    with TemporaryDirectory() as folder:
+        StoringEncoder(LookupBackend(smooth), Path(folder), IDENTITY, "cosine").encode(TEXTS, ENCODING, ignore_event)
+        return next(Path(folder).rglob("*.shard")).read_bytes()
+
+
+RIGHT = right_file()
+
+
+@settings(max_examples=300, deadline=None)
+@given(bit=st.integers(0, 8 * len(RIGHT) - 1))
+def test_a_flipped_bit(bit: int) -> None:
+    damaged = bytearray(RIGHT)
+    damaged[bit // 8] ^= 1 << (bit % 8)
+    with_damage(bytes(damaged))
+
+
+@settings(max_examples=100, deadline=None)
+@given(length=st.integers(0, len(RIGHT) - 1))
+def test_a_cut(length: int) -> None:
+    with_damage(RIGHT[:length])
+
+
+def test_added_bytes() -> None:
+    with_damage(RIGHT + b"\0")
