@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,18 +17,22 @@ import typer
 
 from evalharness import __version__
 from evalharness.errors import DataError, EvalHarnessError, UsageError, unknown_names
+from evalharness.list_cli import list_app, split_lists
+from evalharness.store_cli import duration, store_app
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from evalharness.catalog import TaskList
     from evalharness.models import ResolvedModel
-    from evalharness.run import Plan
+    from evalharness.run import Limits, Plan
     from evalharness.types import Execution
 
 EXIT_USAGE = 2
 EXIT_FAILED_JOBS = 3
-EXIT_INTERRUPTED = 130
+# a shell's exit code for a command that a signal ended is this and the signal's number
+_SIGNALLED = 128
+_PATIENCE_SECONDS = 1.5
 _FILE_WIDTH = 160
 # options that take several values after one flag: --languages eng cmn
 _LISTS = ("--tasks", "--suite", "--benchmark", "--languages", "--task-types", "--splits", "--subsets")
@@ -38,8 +45,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-list_app = typer.Typer(help="List what can be named in other commands.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(list_app, name="list")
+app.add_typer(store_app, name="store")
 
 
 def repeat_lists(arguments: Sequence[str]) -> list[str]:
@@ -62,26 +69,6 @@ def repeat_lists(arguments: Sequence[str]) -> list[str]:
             found.append(option)
         found.append(argument)
         values += 1
-    return found
-
-
-def _split(given: Mapping[str, Sequence[str] | None]) -> dict[str, list[str]]:
-    """Values of list options, given with commas or by repeating the option.
-
-    Args:
-        given: option -> values, None where it was left out.
-
-    Raises:
-        UsageError: an option has nothing in it.
-    """
-    found: dict[str, list[str]] = {}
-    for option, values in given.items():
-        # a benchmark's own name has a comma in it: MTEB(eng, v1)
-        whole = option == "--benchmark"
-        parts = [part.strip() for value in values or () for part in ([value] if whole else value.split(","))]
-        found[option] = [part for part in parts if part]
-    if empty := [option for option, values in given.items() if values is not None and not found[option]]:
-        raise UsageError("\n".join(f"{option} is empty; give at least one name, or leave it out" for option in empty))
     return found
 
 
@@ -119,13 +106,17 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
     save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,  # noqa: FBT002
+    store: Annotated[Path | None, typer.Option(help="Embedding store; default: in the user's cache folder.")] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep no embeddings.")] = False,  # noqa: FBT002
+    time_budget: Annotated[str | None, typer.Option(help="End cleanly after this long: 90s, 30m, 2h.")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first failed job.")] = False,  # noqa: FBT002
 ) -> None:
     """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
     from evalharness.request import RunRequest, plan_run
     from evalharness.selection import Selection
 
     named = {"--tasks": tasks, "--suite": suite, "--benchmark": benchmark, "--languages": languages}
-    lists = _split({**named, "--task-types": task_types, "--splits": splits, "--subsets": subsets})
+    lists = split_lists({**named, "--task-types": task_types, "--splits": splits, "--subsets": subsets})
     selection = Selection(
         tasks=lists["--tasks"],
         suites=lists["--suite"],
@@ -149,9 +140,20 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     if dry_run:
         _show_plan(plan, models_known=resolved is not None)
     elif resolved is not None:
+        from evalharness.run import Limits
         from evalharness.types import Execution
 
-        _execute(plan, resolved, Execution(device=device, batch_tokens=batch_tokens), save_rankings=save_rankings)
+        seconds = None if time_budget is None else duration(time_budget)
+        limits = Limits(seconds=seconds, fail_fast=fail_fast, save_rankings=save_rankings)
+        _execute(plan, resolved, Execution(device=device, batch_tokens=batch_tokens), limits, _store(store, no_store))
+
+
+def _store(named: Path | None, no_store: bool) -> Path | None:  # noqa: FBT001 -- a flag of the command
+    from evalharness.embeddings import default_store
+
+    if no_store and named is not None:
+        raise UsageError("--store and --no-store contradict each other; leave one of them out")
+    return None if no_store else named or default_store()
 
 
 def _warn(message: str) -> None:
@@ -172,7 +174,7 @@ def _show_plan(plan: Plan, *, models_known: bool) -> None:
     print_plan(_console(), plan, model_known=models_known)
 
 
-def _execute(plan: Plan, resolved: ResolvedModel, execution: Execution, *, save_rankings: bool) -> None:
+def _execute(plan: Plan, resolved: ResolvedModel, execution: Execution, limits: Limits, store: Path | None) -> None:
     """Run what is to do, print the scores, and leave with the fitting exit code."""
     from evalharness.console import RunDisplay, print_scores
     from evalharness.run import run_plan
@@ -185,11 +187,13 @@ def _execute(plan: Plan, resolved: ResolvedModel, execution: Execution, *, save_
         from evalharness.models import open_model
 
         errors.print(f"loading {resolved.spec.name} ({resolved.spec.facts_from})", markup=False, highlight=False)
-        model = open_model(resolved, execution)
+        model = open_model(resolved, execution, store=store)
         with RunDisplay(errors) as display:
-            records = run_plan(plan, model, display, save_rankings=save_rankings)
+            records = run_plan(plan, model, display, limits)
     print_scores(_console(), plan, records)
-    if any(record.error is not None for record in records):
+    if undone := len(plan.jobs) - len(records):
+        errors.print(f"{undone} jobs are not done; the same command goes on with them", highlight=False)
+    if undone or any(record.error is not None for record in records):
         raise typer.Exit(EXIT_FAILED_JOBS)
 
 
@@ -230,7 +234,7 @@ def score_run(
 
     check_writable(output)
     choice = select(Selection(tasks=[task], splits=splits or (), subsets=subsets or ()))[0]
-    record = score(file, choice, name, output)
+    record = score(file, choice, name, output, say=_warn)
     notes = "".join(f"; {note}" for note in record.notes)
     typer.echo(f"{record.job}: {record.main_score} {record.metrics[record.main_score]:.4f}{notes}")
 
@@ -276,64 +280,6 @@ def _task_list(suite: str | None, benchmark: str | None) -> TaskList | None:
     return None
 
 
-@list_app.command("tasks")
-def list_tasks(
-    languages: Annotated[list[str] | None, typer.Option(help="Only these languages, for example: eng,cmn.")] = None,
-    task_types: Annotated[list[str] | None, typer.Option(help="Only these task types.")] = None,
-) -> None:
-    """All text tasks of mteb and those that come with evalharness: name, type, subsets, characters, who scores them."""
-    from evalharness.catalog import all_task_names
-    from evalharness.selection import Selection, select
-    from evalharness.tasks import is_native
-
-    lists = _split({"--languages": languages, "--task-types": task_types})
-    wanted = Selection(tasks=all_task_names(), languages=lists["--languages"], types=lists["--task-types"])
-    typer.echo("task\ttype\tsubsets\tcharacters\tscored by")
-    for choice in select(wanted):
-        sizes = [size[1] for split in choice.spec.sizes.values() for size in split.values()]
-        runner = "evalharness" if is_native(choice.spec) else "mteb"
-        cells = (choice.spec.name, choice.spec.type, len(choice.subsets), sum(sizes) if sizes else "?", runner)
-        typer.echo("\t".join(map(str, cells)))
-
-
-@list_app.command("suites")
-def list_suites() -> None:
-    """Our own lists of tasks."""
-    from evalharness.catalog import suites
-
-    for item in suites().values():
-        counts = ", ".join(f"{count} {name}" for name, count in item.categories.items())
-        typer.echo(f"{item.name}\t{len(item.tasks)} tasks ({counts})\t{item.description}")
-
-
-@list_app.command("benchmarks")
-def list_benchmarks() -> None:
-    """mteb's benchmarks of text tasks, with their other names."""
-    from evalharness.catalog import benchmarks
-
-    for item in benchmarks().values():
-        also = f"\talso: {'; '.join(item.aliases)}" if item.aliases else ""
-        typer.echo(f"{item.name}\t{len(item.tasks)} tasks{also}")
-
-
-@list_app.command("models")
-def list_models() -> None:
-    """Models with a card. Any other sentence-transformers model works too, from its own files."""
-    from evalharness.catalog import cards
-
-    for card in cards().values():
-        vectors = "normalised" if card.normalize else "not normalised"
-        prompt = card.prompts.get("query")
-        cells = (
-            card.name,
-            card.pooling,
-            f"{card.max_length} tokens",
-            vectors,
-            f"query prompt {prompt!r}" if prompt else "no prompt",
-        )
-        typer.echo("\t".join(cells))
-
-
 def _quiet_libraries() -> None:
     """Libraries below us keep their progress bars and hints to themselves; our messages say what matters."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -343,14 +289,32 @@ def _quiet_libraries() -> None:
     logging.getLogger().setLevel(logging.ERROR)
 
 
+class _SignalledError(BaseException):
+    """A signal ended the run; no library's `except Exception` or `KeyboardInterrupt` may keep it going."""
+
+
+def _end_soon(number: int, frame: object) -> None:
+    """End at once where Python can; if a library holds on, two seconds at the most."""
+    del frame
+    command = shlex.join(["evalharness", *sys.argv[1:]])
+    typer.echo(f"interrupted; finished jobs and shards are kept. To go on: {command}", err=True)
+    timer = threading.Timer(_PATIENCE_SECONDS, os._exit, [_SIGNALLED + number])
+    timer.daemon = True
+    timer.start()
+    raise _SignalledError(number)
+
+
 def main() -> None:
     """Entry point of `evalharness` and `python -m evalharness`."""
     _quiet_libraries()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_soon)
     try:
         app(args=repeat_lists(sys.argv[1:]))
     except EvalHarnessError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(EXIT_USAGE)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished jobs are kept, the same command goes on with the rest", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+    except _SignalledError as signalled:
+        # not sys.exit: threads of libraries may wait for work that never comes
+        sys.stdout.flush()
+        os._exit(_SIGNALLED + signalled.args[0])

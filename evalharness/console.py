@@ -11,8 +11,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Table
 from rich.text import Text
 
-from evalharness.run import JobEnded, JobStarted, Plan, RunEvent, TextsCounted
-from evalharness.types import JobRecord, TextsEncoded
+from evalharness.job import JobEnded, JobStarted, RunEvent, TextsCounted
+from evalharness.run import Plan
+from evalharness.types import JobRecord, Notice, TextsEncoded
 
 
 class _Rate(ProgressColumn):
@@ -70,6 +71,8 @@ class RunDisplay:
         elif isinstance(event, TextsEncoded):
             if self._task is not None:
                 self._progress.advance(self._task, event.count)
+        elif isinstance(event, Notice):
+            self._print(event.message)
         elif isinstance(event, JobEnded):
             if self._task is not None:
                 self._progress.remove_task(self._task)

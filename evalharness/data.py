@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from evalharness.catalog import TaskSpec
 from evalharness.errors import DataError, PrerequisiteError, clip, shorten
-from evalharness.hub import hub_errors, reason
+from evalharness.hub import hub_errors, reason, with_retries
 from evalharness.selection import TaskChoice
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def load_mteb_task(choice: TaskChoice) -> Any:  # noqa: ANN401 -- mteb's tasks have no common public type
+def load_mteb_task(choice: TaskChoice, say: Callable[[str], None]) -> Any:  # noqa: ANN401 -- mteb has no public type
     """A fresh mteb task object with its data loaded.
 
     Fresh, because the objects keep random state between evaluations; and only with the wanted subsets, so that no
     other is downloaded.
+
+    Args:
+        choice: the task, with the splits and subsets that are wanted.
+        say: is told if the Hub has to be asked again.
 
     Raises:
         PrerequisiteError: the data cannot be had from the Hub.
@@ -28,12 +33,18 @@ def load_mteb_task(choice: TaskChoice) -> Any:  # noqa: ANN401 -- mteb's tasks h
 
     disable_progress_bars()
     spec = choice.spec
-    task = mteb.get_task(spec.name, eval_splits=list(choice.splits), hf_subsets=list(choice.subsets))
-    where = f"{spec.name}: the data set {task.metadata.dataset['path']} at revision {spec.revision}"
+
+    def load() -> Any:  # noqa: ANN401
+        fresh = mteb.get_task(spec.name, eval_splits=list(choice.splits), hf_subsets=list(choice.subsets))
+        fresh.load_data()
+        if hasattr(fresh, "convert_v1_dataset_format_to_v2"):
+            fresh.convert_v1_dataset_format_to_v2(num_proc=None)
+        return fresh
+
+    path = mteb.get_task(spec.name).metadata.dataset["path"]
+    where = f"{spec.name}: the data set {path} at revision {spec.revision}"
     try:
-        task.load_data()
-        if hasattr(task, "convert_v1_dataset_format_to_v2"):
-            task.convert_v1_dataset_format_to_v2(num_proc=None)
+        return with_retries(load, f"loading {path}", say)
     except hub_errors() as error:
         raise PrerequisiteError(
             f"{where} cannot be loaded from the Hub ({reason(error)}). "
@@ -41,7 +52,6 @@ def load_mteb_task(choice: TaskChoice) -> Any:  # noqa: ANN401 -- mteb's tasks h
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where} is not as mteb expects it: {type(error).__name__}: {error}") from error
-    return task
 
 
 def pin_revision(spec: TaskSpec) -> TaskSpec:

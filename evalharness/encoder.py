@@ -6,17 +6,19 @@ This is the only place where a prompt is chosen. A task sees `EmbeddingModel.enc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.catalog import TaskSpec, all_task_names, find_task
-from evalharness.errors import ModelError, UsageError, clip, unknown_names
+from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
+from evalharness.errors import UsageError, unknown_names
+from evalharness.rows import StoredRows
 from evalharness.types import (
     Dense,
     Emit,
+    EncodeNote,
     Encoding,
     ModelSpec,
     Side,
@@ -27,14 +29,6 @@ from evalharness.types import (
 )
 
 _NOTHING = Dense(np.empty((0, 0), dtype=np.float32))
-
-
-class TextEncoder(Protocol):
-    """Anything that turns texts into embeddings under an encoding: each layer of the stack, and each backend."""
-
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
-        """Encode texts; row i belongs to text i."""
-        ...
 
 
 def document_text(title: str | None, text: str) -> str:
@@ -90,6 +84,8 @@ class DedupingEncoder:
         position: dict[str, int] = {}
         places = [position.setdefault(text, len(position)) for text in texts]
         distinct = self._below.encode(list(position), encoding, emit)
+        if distinct.truncated is not None and (count := int(distinct.truncated.sum())):
+            emit(EncodeNote("truncated", f"texts cut to {encoding.max_length} tokens", count))
         if len(position) == len(texts):
             return distinct
         emit(TextsEncoded(len(texts) - len(position)))
@@ -107,7 +103,13 @@ class EmbeddingModel:
     def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
         self.spec = spec
         self.device = device
+        self._store = backend if isinstance(backend, StoringEncoder) else None
         self._encoder: TextEncoder = DedupingEncoder(backend)
+
+    def stop_with(self, stop: Callable[[], None]) -> None:
+        """Call this wherever encoding can end without losing work; it may raise to end it there."""
+        if self._store is not None:
+            self._store.stop_with(stop)
 
     def encode_queries(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
         """Encode queries, with the prompt that the model's card has for the query side of this task.
@@ -153,11 +155,15 @@ class EmbeddingModel:
             texts = [text for column in members for text in column.texts]
             # cluster sets of one label each need no vectors at all
             embeddings = self._encoder.encode(texts, shared, emit) if texts else _NOTHING
-            _check_finite(embeddings, texts)
+            # the store has checked what it keeps
+            if not isinstance(embeddings.source, StoredRows):
+                check_finite(embeddings.vectors, texts)
             start = 0
             for column in members:
                 found[column.name] = embeddings.rows(slice(start, start + len(column.texts)))
                 start += len(column.texts)
+        if self._store is not None:
+            self._store.note_use(task.name if task else "")
         return found
 
     def _vectors(self, texts: Sequence[str], side: Side, task: TaskSpec | str | None) -> NDArray[np.float32]:
@@ -176,15 +182,3 @@ def _context(task: TaskSpec | str | None) -> TaskContext | None:
     if spec is None:
         raise UsageError(unknown_names("task", [str(task)], all_task_names()))
     return TaskContext(name=spec.name, type=spec.type)
-
-
-def _check_finite(embeddings: Dense, texts: Sequence[str]) -> None:
-    # the sum is finite only if every element is (or the sum overflows, which the slow path below tells apart)
-    if np.isfinite(embeddings.vectors.sum(axis=1)).all():
-        return
-    wrong = np.flatnonzero(~np.isfinite(embeddings.vectors).all(axis=1))
-    if len(wrong):
-        raise ModelError(
-            f"{len(wrong)} of {len(texts)} texts got a vector with NaN or infinite numbers, the first is text "
-            f"{wrong[0]}: {clip(texts[wrong[0]])}. Expected finite numbers: try --dtype float32, or check the weights"
-        )

@@ -24,6 +24,14 @@ class PrerequisiteError(EvalHarnessError):
     """Something outside is missing: a package, a reachable Hub, a writable folder."""
 
 
+class StorageError(PrerequisiteError):
+    """A disk is full, a folder is read-only or gone: nothing more can be kept, so the run ends."""
+
+
+class StoppedError(EvalHarnessError):
+    """The run ends here on purpose; what was done is kept."""
+
+
 class DataError(EvalHarnessError):
     """A task's data are not what its type needs."""
 

@@ -44,7 +44,7 @@ def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]
         warn(warning)
     resolved: ResolvedModel | None = None
     try:
-        resolved = resolve_model(request.model, options, download=download)
+        resolved = resolve_model(request.model, options, download=download, say=warn)
     except PrerequisiteError:
         if download:
             raise

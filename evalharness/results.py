@@ -11,12 +11,13 @@ Every file is written under a temporary name and renamed, so a reader sees all o
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,12 +25,15 @@ from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import Any
 from urllib.parse import quote
 
-from evalharness.errors import DataError, PrerequisiteError
+from evalharness.errors import DataError, PrerequisiteError, StorageError
 from evalharness.types import Frozen, ItemScores, JobId, JobRecord, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
 EXPERIMENTS = "experiments"
 JOBS = "jobs"
+LOG = "run.log"
+_TEMPORARY = ".tmp"
+_SECONDS_TO_LOCK = 2
 # mteb's TaskResult.to_disk
 _DECIMALS = 6
 _LONGEST_EXPERIMENT = 120
@@ -93,18 +97,55 @@ def check_writable(folder: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that becomes `path` if the block succeeds and vanishes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as handle:
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY, delete=False) as handle:
+        # as long as its writer lives, so that what a dead one left can be told apart
+        fcntl.flock(handle, fcntl.LOCK_EX)
         temporary = Path(handle.name)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            # NamedTemporaryFile makes files for the owner alone
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def remove_stale_temporaries(folder: Path) -> int:
+    """Remove temporary files that dead processes left below a folder.
+
+    Returns:
+        How many there were.
+    """
+    removed = 0
+    for path in folder.rglob(f".*{_TEMPORARY}"):
+        try:
+            # a file that has just been made is not locked yet
+            if time.time() - path.stat().st_mtime < _SECONDS_TO_LOCK:
+                continue
+            with path.open("rb") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                removed += 1
+        except OSError:
+            continue
+    return removed
+
+
+@contextmanager
+def storage_errors(what: str, advice: str) -> Iterator[None]:
+    """Turn what the operating system says of a folder into an error that says what to do.
+
+    Raises:
+        StorageError: it said something.
+    """
     try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        # NamedTemporaryFile makes files for the owner alone
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{what} ({reason}); what was written so far is kept. {advice}") from error
 
 
 def _umask() -> int:
@@ -130,6 +171,22 @@ def items_path(folder: Path, job: JobId) -> Path:
     return _record_path(folder, job).with_suffix(".parquet")
 
 
+def append_log(folder: Path, line: Mapping[str, Any]) -> None:
+    """Add a line to the run's log, whole even where several processes write.
+
+    Raises:
+        StorageError: the disk is full, say.
+    """
+    with _result_errors(folder), (folder / LOG).open("a", encoding="utf-8") as handle:
+        handle.write(json.dumps(line, sort_keys=True) + "\n")
+
+
+def _result_errors(folder: Path) -> AbstractContextManager[None]:
+    return storage_errors(
+        f"results cannot be written to {folder}", "Free space or mend the folder, or name another with --output"
+    )
+
+
 def write_job(folder: Path, record: JobRecord, items: ItemScores | None) -> None:
     """Store a job and bring the task's mteb file up to date.
 
@@ -139,12 +196,19 @@ def write_job(folder: Path, record: JobRecord, items: ItemScores | None) -> None
         folder: see `run_folder`.
         record: done or failed.
         items: None for a failed job.
+
+    Raises:
+        StorageError: the disk is full, say.
     """
-    if items is not None:
-        _write_items(items_path(folder, record.job), items)
-    write_json(_record_path(folder, record.job), asdict(record))
-    if record.error is None:
-        _write_task_result(folder, record)
+    with _result_errors(folder):
+        if items is not None:
+            _write_items(items_path(folder, record.job), items)
+        write_json(_record_path(folder, record.job), asdict(record))
+        if record.error is None:
+            # of two processes that make it from the records, the later one must see both
+            with (folder / JOBS / ".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                _write_task_result(folder, record)
 
 
 def _write_items(path: Path, items: ItemScores) -> None:
@@ -248,9 +312,10 @@ def _model_facts(spec: ModelSpec) -> dict[str, Any]:
 
 
 def write_model_meta(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Write `model_meta`, if it is not there yet."""
+    """Write `model_meta`, if it is not there yet. Raises StorageError."""
     if not (folder / MODEL_META).is_file():
-        write_json(folder / MODEL_META, meta)
+        with _result_errors(folder):
+            write_json(folder / MODEL_META, meta)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -64,7 +64,7 @@ def check_data(spec: TaskSpec) -> list[SplitReport]:
     return reports
 
 
-def score_run(path: Path, choice: TaskChoice, name: str, output: Path) -> JobRecord:
+def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: Callable[[str], None]) -> JobRecord:
     """Score a TREC run file as if a model had made it here, and store the result.
 
     Args:
@@ -72,6 +72,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path) -> JobRec
         choice: one split and one subset of a retrieval or reranking task.
         name: what the system is called in results, `organisation/name`.
         output: root of all results.
+        say: is told if the Hub has to be asked again.
 
     Raises:
         UsageError: the task is no retrieval, or several splits or subsets are chosen.
@@ -91,7 +92,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path) -> JobRec
     records = (
         kind.from_files(spec, job.split)
         if from_files
-        else kind.from_mteb(load_mteb_task(choice), job.split, job.subset)
+        else kind.from_mteb(load_mteb_task(choice, say), job.split, job.subset)
     )
     found = read_run(path)
     scores = score_ranking(records, ranking_of(records, found, str(path)))

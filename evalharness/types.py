@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Protocol as TypingProtocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -100,24 +101,51 @@ class ModelSpec(Frozen):
     overrides: dict[str, Any] = {}
 
 
+class Rows(TypingProtocol):
+    """Rows that may be elsewhere than in memory until NumPy asks for them."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, dimensions)."""
+        ...
+
+    def __getitem__(self, index: Any, /) -> Any:  # noqa: ANN401 -- whatever NumPy takes
+        """Some of the rows."""
+        ...
+
+    def __array__(self) -> NDArray[np.float32]:
+        """All of them, in memory."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Dense:
     """One vector per text.
 
     Attributes:
-        vectors: float32, shape (texts, dimensions).
+        source: float32, shape (texts, dimensions); an array, or rows of memory-mapped files.
         similarity: how the model means its vectors to be compared.
+        truncated: per text, whether it was cut; None where nobody knows.
     """
 
-    vectors: NDArray[np.float32]
+    source: NDArray[np.float32] | Rows
     similarity: Similarity = "cosine"
+    truncated: NDArray[np.bool_] | None = None
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """All vectors, in memory."""
+        import numpy as np
+
+        return np.asarray(self.source, dtype=np.float32)
 
     def __len__(self) -> int:
-        return int(self.vectors.shape[0])
+        return int(self.source.shape[0])
 
     def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> Dense:
         """The vectors at these positions, in this order."""
-        return Dense(self.vectors[index], self.similarity)
+        truncated = None if self.truncated is None else self.truncated[index]
+        return Dense(self.source[index], self.similarity, truncated)
 
 
 Embeddings: TypeAlias = Dense
@@ -180,9 +208,15 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class TextsEncoded:
-    """Progress: so many more texts are done (duplicates count when their first is)."""
+    """Progress: so many more texts are done (duplicates count when their first is).
+
+    Attributes:
+        count: texts.
+        tokens: that went through the model for them; 0 for texts whose vectors were there.
+    """
 
     count: int
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +234,14 @@ class EncodeNote:
     count: int
 
 
-EncodeEvent: TypeAlias = TextsEncoded | EncodeNote
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the user should know and that changes no number: a damaged file, a Hub that fails now and then."""
+
+    message: str
+
+
+EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice
 Emit: TypeAlias = Callable[[EncodeEvent], None]
 
 

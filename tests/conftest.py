@@ -54,7 +54,11 @@ def cli(tmp_path: Path) -> Cli:
     """Run the real command line in an empty folder, out of reach of any Hub unless told otherwise."""
 
     def run(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+        nowhere = {
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HF_HOME": str(tmp_path / "hf"),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        }
         return subprocess.run(
             [sys.executable, "-m", "evalharness", *arguments],
             capture_output=True,

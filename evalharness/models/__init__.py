@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from evalharness.catalog import ModelCard, cards, find_card
+from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, UsageError, unknown_names
+from evalharness.hub import ignore_message
 from evalharness.models.files import FileFacts, read_facts
 from evalharness.models.source import ModelFiles, find_model, fingerprint
 from evalharness.types import DType, Execution, Frozen, ModelSpec, Pooling
@@ -58,7 +62,13 @@ def check_options(options: ModelOptions) -> None:
         raise UsageError(f"the maximum length must be at least 1 token, got {options.max_length}")
 
 
-def resolve_model(name: str, options: ModelOptions | None = None, *, download: bool = True) -> ResolvedModel:
+def resolve_model(
+    name: str,
+    options: ModelOptions | None = None,
+    *,
+    download: bool = True,
+    say: Callable[[str], None] = ignore_message,
+) -> ResolvedModel:
     """Find a model and settle what it is.
 
     The user's options come first, then the card named by `like`, then the model's own card, then its own files.
@@ -67,13 +77,14 @@ def resolve_model(name: str, options: ModelOptions | None = None, *, download: b
         name: see `source.find_model`.
         options: what the user changes.
         download: whether the Hub may be asked.
+        say: is told if the Hub has to be asked again.
 
     Raises:
         UsageError, PrerequisiteError, ModelError: as `find_model`; also ModelError if nothing tells the pooling.
     """
     options = options or ModelOptions()
     check_options(options)
-    files = find_model(name, download=download)
+    files = find_model(name, download=download, say=say)
     facts = read_facts(files.folder)
     card = find_card(options.like or files.name)
     return ResolvedModel(_spec(files, facts, card, options), facts)
@@ -129,8 +140,15 @@ def _prompts(prompts: dict[str, str], options: ModelOptions) -> dict[str, str]:
     return prompts
 
 
-def open_model(resolved: ResolvedModel, execution: Execution | None = None) -> EmbeddingModel:
+def open_model(
+    resolved: ResolvedModel, execution: Execution | None = None, *, store: Path | None = None
+) -> EmbeddingModel:
     """Load the weights of a resolved model.
+
+    Args:
+        resolved: see `resolve_model`.
+        execution: device and batch size; they never change a number.
+        store: folder of the embedding store; None to keep no vectors.
 
     Raises:
         ModelError: the weights do not fit, are missing, or belong to another kind of model.
@@ -138,8 +156,12 @@ def open_model(resolved: ResolvedModel, execution: Execution | None = None) -> E
     """
     from evalharness.models.transformers import TransformersBackend
 
-    backend = TransformersBackend(resolved.spec, resolved.facts, execution or Execution())
-    return EmbeddingModel(resolved.spec, backend, device=backend.device)
+    spec = resolved.spec
+    backend = TransformersBackend(spec, resolved.facts, execution or Execution())
+    if store is None:
+        return EmbeddingModel(spec, backend, device=backend.device)
+    identity = {"model": spec.name, "fingerprint": spec.fingerprint, **backend.identity}
+    return EmbeddingModel(spec, StoringEncoder(backend, store, identity, spec.similarity), device=backend.device)
 
 
 def load_model(name: str, options: ModelOptions | None = None, *, execution: Execution | None = None) -> EmbeddingModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from hashlib import file_digest, sha256
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalharness.catalog import cards, find_card
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten, unknown_names
-from evalharness.hub import hub_errors, reason
+from evalharness.hub import hub_errors, ignore_message, reason, with_retries
 
 PACKAGED = "all-MiniLM-L6-v2"
 _PACKAGED_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -104,13 +104,14 @@ def check_name(name: str) -> None:
         )
 
 
-def find_model(name: str, *, download: bool = True) -> ModelFiles:
+def find_model(name: str, *, download: bool = True, say: Callable[[str], None] = ignore_message) -> ModelFiles:
     """Find a model's files, and fetch them from the Hub if need be.
 
     Args:
         name: the packaged `all-MiniLM-L6-v2`, a folder, or a Hub id with an optional `@revision`. A Hub id without
             revision means the one in its card, else the newest.
         download: whether the Hub may be asked; if not, only what is on disk is found.
+        say: is told if the Hub has to be asked again.
 
     Raises:
         UsageError: there is no such model.
@@ -125,7 +126,9 @@ def find_model(name: str, *, download: bool = True) -> ModelFiles:
         return _folder(folder)
     repo, _, revision = name.partition("@")
     card = find_card(repo)
-    return _from_hub(card.name if card else repo, revision or (card.revision if card else None), download=download)
+    return _from_hub(
+        card.name if card else repo, revision or (card.revision if card else None), download=download, say=say
+    )
 
 
 def _packaged() -> ModelFiles:
@@ -154,17 +157,13 @@ def _folder(folder: Path) -> ModelFiles:
     return ModelFiles(f"local/{resolved.name}", None, resolved)
 
 
-def _from_hub(repo: str, revision: str | None, *, download: bool) -> ModelFiles:
-    from huggingface_hub import HfApi, snapshot_download
+def _from_hub(repo: str, revision: str | None, *, download: bool, say: Callable[[str], None]) -> ModelFiles:
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     missing = "it is not on disk, and nothing may be fetched"
     if download:
         try:
-            info = HfApi().model_info(repo, revision=revision)
-            wanted = used_files([item.rfilename for item in info.siblings or []])
-            # by its name, not by the commit, so that the name is known when the Hub is not there
-            return _snapshot(repo, revision, snapshot_download(repo, revision=revision, allow_patterns=wanted))
+            return with_retries(lambda: _fetched(repo, revision), f"fetching {repo}", say)
         except RepositoryNotFoundError:
             raise UsageError(
                 f"{unknown_names('model', [repo], cards())}\nThe Hub has no model {repo}, or it is private and you are "
@@ -182,6 +181,15 @@ def _from_hub(repo: str, revision: str | None, *, download: bool) -> ModelFiles:
         raise PrerequisiteError(
             f"the model {repo} is not available: {missing}. Check the network and HF_ENDPOINT, or give a folder"
         ) from None
+
+
+def _fetched(repo: str, revision: str | None) -> ModelFiles:
+    from huggingface_hub import HfApi, snapshot_download
+
+    info = HfApi().model_info(repo, revision=revision)
+    wanted = used_files([item.rfilename for item in info.siblings or []])
+    # by its name, not by the commit, so that the name is known when the Hub is not there
+    return _snapshot(repo, revision, snapshot_download(repo, revision=revision, allow_patterns=wanted))
 
 
 def _on_disk(repo: str, revision: str | None) -> ModelFiles:

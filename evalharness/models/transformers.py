@@ -47,10 +47,12 @@ class TransformersBackend:
 
     Attributes:
         device: torch device name.
+        identity: what of the backend can change a vector, apart from the model and the encoding.
     """
 
     def __init__(self, spec: ModelSpec, facts: FileFacts, execution: Execution) -> None:
         self.device = choose_device(execution.device)
+        self.identity = {"backend": "transformers", "matmul_precision": torch.get_float32_matmul_precision()}
         self._name = spec.name
         self._similarity = spec.similarity
         self._lowercase = facts.lowercase
@@ -66,13 +68,13 @@ class TransformersBackend:
             ModelError: a text needs more memory than there is.
         """
         vectors: NDArray[np.float32] | None = None
-        truncated = 0
+        truncated = np.zeros(len(texts), dtype=bool)
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]), reverse=True)
         for first in range(0, len(order), _BLOCK):
             places = order[first : first + _BLOCK]
             prepared = self._prepare([texts[place] for place in places], encoding)
             tokens = self._tokenizer(prepared, truncation=True, max_length=encoding.max_length)
-            truncated += sum(bool(item.overflowing) for item in tokens.encodings)
+            truncated[places] = [bool(item.overflowing) for item in tokens.encodings]
             same = _same_tokens(tokens["input_ids"])
             for batch in _batches([len(tokens["input_ids"][group[0]]) for group in same], self._batch_tokens):
                 firsts = [same[number][0] for number in batch]
@@ -81,12 +83,14 @@ class TransformersBackend:
                     vectors = np.empty((len(texts), rows.shape[1]), dtype=np.float32)
                 for number, row in zip(batch, rows, strict=True):
                     vectors[[places[i] for i in same[number]]] = row
-                emit(TextsEncoded(sum(len(same[number]) for number in batch)))
-        if truncated:
-            emit(EncodeNote("truncated", f"texts cut to {encoding.max_length} tokens", truncated))
+                emit(
+                    TextsEncoded(
+                        sum(len(same[number]) for number in batch), sum(len(tokens["input_ids"][i]) for i in firsts)
+                    )
+                )
         if vectors is None:
             vectors = np.empty((0, int(self._model.config.hidden_size)), dtype=np.float32)
-        return Dense(vectors, self._similarity)
+        return Dense(vectors, self._similarity, truncated)
 
     def _prepare(self, texts: Sequence[str], encoding: Encoding) -> list[str]:
         prompted = [encoding.prompt + text for text in texts]

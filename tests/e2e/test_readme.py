@@ -50,7 +50,7 @@ def run(command: str, folder: Path, environment: dict[str, str]) -> subprocess.C
 
 def test_make_demo_ends_with_scores_and_a_report(tmp_path: Path) -> None:
     # in the environment that runs the tests, which `make test` has just made
-    environment = {"VENV": str(Path(sys.prefix)), "OUTPUT": str(tmp_path / "demo")}
+    environment = {"VENV": str(Path(sys.prefix)), "OUTPUT": str(tmp_path / "demo"), "XDG_CACHE_HOME": str(tmp_path)}
     (Path(sys.prefix) / ".installed-demo").touch()
     done = run("make -e demo", ROOT, environment)
     assert done.returncode == 0, done.stderr
@@ -88,7 +88,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, start_hub: StartHub) -> 
     root = write_quick_hub(folder / "hub")
     write_own_tasks(folder)
     with start_hub("--root", str(root), "--model", f"BAAI/bge-base-en-v1.5={model}") as address:
-        yield folder, {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hf-home")}
+        yield (
+            folder,
+            {"HF_ENDPOINT": address, "HF_HOME": str(folder / "hf-home"), "XDG_CACHE_HOME": str(folder / "cache")},
+        )
 
 
 @pytest.mark.hub

@@ -15,6 +15,7 @@ from support.lookup import LookupBackend, smooth, spec
 from support.synthetic import make_task, table_splits
 from support.texts import sentence
 
+from evalharness import job as job_module
 from evalharness import run as run_module
 from evalharness.catalog import TaskSpec
 from evalharness.encoder import EmbeddingModel
@@ -77,12 +78,12 @@ class InChunks(LookupBackend):
 
 @pytest.fixture(autouse=True)
 def fresh_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(wanted: TaskChoice) -> Any:
+    def load(wanted: TaskChoice, say: object) -> Any:
         loaded = task(wanted.spec.type)
         loaded.hf_subsets = [name for name in SUBSETS if name in wanted.subsets]
         return loaded
 
-    monkeypatch.setattr(run_module, "load_mteb_task", load)
+    monkeypatch.setattr(job_module, "load_mteb_task", load)
 
 
 def run(choices: Sequence[TaskChoice], output: Path, size: int = 1000) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def test_three_runs_in_one_process_and_any_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_was_broken_off_in_the_middle(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run([choice(kind)], tmp_path / "whole")
-    attempt, left = run_module._attempt, [3]
+    attempt, left = job_module.attempt_job, [3]
 
     def stopping(*arguments: Any) -> Any:
         left[0] -= 1
@@ -114,7 +115,7 @@ def test_a_run_that_was_broken_off_in_the_middle(tmp_path: Path, kind: str, monk
         return attempt(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "_attempt", stopping)
+        patch.setattr(run_module, "attempt_job", stopping)
         with pytest.raises(KeyboardInterrupt):
             run([choice(kind)], tmp_path / "halves")
     plan = make_plan([choice(kind)], spec(), tmp_path / "halves")

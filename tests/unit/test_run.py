@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,13 @@ import numpy as np
 import pytest
 from support.lookup import LookupBackend, lookup_model, smooth, spec
 
+from evalharness import job as job_module
 from evalharness import run as run_module
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import PrerequisiteError
+from evalharness.job import JobEnded, RunEvent
 from evalharness.results import read_job
-from evalharness.run import JobEnded, Plan, RunEvent, make_plan, run_plan
+from evalharness.run import Plan, make_plan, run_plan
 from evalharness.selection import Selection, TaskChoice, select
 from evalharness.tasks import task_type
 from evalharness.types import Execution, ModelSpec, TextsEncoded
@@ -141,10 +145,10 @@ def test_vectors_without_difference_are_no_score(tmp_path: Path, choices: list[T
 
 
 def test_data_out_of_reach_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(choice: TaskChoice) -> Any:
+    def unreachable(choice: TaskChoice, say: object) -> Any:
         raise PrerequisiteError(f"{choice.spec.name} cannot be loaded from the Hub")
 
-    monkeypatch.setattr(run_module, "load_mteb_task", unreachable)
+    monkeypatch.setattr(job_module, "load_mteb_task", unreachable)
     far = select(Selection(tasks=["STSB", "STS12"]))
     with pytest.raises(PrerequisiteError, match=r"STSB cannot be loaded.*\nSTS12 cannot be loaded"):
         run(far, tmp_path / "out", lookup_model())
@@ -173,3 +177,32 @@ def test_two_runs_write_the_same_scores(tmp_path: Path, choices: list[TaskChoice
     first, _ = run(choices, tmp_path / "a", lookup_model())
     second, _ = run(choices[::-1], tmp_path / "b", lookup_model())
     assert scores(first.folder) == scores(second.folder)
+
+
+def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    plan = make_plan(choices, spec(), tmp_path / "out")
+    run(choices, tmp_path / "out", lookup_model())
+    backend = LookupBackend(smooth)
+    records = run_plan(plan, EmbeddingModel(spec(), backend, device="cpu"), lambda _: None)
+    assert [record.error for record in records] == [None, None]
+    assert backend.seen == []
+    plan = make_plan(choices, spec(), tmp_path / "out", overwrite=True)
+    run_plan(plan, EmbeddingModel(spec(), backend, device="cpu"), lambda _: None)
+    assert backend.seen != []
+
+
+def test_two_writers_of_one_task_lose_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; from unit_results import record; "
+        "from evalharness.results import write_job; from evalharness.types import ItemScores, JobId\n"
+        "for n in range(20):\n"
+        "    write_job(Path(sys.argv[1]), record(JobId('T', 'test', f'{sys.argv[2]}{n}')), ItemScores(['0'], {}))"
+    )
+    (tmp_path / "unit_results.py").write_text((Path(__file__).parent / "test_results.py").read_text())
+    paths = [str(tmp_path), str(Path(__file__).parents[1])]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "out"), name, *paths]) for name in ("a", "b")
+    ]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    entries = json.loads((tmp_path / "out" / "T.json").read_text())["scores"]["test"]
+    assert len(entries) == 40

@@ -1,0 +1,110 @@
+"""`evalharness store`: what is in the embedding store, whether it is whole, what can go."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalharness.errors import UsageError
+
+EXIT_DAMAGED = 3
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+store_app = typer.Typer(help="Look after the embedding store.", no_args_is_help=True, rich_markup_mode=None)
+StoreOption = Annotated[Path | None, typer.Option("--store", help="The store; default: in the user's cache folder.")]
+
+
+def size(text: str) -> int:
+    """Bytes of a size as people write it.
+
+    Raises:
+        UsageError: it is none.
+
+    >>> size("50GB"), size("1.5 M")
+    (50000000000, 1500000)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
+    if found is None:
+        raise UsageError(f"{text!r} is no size; expected something like 500MB or 50GB")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration as people write it.
+
+    Raises:
+        UsageError: it is none.
+
+    >>> duration("2h"), duration("90s")
+    (7200.0, 90.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip().lower())
+    if found is None:
+        raise UsageError(f"{text!r} is no duration; expected something like 90s, 30m or 2h")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _human(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:  # noqa: PLR2004 -- the step of the units
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _root(store: Path | None) -> Path:
+    from evalharness.embeddings import default_store
+
+    return store or default_store()
+
+
+@store_app.command("info")
+def info(store: StoreOption = None) -> None:
+    """Sizes by model, encoding and task."""
+    from evalharness.storekeeping import describe_store
+
+    root, uses = _root(store), describe_store(_root(store))
+    typer.echo(f"{root}: {_human(sum(use.bytes for use in uses))}")
+    for use in uses:
+        encoding = f"{use.max_length} tokens" + (f", prompt {use.prompt!r}" if use.prompt else "")
+        amount = f"{_human(use.bytes)}, {use.texts:,} texts in {use.shards} shards"
+        typer.echo(f"{', '.join(use.models)} ({encoding}): {amount}")
+        for task, count in sorted(use.tasks.items()):
+            typer.echo(f"    {task or '(from Python)'}: {_human(count)}")
+
+
+@store_app.command("verify")
+def verify(store: StoreOption = None) -> None:
+    """Read every file and compare its checksums; exit code 3 if one is damaged."""
+    from evalharness.storekeeping import verify_store
+
+    whole, damaged = verify_store(_root(store))
+    for path, reason in damaged.items():
+        typer.echo(f"{path}: {reason}")
+    typer.echo(f"{whole} shards are whole, {len(damaged)} are damaged")
+    if damaged:
+        typer.echo("the next run that needs them sets them aside and encodes their texts again")
+        raise typer.Exit(EXIT_DAMAGED)
+
+
+@store_app.command("gc")
+def gc(
+    store: StoreOption = None,
+    keep_days: Annotated[float | None, typer.Option(min=0, help="Remove what was not used for longer.")] = None,
+    max_size: Annotated[
+        str | None, typer.Option(help="Remove what was not used for longest until it fits: 50GB.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model's; without another limit, all of it.")] = None,
+) -> None:
+    """Remove left-over and damaged files, and what the limits name; never what a running process uses."""
+    from evalharness.storekeeping import collect
+
+    limit = None if max_size is None else size(max_size)
+    done = collect(_root(store), keep_days=keep_days, max_bytes=limit, model=model)
+    typer.echo(f"removed {done.shards} shards ({_human(done.bytes)}) and {done.temporaries} left-over files")
+    for folder in done.in_use:
+        typer.echo(f"{folder} is in use by a running process and was left alone")

@@ -1,0 +1,155 @@
+"""Faults from outside: a flaky Hub, a full disk, signals, limits. What was done is kept, and the user is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli, StartHub
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+STARTER = ["run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng", "StarterClassificationEng"]
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    paths = [path for path in folder.rglob("*.json") if "jobs" not in path.parts]
+    return {p.name: json.loads(p.read_text())["scores"] for p in paths if p.name != "model_meta.json"}
+
+
+@pytest.mark.hub
+def test_a_flaky_hub_gives_equal_scores(cli: Cli, tmp_path: Path, start_hub: StartHub, hub: str) -> None:
+    command = ["run", "--model", MODEL, "--tasks", "PoemSentimentClassification", "--no-store"]
+    calm = cli(*command, "--output", "calm", environment={"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "a")})
+    assert calm.returncode == 0, calm.stderr
+    with start_hub("--fail-rate", "0.3", "--seed", "3", "--truncate-after", "200000") as address:
+        flaky = cli(*command, "--output", "flaky", environment={"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "b")})
+    assert flaky.returncode == 0, flaky.stderr
+    assert scores(tmp_path / "calm") == scores(tmp_path / "flaky") != {}
+
+
+def start(folder: Path, *options: str, limit: int | None = None) -> subprocess.Popen[str]:
+    def full_disk() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "evalharness", *STARTER, *options],
+        cwd=folder,
+        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=full_disk,  # noqa: PLW1509 -- no threads here, and no other way to limit the child alone
+    )
+
+
+@pytest.mark.parametrize("limit", [20_000, 500])
+def test_a_disk_that_is_full(tmp_path: Path, limit: int) -> None:
+    # with the first limit no shard fits, with the second no result does either
+    options = () if limit > 1000 else ("--no-store",)
+    process = start(tmp_path, *options, limit=limit)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert ("the embedding store" if limit > 1000 else "results cannot be written") in errors
+    assert "File too large" in errors
+    assert "Free space" in errors
+    assert "Traceback" not in errors
+    # a later run believes nothing of it
+    again = start(tmp_path)
+    output, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert "StarterClassificationEng" in output
+    whole = start(tmp_path, "--output", "whole", "--no-store")
+    whole.communicate(timeout=120)
+    assert scores(tmp_path / "results") == scores(tmp_path / "whole") != {}
+
+
+def test_folders_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
+    done = cli(*STARTER, "--output", "/proc/nowhere")
+    assert done.returncode == 2
+    assert "results cannot be written to /proc/nowhere" in done.stderr
+    done = cli(*STARTER, "--store", "/proc/nowhere")
+    assert done.returncode == 2
+    assert "the embedding store /proc/nowhere cannot be used" in done.stderr
+    assert "--no-store" in done.stderr
+    assert not list((tmp_path / "results").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_within_two_seconds_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process = start(tmp_path, "--output", "my results")
+    time.sleep(5)
+    process.send_signal(number)
+    sent = time.monotonic()
+    _, errors = process.communicate(timeout=30)
+    assert time.monotonic() - sent < 2.5
+    assert process.returncode == code
+    assert "To go on: evalharness run --model all-MiniLM-L6-v2" in errors
+    assert "--output 'my results'" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_time_budget_ends_cleanly(cli: Cli, tmp_path: Path) -> None:
+    done = cli(*STARTER, "--time-budget", "0s")
+    assert done.returncode == 3
+    assert "2 jobs are not done; the same command goes on with them" in done.stderr
+    done = cli(*STARTER, "--time-budget", "2 weeks")
+    assert done.returncode == 2
+    assert "'2 weeks' is no duration; expected something like 90s, 30m or 2h" in done.stderr
+    assert cli(*STARTER, "--time-budget", "1h").returncode == 0
+    lines = [json.loads(line) for line in next(tmp_path.rglob("run.log")).read_text().splitlines()]
+    assert [line["job"]["task"] for line in lines] == ["StarterSTSEng", "StarterClassificationEng"]
+    first = lines[0]
+    assert set(first["seconds"]) == {"load", "encode", "score"}
+    assert 0 < first["texts_encoded"] <= first["texts"] < first["tokens"] < first["bytes"] < first["peak_memory_bytes"]
+
+
+def test_the_first_failed_job_may_end_the_run(cli: Cli, tmp_path: Path) -> None:
+    for name, score in (("bad", 9), ("good", 1)):
+        rows = [{"sentence1": "a", "sentence2": "b", "score": score}, {"sentence1": "c", "sentence2": "d", "score": 2}]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (tmp_path / f"{name}.toml").write_text(
+            f'name = "{name}"\ntype = "STS"\nmain_score = "cosine_spearman"\nlanguages = ["eng-Latn"]\n'
+            f'[data]\nformat = "jsonl"\nfiles = {{ test = "{name}.jsonl" }}\n'
+        )
+    command = ["run", "--model", "all-MiniLM-L6-v2", "--tasks", "bad.toml", "good.toml"]
+    done = cli(*command, "--fail-fast")
+    assert done.returncode == 3
+    assert "1 jobs are not done" in done.stderr
+    assert cli(*command).returncode == 3
+    assert len(list((tmp_path / "results").rglob("good.json"))) == 1
+
+
+def test_the_store_command(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*STARTER).returncode == 0
+    told = cli("store", "info").stdout
+    assert "sentence-transformers/all-MiniLM-L6-v2 (256 tokens)" in told
+    assert "StarterSTSEng: " in told
+    assert "are whole, 0 are damaged" in cli("store", "verify").stdout
+    path = next((tmp_path / "cache").rglob("*.shard"))
+    path.write_bytes(path.read_bytes()[:-1])
+    damaged = cli("store", "verify")
+    assert damaged.returncode == 3
+    assert "has" in damaged.stdout
+    again = cli(*STARTER, "--overwrite")
+    assert again.returncode == 0
+    assert again.stderr.count("its texts are encoded again") == 1
+    wrong = cli("store", "gc", "--max-size", "much")
+    assert wrong.returncode == 2
+    assert "'much' is no size; expected something like 500MB or 50GB" in wrong.stderr
+    assert "removed 0 shards" in cli("store", "gc", "--keep-days", "1").stdout
+    assert "removed" in cli("store", "gc", "--model", MODEL).stdout
+    assert not list((tmp_path / "cache").rglob("*.shard"))
+    both = cli(*STARTER, "--no-store", "--store", "x")
+    assert both.returncode == 2
+    assert "--store and --no-store contradict each other" in both.stderr

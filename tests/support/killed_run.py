@@ -1,0 +1,31 @@
+"""The command line with small shards; each shard that is begun is a line in a file: `killed_run.py LOG ARGUMENTS`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from evalharness import embeddings
+from evalharness.cli import main
+from evalharness.models.transformers import TransformersBackend
+from evalharness.types import Dense, Emit, Encoding
+
+SHARD_TEXTS = 200
+
+
+def count_work(log: str) -> None:
+    whole = TransformersBackend.encode
+
+    def counted(self: TransformersBackend, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        with open(log, "a") as handle:  # noqa: PTH123 -- one write of a short line is never torn
+            handle.write(f"{os.getpid()} {len(texts)}\n")
+        return whole(self, texts, encoding, emit)
+
+    TransformersBackend.encode = counted  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    embeddings.SHARD_TEXTS = SHARD_TEXTS
+    count_work(sys.argv.pop(1))
+    main()

@@ -1,0 +1,251 @@
+"""The embedding store: found again by all that can change a vector, and by nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.lookup import LookupBackend, smooth, spec, stack
+from support.tiny import save_bert
+
+from evalharness import embeddings as embeddings_module
+from evalharness.embeddings import SHARDS, StoringEncoder, store_key
+from evalharness.encoder import EmbeddingModel
+from evalharness.errors import ModelError, StorageError, UsageError
+from evalharness.models import ModelOptions, open_model, resolve_model
+from evalharness.rows import mapped
+from evalharness.storekeeping import collect, describe_store, verify_store
+from evalharness.types import (
+    Dense,
+    Emit,
+    EncodeEvent,
+    Encoding,
+    Execution,
+    Notice,
+    TaskContext,
+    TextColumn,
+    TextsEncoded,
+    ignore_event,
+)
+
+IDENTITY = {"model": "a/b", "fingerprint": "f" * 64, "backend": "lookup", "matmul_precision": "highest"}
+FACTS: dict[str, Any] = {"pooling": "cls", "normalize": True, "max_length": 64, "dtype": "float32", "prompt": "Q: "}
+ENCODING = Encoding(**FACTS)
+TEXTS = [f"text number {number}" + " long" * (number % 7) for number in range(50)]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings_module, "SHARD_TEXTS", 8)
+
+
+def storing(root: Path, backend: LookupBackend | None = None, **identity: Any) -> StoringEncoder:
+    return StoringEncoder(backend or LookupBackend(smooth), root, IDENTITY | identity, "cosine")
+
+
+def shards(root: Path) -> list[Path]:
+    return sorted(root.rglob("*.shard"))
+
+
+def wanted(texts: Sequence[str] = TEXTS, prompt: str = "Q: ") -> Any:
+    return stack(smooth, [prompt + text for text in texts])
+
+
+def test_vectors_come_back_in_order_and_nothing_is_encoded_twice(tmp_path: Path) -> None:
+    first, second = LookupBackend(smooth), LookupBackend(smooth)
+    np.testing.assert_array_equal(storing(tmp_path, first).encode(TEXTS, ENCODING, ignore_event).vectors, wanted())
+    assert len(first.seen) == len(TEXTS)
+    assert len(shards(tmp_path)) == 7
+    found = storing(tmp_path, second).encode([*TEXTS[::-1], "new"], ENCODING, ignore_event)
+    np.testing.assert_array_equal(found.vectors, wanted([*TEXTS[::-1], "new"]))
+    assert second.seen == ["Q: new"]
+    part = found.rows([3, 50, 3]).vectors
+    np.testing.assert_array_equal(part, wanted([TEXTS[-4], "new", TEXTS[-4]]))
+
+
+def test_texts_are_shared_by_tasks(tmp_path: Path) -> None:
+    backend = LookupBackend(smooth)
+    model = EmbeddingModel(spec(), storing(tmp_path, backend), device="cpu")
+    for task in ("One", "Two"):
+        model.encode_columns([TextColumn("a", TEXTS, None)], TaskContext(name=task, type="STS"), ignore_event)
+    assert len(backend.seen) == len(TEXTS)
+    use = describe_store(tmp_path)[0]
+    assert (use.models, use.texts, set(use.tasks)) == (["a/b"], len(TEXTS), {"One", "Two"})
+    assert use.tasks["One"] == use.tasks["Two"] == use.bytes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"pooling": "mean"}, {"normalize": False}, {"max_length": 65}, {"dtype": "float16"}, {"prompt": "P: "}],
+    ids=str,
+)
+def test_every_field_of_the_encoding_matters(change: dict[str, Any]) -> None:
+    assert set(FACTS) == set(Encoding.model_fields)
+    assert store_key(IDENTITY, Encoding(**(FACTS | change))) != store_key(IDENTITY, ENCODING)
+
+
+@pytest.mark.parametrize("name", ["fingerprint", "backend", "matmul_precision"])
+def test_everything_of_the_model_but_its_name_matters(name: str) -> None:
+    assert store_key(IDENTITY | {name: "other"}, ENCODING) != store_key(IDENTITY, ENCODING)
+    assert store_key(IDENTITY | {"model": "other"}, ENCODING) == store_key(IDENTITY, ENCODING)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return save_bert(tmp_path / "checkpoint", max_length=64)
+
+
+def encoded(folder: Path, store: Path, execution: Execution | None = None, **options: Any) -> tuple[Any, int]:
+    """Vectors of a folder's model through the store, and how many texts the model itself encoded."""
+    model = open_model(
+        resolve_model(str(folder), ModelOptions(**({"pooling": "cls"} | options))), execution, store=store
+    )
+    events: list[EncodeEvent] = []
+    vectors = model.encode_columns([TextColumn("a", TEXTS[:20], None)], None, events.append)["a"].vectors
+    return vectors, sum(event.count for event in events if isinstance(event, TextsEncoded) and event.tokens)
+
+
+def rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+    return apply
+
+
+CHANGES: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
+    "other weights": (lambda folder: save_bert(folder, max_length=64, seed=9), {}),
+    "another tokenizer file": (rewrite("tokenizer.json", lambda content: content + b"\n"), {}),
+    "another max length": (lambda _: None, {"max_length": 7}),
+    "another dtype": (lambda _: None, {"dtype": "bfloat16"}),
+    "other pooling": (lambda _: None, {"pooling": "mean"}),
+    "normalised": (lambda _: None, {"normalize": True}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_checkpoint_or_option_gives_new_vectors(tmp_path: Path, checkpoint: Path, name: str) -> None:
+    change, options = CHANGES[name]
+    _, first = encoded(checkpoint, tmp_path / "store")
+    assert first == 20
+    assert encoded(checkpoint, tmp_path / "store")[1] == 0
+    change(checkpoint)
+    _, again = encoded(checkpoint, tmp_path / "store", **options)
+    assert again == 20
+
+
+def test_device_batch_size_and_path_do_not_matter(tmp_path: Path, checkpoint: Path) -> None:
+    vectors, _ = encoded(checkpoint, tmp_path / "store")
+    moved = checkpoint.rename(tmp_path / "moved")
+    (tmp_path / "store").rename(tmp_path / "other")
+    again, count = encoded(moved, tmp_path / "other", Execution(device="cpu", batch_tokens=16))
+    assert count == 0
+    np.testing.assert_array_equal(vectors, again)
+
+
+def test_a_vector_that_is_not_finite_is_not_kept(tmp_path: Path) -> None:
+    broken = LookupBackend(lambda text: np.full(4, np.nan if "3" in text else 1.0, dtype=np.float32))
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        storing(tmp_path, broken).encode(TEXTS, ENCODING, ignore_event)
+    found = storing(tmp_path).encode(TEXTS, ENCODING, ignore_event).vectors
+    assert np.isfinite(found).all()
+
+
+class Counting(LookupBackend):
+    """Stops like a killed process after so many shards, and counts calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(smooth)
+        self.left = calls
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().encode(texts, encoding, emit)
+
+
+def test_a_broken_off_run_goes_on_at_the_first_missing_shard(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        storing(tmp_path, Counting(3)).encode(TEXTS, ENCODING, ignore_event)
+    assert len(shards(tmp_path)) == 3
+    rest = LookupBackend(smooth)
+    storing(tmp_path, rest).encode(TEXTS, ENCODING, ignore_event)
+    assert len(rest.seen) == len(TEXTS) - 24
+    names = [path.name for path in shards(tmp_path)]
+    storing(tmp_path / "whole").encode(TEXTS, ENCODING, ignore_event)
+    assert names == [path.name for path in shards(tmp_path / "whole")]
+
+
+def test_damage_is_noticed_said_once_and_mended(tmp_path: Path) -> None:
+    storing(tmp_path).encode(TEXTS, ENCODING, ignore_event)
+    path = shards(tmp_path)[2]
+    path.write_bytes(path.read_bytes()[:-100])
+    assert list(verify_store(tmp_path)[1]) == [path]
+    backend, events = LookupBackend(smooth), list[EncodeEvent]()
+    np.testing.assert_array_equal(storing(tmp_path, backend).encode(TEXTS, ENCODING, events.append).vectors, wanted())
+    notices = [event.message for event in events if isinstance(event, Notice)]
+    assert len(notices) == 1
+    assert "expected" in notices[0]
+    assert "its texts are encoded again" in notices[0]
+    assert len(backend.seen) <= 8
+    assert verify_store(tmp_path) == (7, {})
+
+
+def test_what_can_go_goes_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    user = storing(tmp_path)
+    user.encode(TEXTS, ENCODING, ignore_event)
+    assert collect(tmp_path, keep_days=0).in_use == [shards(tmp_path)[0].parent.parent]
+    assert len(shards(tmp_path)) == 7
+    del user
+    old = time.time() - 10 * 86_400
+    for path in shards(tmp_path)[:3]:
+        os.utime(path, (old, old))
+    assert collect(tmp_path, keep_days=20).shards == 0
+    assert collect(tmp_path, keep_days=5).shards == 3
+    size = shards(tmp_path)[0].stat().st_size
+    assert collect(tmp_path, max_bytes=2 * size + 100).shards == 2
+    with pytest.raises(UsageError, match="unknown model in the store 'a/c': did you mean a/b"):
+        collect(tmp_path, model="a/c")
+    assert collect(tmp_path, model="a/b").shards == 2
+
+
+def test_left_over_files_of_dead_processes_go(tmp_path: Path) -> None:
+    storing(tmp_path).encode(TEXTS, ENCODING, ignore_event)
+    folder = shards(tmp_path)[0].parent
+    left = folder / ".x.shard.abc.tmp"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    (folder / "y.claim").write_bytes(b"")
+    assert collect(tmp_path).temporaries == 1
+    assert {path.suffix for path in folder.iterdir()} == {".shard"}
+
+
+def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"the embedding store .* cannot be used .*--no-store"):
+        storing(tmp_path / "file").encode(TEXTS, ENCODING, ignore_event)
+
+
+def test_a_store_that_vanishes(tmp_path: Path) -> None:
+    found = storing(tmp_path / "store").encode(TEXTS, ENCODING, ignore_event)
+    mapped.cache_clear()
+    (tmp_path / "store").rename(tmp_path / "gone")
+    with pytest.raises(StorageError, match="changed or removed while it was in use"):
+        _ = found.vectors
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embeddings_module, "write_shard", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            storing(tmp_path).encode(TEXTS, ENCODING, ignore_event)
+    assert [path.name for path in tmp_path.rglob(f"{SHARDS}/*")] == []
+    np.testing.assert_array_equal(storing(tmp_path).encode(TEXTS, ENCODING, ignore_event).vectors, wanted())
