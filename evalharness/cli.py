@@ -228,9 +228,9 @@ def score_run(
     output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
 ) -> None:
     """Score a ranking that was made elsewhere, and store it as a result."""
-    from evalharness.results import check_writable
     from evalharness.scoring import score_run as score
     from evalharness.selection import Selection, select
+    from evalharness.storage import check_writable
 
     check_writable(output)
     choice = select(Selection(tasks=[task], splits=splits or (), subsets=subsets or ()))[0]
@@ -250,7 +250,8 @@ def report(
     """Make a leaderboard from results. A missing task leaves an average void and is named."""
     from evalharness.reports import render
     from evalharness.reports.leaderboard import make_leaderboard
-    from evalharness.results import atomic_path, check_writable, read_runs
+    from evalharness.results import read_runs
+    from evalharness.storage import atomic_path, check_writable
 
     tasks = _task_list(suite, benchmark)
     text = render(make_leaderboard(read_runs(results or [Path("results")]), tasks), format)

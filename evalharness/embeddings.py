@@ -11,7 +11,6 @@ texts write the same file.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -28,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, clip
-from evalharness.results import atomic_path, storage_errors, write_json
 from evalharness.rows import Contents, Index, mapped, text_digests
 from evalharness.shards import DamagedShardError, open_shard, write_shard
+from evalharness.storage import atomic_path, lock, storage_errors, write_json
 from evalharness.types import Dense, Emit, Encoding, Notice, Similarity, TextsEncoded, content_digest
 
 # raised when the same model, encoding and text would give other vectors
@@ -136,7 +135,7 @@ class StoringEncoder:
             with storage_errors_of(self._root):
                 (folder / SHARDS).mkdir(parents=True, exist_ok=True)
                 in_use = (folder / IN_USE).open("a")
-                fcntl.flock(in_use, fcntl.LOCK_SH)
+                lock(in_use, shared=True)
                 known = {name: value for name, value in self._identity.items() if name != "model"}
                 _add_model(folder / INFO, str(self._identity["model"]), known | {"encoding": encoding.model_dump()})
             self._folders[key] = (folder, Index(), in_use)
@@ -214,9 +213,7 @@ class StoringEncoder:
             claim.parent.mkdir(parents=True, exist_ok=True)
             handle = claim.open("a")
         with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
-            except BlockingIOError:
+            if not lock(handle, wait=patient):
                 yield False
                 return
             try:

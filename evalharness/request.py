@@ -14,9 +14,9 @@ from evalharness.errors import PrerequisiteError, UsageError, unknown_names
 from evalharness.hub import work_offline_if_unreachable
 from evalharness.models import ModelOptions, ResolvedModel, check_options, resolve_model
 from evalharness.models.source import check_name, is_hub_name
-from evalharness.results import check_writable
 from evalharness.run import Plan, make_plan
 from evalharness.selection import Selection, TaskChoice, select
+from evalharness.storage import check_writable
 from evalharness.tasks import check_runnable
 from evalharness.types import DTYPES, POOLINGS, PROTOCOLS, Protocol
 

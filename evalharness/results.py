@@ -11,29 +11,25 @@ Every file is written under a temporary name and renamed, so a reader sees all o
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import Any
 from urllib.parse import quote
 
-from evalharness.errors import DataError, PrerequisiteError, StorageError
+from evalharness.errors import DataError
+from evalharness.storage import atomic_path, lock, storage_errors, write_json
 from evalharness.types import Frozen, ItemScores, JobId, JobRecord, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
 EXPERIMENTS = "experiments"
 JOBS = "jobs"
 LOG = "run.log"
-_TEMPORARY = ".tmp"
-_SECONDS_TO_LOCK = 2
 # mteb's TaskResult.to_disk
 _DECIMALS = 6
 _LONGEST_EXPERIMENT = 120
@@ -72,93 +68,6 @@ def run_folder(output: Path, system: ModelSpec | ResultsOf) -> Path:
     folder = output / system.name.replace("/", "__").replace(" ", "_") / system.revision
     experiment = experiment_name(system.overrides) if isinstance(system, ModelSpec) else None
     return folder / EXPERIMENTS / experiment if experiment else folder
-
-
-def check_writable(folder: Path) -> None:
-    """Make sure that results can be written, without leaving anything behind.
-
-    Raises:
-        PrerequisiteError: they cannot.
-    """
-    parent = folder.absolute()
-    while not parent.exists():
-        parent = parent.parent
-    try:
-        with TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise PrerequisiteError(
-            f"results cannot be written to {folder}: {parent} is not a writable folder ({error.strerror}); "
-            "choose another with --output"
-        ) from None
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` if the block succeeds and vanishes if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY, delete=False) as handle:
-        # as long as its writer lives, so that what a dead one left can be told apart
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        temporary = Path(handle.name)
-        try:
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            # NamedTemporaryFile makes files for the owner alone
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def remove_stale_temporaries(folder: Path) -> int:
-    """Remove temporary files that dead processes left below a folder.
-
-    Returns:
-        How many there were.
-    """
-    removed = 0
-    for path in folder.rglob(f".*{_TEMPORARY}"):
-        try:
-            # a file that has just been made is not locked yet
-            if time.time() - path.stat().st_mtime < _SECONDS_TO_LOCK:
-                continue
-            with path.open("rb") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                removed += 1
-        except OSError:
-            continue
-    return removed
-
-
-@contextmanager
-def storage_errors(what: str, advice: str) -> Iterator[None]:
-    """Turn what the operating system says of a folder into an error that says what to do.
-
-    Raises:
-        StorageError: it said something.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"{what} ({reason}); what was written so far is kept. {advice}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON atomically: sorted keys, newline at the end."""
-    with atomic_path(path) as temporary:
-        text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _record_path(folder: Path, job: JobId) -> Path:
@@ -206,8 +115,8 @@ def write_job(folder: Path, record: JobRecord, items: ItemScores | None) -> None
         write_json(_record_path(folder, record.job), asdict(record))
         if record.error is None:
             # of two processes that make it from the records, the later one must see both
-            with (folder / JOBS / ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with (folder / JOBS / ".lock").open("a") as handle:
+                lock(handle)
                 _write_task_result(folder, record)
 
 

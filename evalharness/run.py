@@ -21,12 +21,12 @@ from evalharness.results import (
     model_meta,
     ranking_path,
     read_job,
-    remove_stale_temporaries,
     run_folder,
     write_job,
     write_model_meta,
 )
 from evalharness.selection import TaskChoice
+from evalharness.storage import remove_stale_temporaries
 from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
 from evalharness.types import Frozen, JobId, JobRecord, ModelSpec, Notice, Protocol, Side, TaskContext
@@ -160,8 +160,8 @@ def run_plan(plan: Plan, model: EmbeddingModel, watch: Watch, limits: Limits = _
             watch(JobEnded(attempt.record))
             if limits.fail_fast and attempt.record.error is not None:
                 break
-    except StoppedError:
-        pass
+    except StoppedError as stopped:
+        watch(Notice(str(stopped)))
     if len(unreachable) == len(plan.jobs) > 0:
         raise PrerequisiteError("\n".join(dict.fromkeys(attempt.record.error or "" for attempt in unreachable)))
     for attempt in unreachable:

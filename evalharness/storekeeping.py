@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import time
@@ -14,8 +13,8 @@ from typing import Any
 
 from evalharness.embeddings import DAMAGED, IN_USE, INFO, SHARDS, USES, storage_errors_of
 from evalharness.errors import UsageError, unknown_names
-from evalharness.results import remove_stale_temporaries
 from evalharness.shards import DamagedShardError, open_shard
+from evalharness.storage import lock, remove_stale_temporaries
 
 _DAY = 86_400
 
@@ -180,9 +179,4 @@ def _going(
 def _alone(folder: Path) -> Iterator[bool]:
     """Whether no running process uses a folder; while the block runs, none begins to."""
     with (folder / IN_USE).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield lock(handle, wait=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from evalharness.errors import DataError, clip
-from evalharness.results import atomic_path
+from evalharness.storage import atomic_path
 from evalharness.types import RankedDocument
 
 _FIELDS = 6

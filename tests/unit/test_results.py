@@ -14,8 +14,6 @@ from support.lookup import spec
 
 from evalharness.errors import DataError, PrerequisiteError
 from evalharness.results import (
-    atomic_path,
-    check_writable,
     experiment_name,
     items_path,
     model_meta,
@@ -23,9 +21,9 @@ from evalharness.results import (
     read_runs,
     run_folder,
     write_job,
-    write_json,
     write_model_meta,
 )
+from evalharness.storage import atomic_path, check_writable, write_json
 from evalharness.types import ItemScores, JobId, JobRecord
 
 MODEL = spec(name="sentence-transformers/all-MiniLM-L6-v2", revision="8b3219a92973c328a8e22fadcfa821b5dc75636a")
