@@ -5,6 +5,8 @@
         <Task>.json                                 mteb's TaskResult, made from the records of the task's jobs
         jobs/<Task>/<split>.<subset>.json           the record: scores unrounded, key, versions, notes, or the error
         jobs/<Task>/<split>.<subset>.parquet        per-item scores: item_id, then one float column per metric
+        jobs/<Task>/<split>.<subset>.trec           what was retrieved, if it was asked for
+        run.log                                     a line of JSON per job: seconds by phase, texts, tokens, memory
 
 Every file is written under a temporary name and renamed, so a reader sees all of it or nothing.
 """

@@ -1,0 +1,84 @@
+"""Which failures of the Hub are worth another try, and what is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+from evalharness import hub as hub_module
+from evalharness.hub import hub_errors, is_transient, with_retries
+
+TRANSPORT = hub_errors()[1]
+
+
+class Response:
+    """As much of an HTTP response as an error holds."""
+
+    def __init__(self, status_code: int) -> None:
+        self.status_code = status_code
+        self.headers: dict[str, str] = {}
+        self.request = None
+
+
+def http_error(status_code: int, kind: Any = HfHubHTTPError) -> Exception:
+    error: Exception = kind.__new__(kind)
+    Exception.__init__(error, f"status {status_code}")
+    error.response = Response(status_code)  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "_PAUSES", (0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (http_error(503), True),
+        (http_error(429), True),
+        (http_error(404, RepositoryNotFoundError), False),
+        (http_error(401), False),
+        (TRANSPORT("connection reset"), True),
+        (OSError("Consistency check failed: file should be of size 9 but has size 5"), True),
+        (FileNotFoundError("no such data set"), False),
+        (OSError(28, "No space left on device"), False),
+    ],
+    ids=str,
+)
+def test_what_may_pass(error: Exception, transient: bool) -> None:
+    assert is_transient(error) is transient
+    wrapped = FileNotFoundError("cannot be found")
+    wrapped.__cause__ = error
+    assert is_transient(wrapped) is transient
+
+
+class Flaky:
+    """Fails so often, then works."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.failures, self.error, self.calls = failures, error, 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise self.error
+        return "done"
+
+
+def test_it_is_said_once_that_something_is_tried_again() -> None:
+    said: list[str] = []
+    flaky = Flaky(3, http_error(503))
+    assert with_retries(flaky, "loading mteb/x", said.append) == "done"
+    assert flaky.calls == 4
+    assert said == ["loading mteb/x failed (HfHubHTTPError: 'status 503'); trying again"]
+
+
+def test_what_does_not_pass_is_not_tried_again_for_ever() -> None:
+    for error, calls in ((http_error(503), 5), (http_error(404), 1)):
+        flaky = Flaky(99, error)
+        with pytest.raises(HfHubHTTPError):
+            with_retries(flaky, "loading mteb/x", lambda _: None)
+        assert flaky.calls == calls
