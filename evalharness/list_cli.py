@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evalharness.errors import UsageError
+from evalharness.errors import UsageError, unknown_names
+
+if TYPE_CHECKING:
+    from evalharness.catalog import ModelCard
 
 list_app = typer.Typer(help="List what can be named in other commands.", no_args_is_help=True, rich_markup_mode=None)
+_VISIBLE_SPACE, _VISIBLE_NEWLINE = "\u2423", "\u23ce"
 
 
 def split_lists(given: Mapping[str, Sequence[str] | None]) -> dict[str, list[str]]:
@@ -73,18 +77,39 @@ def list_benchmarks() -> None:
 
 
 @list_app.command("models")
-def list_models() -> None:
-    """Models with a card. Any other sentence-transformers model works too, from its own files."""
-    from evalharness.catalog import cards
+def list_models(
+    name: Annotated[str | None, typer.Argument(help="Print this model's card, with its exact prompts.")] = None,
+    code_points: Annotated[bool, typer.Option("--code-points", help="Also print prompts as code points.")] = False,  # noqa: FBT002
+) -> None:
+    """Models with a card. Any other sentence-transformers model is read from its own files."""
+    from evalharness.catalog import cards, find_card
 
+    if name is not None:
+        card = find_card(name)
+        if card is None:
+            raise UsageError(unknown_names("model card", [name], cards()))
+        _print_card(card, code_points=code_points)
+        return
     for card in cards().values():
         vectors = "normalised" if card.normalize else "not normalised"
         prompt = card.prompts.get("query")
-        cells = (
-            card.name,
-            card.pooling,
-            f"{card.max_length} tokens",
-            vectors,
-            f"query prompt {prompt!r}" if prompt else "no prompt",
-        )
-        typer.echo("\t".join(cells))
+        shown = f"query prompt {prompt!r}" if prompt else "no prompt"
+        typer.echo("\t".join((card.name, card.pooling, f"{card.max_length} tokens", vectors, shown)))
+
+
+def _print_card(card: ModelCard, *, code_points: bool) -> None:
+    """A card, a line per fact; the spaces of prompts are visible."""
+    for label, value in (
+        ("name", card.name),
+        ("revision", card.revision),
+        ("pooling", card.pooling),
+        ("normalised", "yes" if card.normalize else "no"),
+        ("similarity", card.similarity),
+        ("maximum length", f"{card.max_length} tokens"),
+        ("languages", ", ".join(card.languages) or "unknown"),
+    ):
+        typer.echo(f"{label}: {value}")
+    for key, prompt in card.prompts.items() or {"prompts": ""}.items():
+        typer.echo(f"{key}: {prompt.replace(' ', _VISIBLE_SPACE).replace(chr(10), _VISIBLE_NEWLINE) or 'none'}")
+        if code_points and prompt:
+            typer.echo(f"    {' '.join(f'U+{ord(character):04X}' for character in prompt)}")

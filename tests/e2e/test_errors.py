@@ -77,3 +77,15 @@ def test_help_and_version(cli: Cli) -> None:
     assert "--dry-run" in cli("run", "--help").stdout
     assert cli("--version").stdout.strip() == "0.1.0"
     assert cli("rnu").returncode == 2
+
+
+def test_a_card_shows_its_exact_prompts(cli: Cli) -> None:
+    shown = cli("list", "models", "BAAI/bge-base-zh-v1.5", "--code-points").stdout
+    assert "query: 为这个句子生成表示以用于检索相关文章：" in shown
+    # the full-width colon
+    assert shown.rstrip().endswith("U+FF1A")
+    assert "query: query:\u2423\n" in cli("list", "models", "intfloat/e5-base-v2").stdout
+    assert "prompts: none" in cli("list", "models", "thenlper/gte-base").stdout
+    wrong = cli("list", "models", "BAAI/bge-base-en-v1.6")
+    assert wrong.returncode == 2
+    assert "unknown model card 'BAAI/bge-base-en-v1.6': did you mean BAAI/bge-base-en-v1.5" in wrong.stderr

@@ -212,8 +212,9 @@ def test_cards_have_the_prompts_and_revisions_of_mteb() -> None:
         meta = mteb.get_model_meta(name)
         assert card.revision == meta.revision, name
         assert card.prompts == (meta.loader_kwargs or {}).get("model_prompts", {}), name
-        assert list(card.languages) == meta.languages, name
-        assert card.max_length == meta.max_tokens, name
+        assert list(card.languages) == (meta.languages or []), name
+        # the registry counts two positions that RoBERTa's kin do not use for tokens
+        assert card.max_length == (512 if meta.max_tokens == 514 else meta.max_tokens), name
 
 
 @pytest.mark.skipif(not REFERENCE.is_file(), reason="needs ../shared/reference/models.json")
