@@ -16,7 +16,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -26,7 +26,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.errors import ModelError, clip
+from evalharness.errors import ModelError, StorageError, clip
 from evalharness.rows import Contents, Index, mapped, text_digests
 from evalharness.shards import DamagedShardError, open_shard, write_shard
 from evalharness.storage import atomic_path, lock, storage_errors, write_json
@@ -37,6 +37,8 @@ ENCODE_VERSION = 1
 # a shard is work that a kill may cost: so many texts, or so many characters, whichever is less
 SHARD_TEXTS = 4096
 SHARD_CHARACTERS = 1_000_000
+# encoding, then mending what was found damaged, then once more
+_ROUNDS = 3
 SHARDS, USES, IN_USE, INFO, DAMAGED = "shards", "uses", "in-use", "info.json", "damaged"
 
 
@@ -106,10 +108,16 @@ class StoringEncoder:
         digests = text_digests(texts)
         places = self._found(index, digests, emit)
         emit(TextsEncoded(int((places >= 0).sum())))
-        while (missing := np.flatnonzero(places < 0)).size:
+        for _ in range(_ROUNDS):
+            if not (missing := np.flatnonzero(places < 0)).size:
+                break
             self._encode_missing(folder, _Wanted(texts, digests, encoding, missing), emit)
             self._take_in(folder, index, emit)
             places = self._found(index, digests, emit)
+        if (places < 0).any():
+            raise StorageError(
+                f"the embedding store {self._root} loses files as they are written; see who removes them"
+            )
         rows = index.rows(places)
         used = {rows.paths[number].name for number in np.unique(rows.shard).tolist()}
         self._used.setdefault(folder, set()).update(used)
@@ -124,7 +132,9 @@ class StoringEncoder:
                     {"task": task, "shards": sorted(names), "time": time.time()},
                 )
                 for name in names:
-                    os.utime(folder / SHARDS / name)
+                    # one that was removed meanwhile is missed by whoever reads it, not here
+                    with suppress(FileNotFoundError):
+                        os.utime(folder / SHARDS / name)
         self._used.clear()
 
     def _open(self, encoding: Encoding, emit: Emit) -> tuple[Path, Index]:
@@ -180,7 +190,10 @@ class StoringEncoder:
         target = path.parent.parent / DAMAGED / f"{path.name}.{time.time_ns()}"
         with storage_errors_of(self._root):
             target.parent.mkdir(exist_ok=True)
-            path.rename(target)
+            try:
+                path.rename(target)
+            except FileNotFoundError:
+                return  # another process was quicker
         mapped.cache_clear()
         message = f"the store's file {path.name} {error}; it was moved to {target} and its texts are encoded again"
         emit(Notice(message))

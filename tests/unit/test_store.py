@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,19 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             storing(tmp_path).encode(TEXTS, ENCODING, ignore_event)
     assert [path.name for path in tmp_path.rglob(f"{SHARDS}/*")] == []
     np.testing.assert_array_equal(storing(tmp_path).encode(TEXTS, ENCODING, ignore_event).vectors, wanted())
+
+
+def test_damage_that_another_process_has_dealt_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storing(tmp_path).encode(TEXTS, ENCODING, ignore_event)
+    path = shards(tmp_path)[0]
+    path.write_bytes(b"damaged")
+    monkeypatch.setattr(Path, "rename", lambda self, target: (self.unlink(), self.replace(target)))
+    events: list[EncodeEvent] = []
+    np.testing.assert_array_equal(storing(tmp_path).encode(TEXTS, ENCODING, events.append).vectors, wanted())
+    assert not any(isinstance(event, Notice) for event in events)
+
+
+def test_a_store_that_loses_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings_module, "atomic_path", lambda path: nullcontext(tmp_path / path.name))
+    with pytest.raises(StorageError, match="loses files as they are written"):
+        storing(tmp_path / "store").encode(TEXTS, ENCODING, ignore_event)
