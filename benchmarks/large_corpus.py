@@ -7,6 +7,7 @@ the result is compared with a naive exact search.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from evalharness.tasks.retrieval import TASK_TYPE
 from evalharness.types import Dense, Emit, Encoding, ModelSpec, TaskContext, TextsEncoded, ignore_event
 
 DIMENSIONS, QUERIES, SAMPLE = 384, 1000, 20
+STEPS = ("fill", "measure")
 MODEL = ModelSpec(
     name="benchmark/random", revision="0" * 40, fingerprint="0" * 64, pooling="cls", normalize=True, max_length=512
 )
@@ -110,14 +112,18 @@ def compare(best: dict[str, str], documents: int) -> int:
 
 def main() -> None:
     """Fill the store in one process and measure in another."""
-    folder, documents = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 2_000_000  # noqa: PLR2004
-    if len(sys.argv) > 3:  # noqa: PLR2004
-        run(folder, documents, check=sys.argv[3] == "measure")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("documents", type=int, nargs="?", default=2_000_000)
+    parser.add_argument("--step", choices=STEPS)
+    given = parser.parse_args()
+    if given.step:
+        run(given.folder, given.documents, check=given.step == "measure")
         return
-    for step in ("fill", "measure"):
-        done = subprocess.run([sys.executable, __file__, str(folder), str(documents), step], check=False)
-        if done.returncode:
-            sys.exit(done.returncode)
+    for step in STEPS:
+        command = [sys.executable, __file__, str(given.folder), str(given.documents), "--step", step]
+        if code := subprocess.run(command, check=False).returncode:
+            sys.exit(code)
 
 
 if __name__ == "__main__":

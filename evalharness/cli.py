@@ -74,7 +74,7 @@ def repeat_lists(arguments: Sequence[str]) -> list[str]:
 
 @app.callback(invoke_without_command=True)
 def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,  # noqa: FBT002 -- typer
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
@@ -93,8 +93,8 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     subsets: Annotated[list[str] | None, typer.Option(help="Keep these subsets.")] = None,
     protocol: Annotated[str, typer.Option(help="Whose rules: mteb.")] = "mteb",
     output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,  # noqa: FBT002
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do done jobs again.")] = False,  # noqa: FBT002
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do done jobs again.")] = False,
     like: Annotated[str | None, typer.Option(help="Use the card of this model, for a fine-tuned checkpoint.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in results: organisation/model.")] = None,
     pooling: Annotated[str | None, typer.Option(help="cls, mean or lasttoken.")] = None,
@@ -105,11 +105,11 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
-    save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,  # noqa: FBT002
+    save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,
     store: Annotated[Path | None, typer.Option(help="Embedding store; default: in the user's cache folder.")] = None,
-    no_store: Annotated[bool, typer.Option("--no-store", help="Keep no embeddings.")] = False,  # noqa: FBT002
+    no_store: Annotated[bool, typer.Option("--no-store", help="Keep no embeddings.")] = False,
     time_budget: Annotated[str | None, typer.Option(help="End cleanly after this long: 90s, 30m, 2h.")] = None,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first failed job.")] = False,  # noqa: FBT002
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first failed job.")] = False,
 ) -> None:
     """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
     from evalharness.request import RunRequest, plan_run
@@ -148,7 +148,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         _execute(plan, resolved, Execution(device=device, batch_tokens=batch_tokens), limits, _store(store, no_store))
 
 
-def _store(named: Path | None, no_store: bool) -> Path | None:  # noqa: FBT001 -- a flag of the command
+def _store(named: Path | None, no_store: bool) -> Path | None:
     from evalharness.embeddings import default_store
 
     if no_store and named is not None:

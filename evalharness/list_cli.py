@@ -79,7 +79,7 @@ def list_benchmarks() -> None:
 @list_app.command("models")
 def list_models(
     name: Annotated[str | None, typer.Argument(help="Print this model's card, with its exact prompts.")] = None,
-    code_points: Annotated[bool, typer.Option("--code-points", help="Also print prompts as code points.")] = False,  # noqa: FBT002
+    code_points: Annotated[bool, typer.Option("--code-points", help="Also print prompts as code points.")] = False,
 ) -> None:
     """Models with a card. Any other sentence-transformers model is read from its own files."""
     from evalharness.catalog import cards, find_card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,18 @@ import typer
 from evalharness.errors import UsageError
 
 EXIT_DAMAGED = 3
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_BYTES = {unit + b: 1000**power for power, unit in enumerate(("", "k", "m", "g", "t")) for b in ("", "b")}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 store_app = typer.Typer(help="Look after the embedding store.", no_args_is_help=True, rich_markup_mode=None)
 StoreOption = Annotated[Path | None, typer.Option("--store", help="The store; default: in the user's cache folder.")]
+
+
+def _amount(text: str, units: Mapping[str, int], kind: str, example: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if found is None or found[2] not in units:
+        raise UsageError(f"{text!r} is no {kind}; expected something like {example}")
+    return float(found[1]) * units[found[2]]
 
 
 def size(text: str) -> int:
@@ -27,10 +35,7 @@ def size(text: str) -> int:
     >>> size("50GB"), size("1.5 M")
     (50000000000, 1500000)
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)b?", text.strip().lower())
-    if found is None:
-        raise UsageError(f"{text!r} is no size; expected something like 500MB or 50GB")
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(_amount(text, _BYTES, "size", "500MB or 50GB"))
 
 
 def duration(text: str) -> float:
@@ -42,10 +47,7 @@ def duration(text: str) -> float:
     >>> duration("2h"), duration("90s")
     (7200.0, 90.0)
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip().lower())
-    if found is None:
-        raise UsageError(f"{text!r} is no duration; expected something like 90s, 30m or 2h")
-    return float(found[1]) * _SECONDS[found[2]]
+    return _amount(text, _SECONDS, "duration", "90s, 30m or 2h")
 
 
 def _human(count: float) -> str:

@@ -55,7 +55,7 @@ class Workplace:
             name = str(path.relative_to(self.folder / output))
             if path.suffix == ".parquet":
                 found[name] = path.read_bytes()
-            elif path.suffix == ".json" and path.parent.name != MODEL:
+            elif path.suffix == ".json":
                 value = json.loads(path.read_text())
                 found[name] = json.dumps(value.get("scores", value.get("metrics")))
         return found
