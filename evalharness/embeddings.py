@@ -140,7 +140,8 @@ class StoringEncoder:
     def _open(self, encoding: Encoding, emit: Emit) -> tuple[Path, Index]:
         """Folder and index of an encoding; the folder stays marked as in use until the process ends."""
         key = store_key(self._identity, encoding)
-        if key not in self._folders:
+        # a folder that somebody removed meanwhile is made and marked again
+        if key not in self._folders or not (self._folders[key][0] / IN_USE).exists():
             folder = self._root / key
             with storage_errors_of(self._root):
                 (folder / SHARDS).mkdir(parents=True, exist_ok=True)

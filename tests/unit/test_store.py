@@ -266,3 +266,13 @@ def test_a_store_that_loses_what_is_written(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(embeddings_module, "atomic_path", lambda path: nullcontext(tmp_path / path.name))
     with pytest.raises(StorageError, match="loses files as they are written"):
         storing(tmp_path / "store").encode(TEXTS, ENCODING, ignore_event)
+
+
+def test_a_store_that_was_removed_and_made_again_is_still_looked_after(tmp_path: Path) -> None:
+    encoder = storing(tmp_path / "store")
+    encoder.encode(TEXTS[:8], ENCODING, ignore_event)
+    (tmp_path / "store").rename(tmp_path / "gone")
+    encoder.encode(TEXTS[8:16], ENCODING, ignore_event)
+    assert describe_store(tmp_path / "store")[0].models == ["a/b"]
+    assert verify_store(tmp_path / "store") == (1, {})
+    assert len(collect(tmp_path / "store", keep_days=0).in_use) == 1
