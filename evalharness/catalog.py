@@ -1,4 +1,4 @@
-"""Names to specs: mteb's tasks and benchmarks, our suites, local task files, model cards. Data only, nothing heavy."""
+"""Names to specs: mteb's tasks and benchmarks, our suites, local task files. Data only, nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from evalharness.errors import DataError, UsageError, unknown_names
-from evalharness.types import Frozen, Pooling, Similarity
+from evalharness.types import Frozen, TaskContext
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -68,6 +68,7 @@ class TaskSpec(Frozen):
         parts: names of the sub-tasks of an aggregate.
         superseded_by: name of the newer version.
         scored_as: where it is not the task's own type, the type by which it is scored; `mteb` for mteb's own code.
+        instruction: what the task tells models that take instructions, on queries and on texts without a side.
         data: only for local tasks.
         settings: what a local task sets of its type's parameters.
         origin: file of a local task; None for mteb's.
@@ -83,6 +84,7 @@ class TaskSpec(Frozen):
     parts: tuple[str, ...] = ()
     superseded_by: str | None = None
     scored_as: str | None = None
+    instruction: str = ""
     data: LocalData | None = None
     settings: dict[str, Any] = {}
     origin: Path | None = None
@@ -92,9 +94,13 @@ class TaskSpec(Frozen):
         """The type by which it is scored."""
         return self.scored_as or self.type
 
+    def context(self) -> TaskContext:
+        """What a prompt may depend on."""
+        return TaskContext(name=self.name, type=self.type, instruction=self.instruction)
+
 
 class LocalTaskFile(Frozen):
-    """A task file (TOML) as a user writes it."""
+    """A task file (TOML) as a user writes it; without an instruction, models get the one that mteb has for the type."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._()-]*$")
     type: str
@@ -103,6 +109,7 @@ class LocalTaskFile(Frozen):
     data: LocalData
     splits: tuple[str, ...] = ("test",)
     settings: dict[str, Any] = {}
+    instruction: str | None = None
     description: str = ""
     license: str = ""
 
@@ -123,19 +130,6 @@ class TaskList(Frozen):
     aliases: tuple[str, ...] = ()
     description: str = ""
     categories: dict[str, int] = {}
-
-
-class ModelCard(Frozen):
-    """Facts of one model, from `evalharness/models/cards.toml`. See `ModelSpec` for the fields."""
-
-    name: str
-    revision: str
-    pooling: Pooling
-    normalize: bool
-    max_length: int
-    prompts: dict[str, str] = {}
-    similarity: Similarity = "cosine"
-    languages: tuple[str, ...] = ()
 
 
 def tasks_folder() -> Path:
@@ -159,7 +153,12 @@ def validated(model: type[Model], value: object, where: str) -> Model:
         raise DataError(f"{where}: " + "; ".join(lines)) from None
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises:
+        DataError: it cannot be read, or is no TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -187,6 +186,13 @@ def mteb_task(name: str) -> TaskSpec | None:
 
 
 @cache
+def _type_instructions() -> Mapping[str, str]:
+    text = (tasks_folder() / "mteb" / "instructions.json").read_text(encoding="utf-8")
+    found: dict[str, str] = json.loads(text)
+    return found
+
+
+@cache
 def benchmarks() -> Mapping[str, TaskList]:
     """mteb's text benchmarks by name; aliases are resolved by `benchmark`."""
     lines = (tasks_folder() / "mteb" / "benchmarks.jsonl").read_text(encoding="utf-8").splitlines()
@@ -198,7 +204,7 @@ def suites() -> Mapping[str, TaskList]:
     """Our own lists, from tasks/suites.toml."""
     path = tasks_folder() / "suites.toml"
     found = {}
-    for name, table in _toml(path).items():
+    for name, table in read_toml(path).items():
         members = [{"task": item} if isinstance(item, str) else item for item in table.pop("tasks")]
         found[name] = validated(TaskList, {"name": name, "tasks": members, **table}, f"{path} [{name}]")
     return found
@@ -228,7 +234,7 @@ def local_task(path: Path) -> TaskSpec:
     Raises:
         DataError: the file or a data file it names is missing or wrong.
     """
-    parsed = validated(LocalTaskFile, _toml(path), str(path))
+    parsed = validated(LocalTaskFile, read_toml(path), str(path))
     return TaskSpec(
         name=parsed.name,
         type=parsed.type,
@@ -238,6 +244,7 @@ def local_task(path: Path) -> TaskSpec:
         languages={"default": parsed.languages},
         data=parsed.data,
         settings=parsed.settings,
+        instruction=_type_instructions().get(parsed.type, "") if parsed.instruction is None else parsed.instruction,
         origin=path,
     )
 
@@ -246,7 +253,7 @@ def local_task(path: Path) -> TaskSpec:
 def bundled_files() -> Mapping[str, Path]:
     """Task files that come with evalharness, by task name."""
     paths = (path for folder in ("starter", "custom") for path in sorted((tasks_folder() / folder).glob("*.toml")))
-    return {str(_toml(path)["name"]): path for path in paths}
+    return {str(read_toml(path)["name"]): path for path in paths}
 
 
 def task_types() -> list[str]:
@@ -306,21 +313,3 @@ def benchmark_names() -> list[str]:
 def all_task_names() -> list[str]:
     """Names of the tasks that come with evalharness and of mteb's text tasks."""
     return [*bundled_files(), *mteb_task_names()]
-
-
-@cache
-def cards() -> Mapping[str, ModelCard]:
-    """All model cards by name."""
-    path = Path(__file__).parent / "models" / "cards.toml"
-    tables = _toml(path)
-    families = tables.pop("families", {})
-    found = {}
-    for name, table in tables.items():
-        family = families[table.pop("family")] if "family" in table else {}
-        found[name] = validated(ModelCard, {"name": name, **family, **table}, f"{path.name} [{name}]")
-    return found
-
-
-def find_card(name: str) -> ModelCard | None:
-    """A card by Hub id, letter case ignored; None if there is none."""
-    return next((card for key, card in cards().items() if key.lower() == name.lower()), None)

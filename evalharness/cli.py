@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from evalharness.catalog import TaskList
-    from evalharness.models import ResolvedModel
+    from evalharness.models import System
     from evalharness.run import Limits, Plan
     from evalharness.types import Execution
 
@@ -91,18 +91,27 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     task_types: Annotated[list[str] | None, typer.Option(help="Keep these task types.")] = None,
     splits: Annotated[list[str] | None, typer.Option(help="Keep these splits.")] = None,
     subsets: Annotated[list[str] | None, typer.Option(help="Keep these subsets.")] = None,
-    protocol: Annotated[str, typer.Option(help="Whose rules: mteb.")] = "mteb",
+    protocol: Annotated[str, typer.Option(help="Whose rules: mteb, or published (the authors' own).")] = "mteb",
     output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do done jobs again.")] = False,
     like: Annotated[str | None, typer.Option(help="Use the card of this model, for a fine-tuned checkpoint.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in results: organisation/model.")] = None,
-    pooling: Annotated[str | None, typer.Option(help="cls, mean or lasttoken.")] = None,
+    reranker: Annotated[str | None, typer.Option(help="A cross-encoder that ranks again what the model found.")] = None,
+    rerank_top_k: Annotated[int | None, typer.Option(min=1, help="Documents it gets per query; default 100.")] = None,
+    backend: Annotated[str | None, typer.Option(help="What runs the model; see README.")] = None,
+    cards: Annotated[Path | None, typer.Option(help="A file of your own model cards.")] = None,
+    url: Annotated[str | None, typer.Option(help="Server that has the model, for --backend http.")] = None,
+    onnx_file: Annotated[str | None, typer.Option(help="ONNX file of the model's folder, or: export.")] = None,
+    pooling: Annotated[str | None, typer.Option(help="cls, mean, weightedmean or lasttoken.")] = None,
     normalize: Annotated[bool | None, typer.Option(help="Scale vectors to length 1, or do not.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens kept of a text.")] = None,
+    dimensions: Annotated[int | None, typer.Option(help="Dimensions kept of a vector (Matryoshka).")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="Text put before each query.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Text put before each document.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run the model's own code.")] = False,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Load weights that are pickles.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
     save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,
@@ -126,26 +135,23 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         splits=lists["--splits"],
         subsets=lists["--subsets"],
     )
-    changes = {"like": like, "name": name, "pooling": pooling, "normalize": normalize, "max_length": max_length}
-    prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
-    request = RunRequest(
-        model=model,
-        changes=changes | prompts | {"dtype": dtype},
-        selection=selection,
-        protocol=protocol,
-        output=output,
-        overwrite=overwrite,
-    )
-    plan, resolved = plan_run(request, download=not dry_run, warn=_warn)
+    changes = {
+        "like": like, "name": name, "pooling": pooling, "normalize": normalize, "max_length": max_length,
+        "query_prompt": query_prompt, "document_prompt": document_prompt, "dtype": dtype, "dimensions": dimensions,
+        "protocol": protocol, "backend": backend, "cards": cards, "url": url, "onnx_file": onnx_file,
+        "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle,
+    }  # fmt: skip
+    request = RunRequest(model, changes, selection, output, overwrite, reranker, rerank_top_k)
+    plan, system = plan_run(request, download=not dry_run, warn=_warn)
     if dry_run:
-        _show_plan(plan, models_known=resolved is not None)
-    elif resolved is not None:
+        _show_plan(plan, models_known=system is not None)
+    elif system is not None:
         from evalharness.run import Limits
         from evalharness.types import Execution
 
         seconds = None if time_budget is None else duration(time_budget)
         limits = Limits(seconds=seconds, fail_fast=fail_fast, save_rankings=save_rankings)
-        _execute(plan, resolved, Execution(device=device, batch_tokens=batch_tokens), limits, _store(store, no_store))
+        _execute(plan, system, Execution(device=device, batch_tokens=batch_tokens), limits, _store(store, no_store))
 
 
 def _store(named: Path | None, no_store: bool) -> Path | None:
@@ -174,7 +180,7 @@ def _show_plan(plan: Plan, *, models_known: bool) -> None:
     print_plan(_console(), plan, model_known=models_known)
 
 
-def _execute(plan: Plan, resolved: ResolvedModel, execution: Execution, limits: Limits, store: Path | None) -> None:
+def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, store: Path | None) -> None:
     """Run what is to do, print the scores, and leave with the fitting exit code."""
     from evalharness.console import RunDisplay, print_scores
     from evalharness.run import run_plan
@@ -186,8 +192,8 @@ def _execute(plan: Plan, resolved: ResolvedModel, execution: Execution, limits: 
     if plan.todo:
         from evalharness.models import open_model
 
-        errors.print(f"loading {resolved.spec.name} ({resolved.spec.facts_from})", markup=False, highlight=False)
-        model = open_model(resolved, execution, store=store)
+        errors.print(f"loading {system.spec.name} ({system.spec.facts_from})", markup=False, highlight=False)
+        model = open_model(system, execution, store=store)
         with RunDisplay(errors) as display:
             records = run_plan(plan, model, display, limits)
     print_scores(_console(), plan, records)
@@ -249,12 +255,12 @@ def report(
 ) -> None:
     """Make a leaderboard from results. A missing task leaves an average void and is named."""
     from evalharness.reports import render
-    from evalharness.reports.leaderboard import make_leaderboard
+    from evalharness.reports.leaderboard import make_leaderboards
     from evalharness.results import read_runs
     from evalharness.storage import atomic_path, check_writable
 
     tasks = _task_list(suite, benchmark)
-    text = render(make_leaderboard(read_runs(results or [Path("results")]), tasks), format)
+    text = render(make_leaderboards(read_runs(results or [Path("results")]), tasks), format)
     if output is None:
         typer.echo(text, nl=False)
         return

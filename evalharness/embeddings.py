@@ -148,7 +148,7 @@ class StoringEncoder:
                 in_use = (folder / IN_USE).open("a")
                 lock(in_use, shared=True)
                 known = {name: value for name, value in self._identity.items() if name != "model"}
-                _add_model(folder / INFO, str(self._identity["model"]), known | {"encoding": encoding.model_dump()})
+                _add_model(folder / INFO, str(self._identity["model"]), known | {"encoding": encoding.facts()})
             self._folders[key] = (folder, Index(), in_use)
         folder, index, _ = self._folders[key]
         self._take_in(folder, index, emit)
@@ -286,7 +286,7 @@ class _Wanted:
 def store_key(identity: Mapping[str, Any], encoding: Encoding) -> str:
     """Folder name of all vectors that one model gives under one encoding; the model's name plays no part."""
     content = {name: value for name, value in identity.items() if name != "model"}
-    return content_digest({"version": ENCODE_VERSION, **content, "encoding": encoding.model_dump()})[:32]
+    return content_digest({"version": ENCODE_VERSION, **content, "encoding": encoding.facts()})[:32]
 
 
 def _add_model(path: Path, model: str, facts: Mapping[str, Any]) -> None:

@@ -40,11 +40,24 @@ def document_text(title: str | None, text: str) -> str:
     return (f"{title} {text}" if title else text).strip()
 
 
+def _keys(side: Side, task: TaskContext | None) -> list[str]:
+    """Keys of prompts by mteb's precedence: task and side, task, type and side, type; not the side alone."""
+    keys: list[str] = []
+    for name in (task.name, task.type) if task else ():
+        keys += [f"{name}-{side}", name] if side else [name]
+    return keys
+
+
+def _by_key(values: Mapping[str, str], keys: Sequence[str], fallback: str) -> str:
+    return next((values[key] for key in keys if key in values), fallback)
+
+
 def choose_prompt(spec: ModelSpec, side: Side, task: TaskContext | None) -> str:
     """The prompt of a text, by mteb's precedence.
 
-    Keys are tried in the order task and side, task, task type and side, task type, side. Where none fits, a text
-    without a side gets the model's default prompt and one with a side gets none.
+    Keys are tried in the order task and side, task, task type and side, task type; then comes the task's own
+    instruction, if the model has a template for it; then the side. Where none fits, a text without a side gets the
+    model's default prompt and one with a side gets none.
 
     >>> spec = ModelSpec(name="a/b", revision="0", fingerprint="0", pooling="cls", normalize=True, max_length=512,
     ...                  prompts={"query": "Q: ", "ArguAna-query": "A: "})
@@ -53,23 +66,30 @@ def choose_prompt(spec: ModelSpec, side: Side, task: TaskContext | None) -> str:
     >>> choose_prompt(spec, "document", TaskContext(name="ArguAna", type="Retrieval"))
     ''
     """
-    keys: list[str] = []
-    for name in (task.name, task.type) if task else ():
-        keys += [f"{name}-{side}", name] if side else [name]
-    if side:
-        keys.append(side)
-    fallback = "" if side else spec.default_prompt
-    return next((spec.prompts[key] for key in keys if key in spec.prompts), fallback)
+    keys = _keys(side, task)
+    if found := next((key for key in keys if key in spec.prompts), None):
+        return spec.prompts[found]
+    if spec.instruction_template and task and task.instruction and side != "document":
+        return spec.instruction_template.replace("{instruction}", task.instruction)
+    return _by_key(spec.prompts, [side] if side else [], "" if side else spec.default_prompt)
 
 
 def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
     """All that determines the vectors of this side of this task."""
+    keys = [*_keys(side, task), *([side] if side else [])]
+    by_task = f"{task.name if task else ''}|{side or ''}"
     return Encoding(
         pooling=spec.pooling,
-        normalize=spec.normalize,
+        normalize=spec.normalize and (task is None or task.type not in spec.unnormalized_types),
         max_length=spec.max_length,
         dtype=spec.dtype,
         prompt=choose_prompt(spec, side, task),
+        suffix=_by_key(spec.suffixes, keys, "" if side else spec.suffixes.get("", "")),
+        prompt_as_tokens=spec.prompt_as_tokens,
+        pool_prompt=spec.pool_prompt,
+        layer_norm=spec.layer_norm,
+        dimensions=spec.dimensions,
+        adapter=by_task if spec.adapter_by_task else _by_key(spec.adapters, keys, ""),
     )
 
 
@@ -181,4 +201,4 @@ def _context(task: TaskSpec | str | None) -> TaskContext | None:
     spec = find_task(task) if isinstance(task, str) else task
     if spec is None:
         raise UsageError(unknown_names("task", [str(task)], all_task_names()))
-    return TaskContext(name=spec.name, type=spec.type)
+    return spec.context()

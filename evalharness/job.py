@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -16,7 +15,17 @@ from evalharness import __version__
 from evalharness.catalog import TaskSpec
 from evalharness.data import load_mteb_task
 from evalharness.encoder import EmbeddingModel
-from evalharness.errors import DataError, EvalHarnessError, PrerequisiteError, StoppedError, StorageError, shorten
+from evalharness.errors import (
+    DataError,
+    EvalHarnessError,
+    PrerequisiteError,
+    StoppedError,
+    StorageError,
+    UsageError,
+    shorten,
+)
+from evalharness.rankers import RankingModel
+from evalharness.rankings import score_ranking
 from evalharness.results import installed_version
 from evalharness.selection import TaskChoice
 from evalharness.tasks import is_native, task_type
@@ -30,7 +39,6 @@ from evalharness.types import (
     ModelSpec,
     Notice,
     Scores,
-    TaskContext,
     TextColumn,
     TextsEncoded,
 )
@@ -88,7 +96,7 @@ class JobEnded:
 
 RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | Notice | JobEnded
 Watch: TypeAlias = Callable[[RunEvent], None]
-EncodeColumns: TypeAlias = Callable[[Sequence[TextColumn]], Mapping[str, Dense]]
+Model: TypeAlias = EmbeddingModel | RankingModel
 
 
 class TaskData:
@@ -164,7 +172,7 @@ class Attempt:
     out_of_reach: bool
 
 
-def attempt_job(job: PlannedJob, data: TaskData, model: EmbeddingModel, watch: Watch) -> Attempt:
+def attempt_job(job: PlannedJob, data: TaskData, model: Model, watch: Watch) -> Attempt:
     """Run one job, whatever happens to it; what ends the whole run goes on."""
     started, work = time.monotonic(), Work()
     try:
@@ -197,37 +205,67 @@ class _Listener:
         self.watch(event)
 
 
-def _run_job(job: PlannedJob, data: TaskData, model: EmbeddingModel, listener: _Listener) -> Scores:
-    work, split, subset = listener.work, job.id.split, job.id.subset
-    encode = partial(model.encode_columns, task=TaskContext(name=job.spec.name, type=job.spec.type), emit=listener)
+def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
+    check_rankable(job.spec, model.spec)
     if is_native(job.spec):
-        kind = task_type(job.spec.scoring)
-        is_local = job.spec.data is not None
-        with work.phase("load"):
-            records = kind.from_files(job.spec, split) if is_local else kind.from_mteb(data.task(), split, subset)
-            columns = kind.columns(records)
-        work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in columns for text in column.texts)
-        listener.watch(TextsCounted(sum(len(column.texts) for column in columns)))
-        with work.phase("encode"):
-            embeddings = encode(columns)
-        with work.phase("score"):
-            scores = kind.score(records, embeddings)
+        scores = _scored_here(job, data, model, listener)
     else:
-        with work.phase("load"):
+        with listener.work.phase("load"):
             task = data.task()
-        with work.phase("encode and score"):
-            scores = _bridged(job, task, model.spec, encode)
+        with listener.work.phase("encode and score"):
+            scores = _bridged(job, task, _embedder(model), listener)
     _check_main_score(job.spec, scores)
     precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
     counted = [f"{count} {message}" for message, count in sorted(listener.notes.items())]
-    return replace(scores, notes=(*scores.notes, *precision, *counted))
+    return replace(scores, notes=(*scores.notes, *model.spec.notes, *precision, *counted))
 
 
-def _bridged(job: PlannedJob, task: Any, spec: ModelSpec, encode: EncodeColumns) -> Scores:  # noqa: ANN401
+def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
+    kind, work = task_type(job.spec.scoring), listener.work
+    is_local, split, subset = job.spec.data is not None, job.id.split, job.id.subset
+    with work.phase("load"):
+        records = kind.from_files(job.spec, split) if is_local else kind.from_mteb(data.task(), split, subset)
+        columns = kind.columns(records)
+    work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in columns for text in column.texts)
+    listener.watch(TextsCounted(sum(len(column.texts) for column in columns)))
+    if isinstance(model, RankingModel):
+        with work.phase("rank"):
+            found = model.rank(records, job.spec.languages[subset], job.spec.context(), listener)
+        with work.phase("score"):
+            return score_ranking(records, found)
+    with work.phase("encode"):
+        embeddings = model.encode_columns(columns, task=job.spec.context(), emit=listener)
+    with work.phase("score"):
+        scores: Scores = kind.score(records, embeddings)
+    return scores
+
+
+def check_rankable(task: TaskSpec, model: ModelSpec) -> None:
+    """See that a model that makes no vectors is only asked to rank.
+
+    Raises:
+        UsageError: the task needs vectors.
+    """
+    makes_vectors = model.kind == "embedder" and "reranker" not in model.overrides
+    if not makes_vectors and not (is_native(task) and task_type(task.scoring).ranks):
+        what = f"a {model.kind}" if model.kind != "embedder" else "run with a reranker"
+        raise UsageError(
+            f"{model.name} is {what}, which ranks documents, but {task.name} ({task.type}) needs vectors; choose "
+            "retrieval and reranking tasks (--task-types Retrieval Reranking)"
+        )
+
+
+def _embedder(model: Model) -> EmbeddingModel:
+    if isinstance(model, RankingModel):
+        raise UsageError(f"{model.spec.name} ranks documents and has no vectors")
+    return model
+
+
+def _bridged(job: PlannedJob, task: Any, model: EmbeddingModel, listener: _Listener) -> Scores:  # noqa: ANN401
     def encode_one(column: TextColumn) -> Dense:
-        return encode([column])[column.name]
+        return model.encode_columns([column], task=job.spec.context(), emit=listener)[column.name]
 
-    return score_with_mteb(task, job.id.split, job.id.subset, spec, encode_one)
+    return score_with_mteb(task, job.id.split, job.id.subset, model.spec, encode_one)
 
 
 def _check_main_score(spec: TaskSpec, scores: Scores) -> None:
@@ -241,7 +279,7 @@ def _check_main_score(spec: TaskSpec, scores: Scores) -> None:
         )
 
 
-def _blank_record(job: PlannedJob, model: EmbeddingModel, started: float) -> JobRecord:
+def _blank_record(job: PlannedJob, model: Model, started: float) -> JobRecord:
     facts = {
         "evalharness": __version__,
         "python": platform.python_version(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from evalharness.errors import UsageError, unknown_names
 
 if TYPE_CHECKING:
-    from evalharness.catalog import ModelCard
+    from evalharness.cards import ModelCard
 
 list_app = typer.Typer(help="List what can be named in other commands.", no_args_is_help=True, rich_markup_mode=None)
 _VISIBLE_SPACE, _VISIBLE_NEWLINE = "\u2423", "\u23ce"
@@ -80,36 +81,77 @@ def list_benchmarks() -> None:
 def list_models(
     name: Annotated[str | None, typer.Argument(help="Print this model's card, with its exact prompts.")] = None,
     code_points: Annotated[bool, typer.Option("--code-points", help="Also print prompts as code points.")] = False,
+    cards: Annotated[Path | None, typer.Option(help="A file of your own model cards.")] = None,
 ) -> None:
     """Models with a card. Any other sentence-transformers model is read from its own files."""
-    from evalharness.catalog import cards, find_card
+    from evalharness.cards import cards as all_cards
+    from evalharness.cards import find_card
 
     if name is not None:
-        card = find_card(name)
+        card = find_card(name, cards)
         if card is None:
-            raise UsageError(unknown_names("model card", [name], cards()))
+            raise UsageError(unknown_names("model card", [name], all_cards(cards)))
         _print_card(card, code_points=code_points)
         return
-    for card in cards().values():
+    for card in all_cards(cards).values():
         vectors = "normalised" if card.normalize else "not normalised"
         prompt = card.prompts.get("query")
         shown = f"query prompt {prompt!r}" if prompt else "no prompt"
-        typer.echo("\t".join((card.name, card.pooling, f"{card.max_length} tokens", vectors, shown)))
+        protocols = "mteb, published" if card.published else "mteb"
+        typer.echo("\t".join((card.name, card.kind, card.pooling, _length(card), vectors, shown, protocols)))
+
+
+def _length(card: ModelCard) -> str:
+    return "any length" if card.max_length is None else f"{card.max_length} tokens"
 
 
 def _print_card(card: ModelCard, *, code_points: bool) -> None:
     """A card, a line per fact; the spaces of prompts are visible."""
     for label, value in (
         ("name", card.name),
-        ("revision", card.revision),
-        ("pooling", card.pooling),
+        ("kind", card.kind),
+        ("revision", card.revision or "not known; the newest is taken"),
+        ("pooling", card.pooling + ("" if card.pool_prompt else ", without the prompt's tokens")),
         ("normalised", "yes" if card.normalize else "no"),
         ("similarity", card.similarity),
-        ("maximum length", f"{card.max_length} tokens"),
+        ("maximum length", _length(card)),
+        ("own Python code", "needed (--trust-remote-code)" if card.remote_code else "not needed"),
         ("languages", ", ".join(card.languages) or "unknown"),
     ):
         typer.echo(f"{label}: {value}")
-    for key, prompt in card.prompts.items() or {"prompts": ""}.items():
+    _print_prompts({"prompts": ""} if not card.prompts else card.prompts, code_points=code_points)
+    if card.default_prompt:
+        _print_prompts({"texts without a side": card.default_prompt}, code_points=code_points)
+    if card.instruction_template:
+        _print_prompts({"instruction template": card.instruction_template}, code_points=code_points)
+    for key, adapter in card.adapters.items():
+        typer.echo(f"adapter {key}: {adapter or 'none'}")
+    _print_published(card, code_points=code_points)
+
+
+def _print_prompts(prompts: Mapping[str, str], *, code_points: bool) -> None:
+    for key, prompt in prompts.items():
         typer.echo(f"{key}: {prompt.replace(' ', _VISIBLE_SPACE).replace(chr(10), _VISIBLE_NEWLINE) or 'none'}")
         if code_points and prompt:
             typer.echo(f"    {' '.join(f'U+{ord(character):04X}' for character in prompt)}")
+
+
+def _print_published(card: ModelCard, *, code_points: bool) -> None:
+    """What the authors' own protocol changes."""
+    found = card.published
+    if found is None:
+        typer.echo("published protocol: none known")
+        return
+    typer.echo(f"published protocol: {found.source}")
+    for label, value in (("normalised", found.normalize), ("dtype", found.dtype)):
+        if value is not None:
+            typer.echo(f"published {label}: {value}")
+    if found.unnormalized_types:
+        typer.echo(f"published, not normalised: {', '.join(found.unnormalized_types)}")
+    if found.query_prompt_tasks is not None:
+        typer.echo(f"published query prompt only on: {', '.join(found.query_prompt_tasks)}")
+    _print_prompts({f"published {key}": text for key, text in (found.prompts or {}).items()}, code_points=code_points)
+    if found.default_prompt:
+        _print_prompts({"published texts without a side": found.default_prompt}, code_points=code_points)
+    suffixes = {f"published suffix {key or 'of texts without a side'}": text for key, text in found.suffixes.items()}
+    _print_prompts(suffixes, code_points=code_points)

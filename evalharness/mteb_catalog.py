@@ -62,6 +62,13 @@ def _scored_as(task: Any) -> str | None:  # noqa: ANN401
     return None if same else name
 
 
+def _instruction(task: Any) -> str:  # noqa: ANN401
+    """What mteb tells instructed models on queries and on texts without a side."""
+    prompt = task.metadata.prompt or getattr(task, "abstask_prompt", "")
+    # where there is one per side, texts without a side get the first
+    return prompt.get("query") or next(iter(prompt.values())) if isinstance(prompt, dict) else str(prompt)
+
+
 def describe_task(task: Any) -> dict[str, Any]:  # noqa: ANN401
     """The catalogue entry of one mteb task."""
     metadata = task.metadata
@@ -74,6 +81,8 @@ def describe_task(task: Any) -> dict[str, Any]:  # noqa: ANN401
         "splits": splits,
         "languages": {subset: list(codes) for subset, codes in metadata.hf_subsets_to_langscripts.items()},
     }
+    if instruction := _instruction(task):
+        entry["instruction"] = instruction
     if metadata.superseded_by:
         entry["superseded_by"] = metadata.superseded_by
     if task.is_aggregate:
@@ -102,23 +111,26 @@ def describe_mteb() -> dict[str, list[str]]:
     """Read the installed mteb.
 
     Returns:
-        File name -> lines, one JSON object a line.
+        File name -> lines; in .jsonl files, one JSON object a line.
     """
     import mteb
 
-    tasks = mteb.get_tasks(exclude_superseded=False, exclude_private=False, exclude_beta=False, exclude_aggregate=False)
-    entries = [describe_task(task) for task in tasks if _is_text_only(task)]
+    every = mteb.get_tasks(exclude_superseded=False, exclude_private=False, exclude_beta=False, exclude_aggregate=False)
+    tasks = [task for task in every if _is_text_only(task)]
+    entries = [describe_task(task) for task in tasks]
     benchmarks = [entry for benchmark in mteb.get_benchmarks() if (entry := describe_benchmark(benchmark))]
 
     def lines(values: list[dict[str, Any]]) -> list[str]:
         ordered = sorted(values, key=lambda value: str(value["name"]))
         return [json.dumps(value, sort_keys=True, ensure_ascii=False) for value in ordered]
 
-    return {"tasks.jsonl": lines(entries), "benchmarks.jsonl": lines(benchmarks)}
+    instructions = {task.metadata.type: task.abstask_prompt for task in tasks if hasattr(task, "abstask_prompt")}
+    shown = json.dumps(instructions, sort_keys=True, ensure_ascii=False, indent=2).splitlines()
+    return {"tasks.jsonl": lines(entries), "benchmarks.jsonl": lines(benchmarks), "instructions.json": shown}
 
 
 def write_catalog(folder: Path) -> None:
-    """Write tasks.jsonl and benchmarks.jsonl."""
+    """Write tasks.jsonl, benchmarks.jsonl and instructions.json (by task type, for tasks that have none)."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in describe_mteb().items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")

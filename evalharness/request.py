@@ -8,54 +8,101 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalharness.catalog import find_card, needs_hub, quick_suite
+from evalharness.cards import find_card
+from evalharness.catalog import needs_hub, quick_suite
 from evalharness.data import pin_revision
 from evalharness.errors import PrerequisiteError, UsageError, unknown_names
 from evalharness.hub import work_offline_if_unreachable
-from evalharness.models import ModelOptions, ResolvedModel, check_options, resolve_model
-from evalharness.models.source import check_name, is_hub_name
+from evalharness.job import check_rankable
+from evalharness.models import ModelOptions, System, resolve_model
+from evalharness.models.backends import backend_names
+from evalharness.models.resolving import check_model
+from evalharness.models.resolving import needs_hub as model_needs_hub
 from evalharness.run import Plan, make_plan
 from evalharness.selection import Selection, TaskChoice, select
 from evalharness.storage import check_writable
 from evalharness.tasks import check_runnable
-from evalharness.types import DTYPES, POOLINGS, PROTOCOLS, Protocol
+from evalharness.types import DTYPES, POOLINGS, PROTOCOLS, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What `run` was asked for; `changes` are the options that change the model."""
+    """What `run` was asked for; `changes` are the values of `ModelOptions`; a reranker is a second stage."""
 
     model: str
     changes: Mapping[str, Any]
     selection: Selection
-    protocol: str
     output: Path
     overwrite: bool
+    reranker: str | None = None
+    rerank_top_k: int | None = None
 
 
-def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]) -> tuple[Plan, ResolvedModel | None]:
+_RERANK_TOP_K = 100
+
+
+def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]) -> tuple[Plan, System | None]:
     """Check every name of the command before anything is fetched, then plan.
 
-    The model is None if its files are not on disk and may not be fetched.
+    The system is None if its files are not on disk and may not be fetched.
     """
     options, choices = _all_checked(request)
     check_writable(request.output)
-    if download and (warning := _offline_warning(request, choices)):
+    if download and (warning := _offline_warning(request, options, choices)):
         warn(warning)
-    resolved: ResolvedModel | None = None
+    system: System | None = None
     try:
-        resolved = resolve_model(request.model, options, download=download, say=warn)
+        system = _resolved(request, options, download=download, warn=warn)
     except PrerequisiteError:
         if download:
             raise
     if choices is None:
-        languages = resolved.spec.languages if resolved else _card_languages(request)
+        languages = system.spec.languages if system else _card_languages(request.model, options)
         choices = _runnable_choices(replace(request.selection, suites=[quick_suite(languages)]))
+    if system is not None:
+        _check_rankable(choices, system.spec)
     if download:
         choices = [replace(choice, spec=pin_revision(choice.spec)) for choice in choices]
-    spec = resolved.spec if resolved else None
-    plan = make_plan(choices, spec, request.output, protocol=_protocol(request), overwrite=request.overwrite)
-    return plan, resolved
+    spec = system.spec if system else None
+    plan = make_plan(choices, spec, request.output, protocol=options.protocol, overwrite=request.overwrite)
+    return plan, system
+
+
+def _resolved(request: RunRequest, options: ModelOptions, *, download: bool, warn: Callable[[str], None]) -> System:
+    model = resolve_model(request.model, options, download=download, say=warn)
+    if request.reranker is None:
+        return System(model)
+    second = resolve_model(request.reranker, _reranker_options(options), download=download, say=warn)
+    if second.spec.kind != "reranker":
+        raise UsageError(
+            f"--reranker {request.reranker} is of the kind {second.spec.kind}, and a second stage scores pairs. Give a "
+            f"cross-encoder, or run it as --model {request.reranker}"
+        )
+    if model.spec.kind == "reranker":
+        raise UsageError(
+            f"--model {request.model} is a reranker, too; the first stage finds documents. Give an embedder or bm25"
+        )
+    return System(model, second, request.rerank_top_k or _RERANK_TOP_K)
+
+
+def _reranker_options(options: ModelOptions) -> ModelOptions:
+    """The permissions of the command hold for both stages; what changes the first does not change the second."""
+    return ModelOptions(
+        cards=options.cards,
+        trust_remote_code=options.trust_remote_code,
+        allow_pickle=options.allow_pickle,
+        dtype=options.dtype,
+    )
+
+
+def _check_rankable(choices: Sequence[TaskChoice], spec: ModelSpec) -> None:
+    """All tasks that the model cannot do, at once."""
+    problems: list[str] = []
+    for choice in choices:
+        with _gathered(problems):
+            check_rankable(choice.spec, spec)
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 @contextmanager
@@ -72,11 +119,11 @@ def _all_checked(request: RunRequest) -> tuple[ModelOptions, list[TaskChoice] | 
     options, choices = ModelOptions(), None
     problems: list[str] = []
     with _gathered(problems):
-        check_name(request.model)
+        options = _model_options(request.changes)
     with _gathered(problems):
-        _protocol(request)
+        check_model(request.model, options)
     with _gathered(problems):
-        options = _model_options(request)
+        _check_second_stage(request, options)
     with _gathered(problems):
         choices = _runnable_choices(request.selection) if _names_tasks(request.selection) else None
     if problems:
@@ -90,31 +137,37 @@ def _runnable_choices(selection: Selection) -> list[TaskChoice]:
     return choices
 
 
-def _offline_warning(request: RunRequest, choices: Sequence[TaskChoice] | None) -> str | None:
+def _check_second_stage(request: RunRequest, options: ModelOptions) -> None:
+    if request.reranker is not None:
+        check_model(request.reranker, _reranker_options(options))
+    elif request.rerank_top_k is not None:
+        raise UsageError("--rerank-top-k says how many documents a second stage gets; name one with --reranker")
+
+
+def _offline_warning(request: RunRequest, options: ModelOptions, choices: Sequence[TaskChoice] | None) -> str | None:
     """Ask whether the Hub answers, if the command needs it for the model or for a task."""
     needs_data = choices is None or any(needs_hub(choice.spec) for choice in choices)
-    return work_offline_if_unreachable() if needs_data or is_hub_name(request.model) else None
+    named = [name for name in (request.model, request.reranker) if name is not None]
+    needs_model = any(model_needs_hub(name, options) for name in named)
+    return work_offline_if_unreachable() if needs_data or needs_model else None
 
 
 def _names_tasks(selection: Selection) -> bool:
     return bool(selection.tasks or selection.suites or selection.benchmarks)
 
 
-def _card_languages(request: RunRequest) -> Sequence[str]:
-    card = find_card(request.changes["like"] or request.model.partition("@")[0])
+def _card_languages(model: str, options: ModelOptions) -> Sequence[str]:
+    card = find_card(options.like or model.partition("@")[0], options.cards)
     return card.languages if card else ()
 
 
-def _protocol(request: RunRequest) -> Protocol:
-    if request.protocol not in PROTOCOLS:
-        raise UsageError(unknown_names("protocol", [request.protocol], PROTOCOLS))
-    return request.protocol
-
-
-def _model_options(request: RunRequest) -> ModelOptions:
-    for flag, known in (("pooling", POOLINGS), ("dtype", DTYPES)):
-        if request.changes[flag] not in (None, *known):
-            raise UsageError(f"--{flag} must be {' or '.join(known)}, got {request.changes[flag]!r}")
-    options = ModelOptions.model_validate(request.changes)
-    check_options(options)
-    return options
+def _model_options(changes: Mapping[str, Any]) -> ModelOptions:
+    poolings = tuple(name for name in POOLINGS if name != "own")
+    for flag, known in (("pooling", poolings), ("dtype", DTYPES)):
+        if changes[flag] not in (None, *known):
+            raise UsageError(f"--{flag} must be {' or '.join(known)}, got {changes[flag]!r}")
+    if changes["protocol"] not in PROTOCOLS:
+        raise UsageError(unknown_names("protocol", [changes["protocol"]], PROTOCOLS))
+    if changes["backend"] not in (None, *backend_names()):
+        raise UsageError(unknown_names("backend", [changes["backend"]], backend_names()))
+    return ModelOptions.model_validate(changes)

@@ -35,6 +35,7 @@ LOG = "run.log"
 # mteb's TaskResult.to_disk
 _DECIMALS = 6
 _LONGEST_EXPERIMENT = 120
+_MTEB_TYPES = {"embedder": "dense", "reranker": "cross-encoder", "lexical": "sparse"}
 _UNSAFE = str.maketrans(dict.fromkeys('<>:"|?*\\/\0', "_"))
 
 
@@ -213,9 +214,10 @@ def model_meta(system: ModelSpec | ResultsOf) -> dict[str, Any]:
 def _model_facts(spec: ModelSpec) -> dict[str, Any]:
     return {
         "languages": list(spec.languages) or None,
+        "model_type": [_MTEB_TYPES[spec.kind]],
         "max_tokens": spec.max_length,
-        "framework": ["PyTorch", "Transformers"],
-        "similarity_fn_name": spec.similarity,
+        "framework": ["PyTorch", "Transformers"] if spec.backend == "transformers" else [],
+        "similarity_fn_name": spec.similarity if spec.kind == "embedder" else None,
         "use_instructions": any(spec.prompts.values()),
         "loader_kwargs": {"model_prompts": spec.prompts} if spec.prompts else {},
         "experiment_kwargs": spec.overrides or None,

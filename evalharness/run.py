@@ -12,9 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from evalharness.catalog import TaskSpec
-from evalharness.encoder import EmbeddingModel, encoding
+from evalharness.encoder import encoding
 from evalharness.errors import PrerequisiteError, StoppedError
-from evalharness.job import Attempt, JobEnded, JobStarted, PlannedJob, TaskData, Watch, attempt_job, draws_in_order
+from evalharness.job import (
+    Attempt,
+    JobEnded,
+    JobStarted,
+    Model,
+    PlannedJob,
+    TaskData,
+    Watch,
+    attempt_job,
+    draws_in_order,
+)
 from evalharness.results import (
     append_log,
     installed_version,
@@ -29,7 +39,7 @@ from evalharness.selection import TaskChoice
 from evalharness.storage import remove_stale_temporaries
 from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
-from evalharness.types import Frozen, JobId, JobRecord, ModelSpec, Notice, Protocol, Side, TaskContext
+from evalharness.types import Frozen, JobId, JobRecord, ModelSpec, Notice, Protocol, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +58,15 @@ class Plan:
 
 def job_key(spec: ModelSpec, task: TaskSpec, protocol: Protocol) -> dict[str, Any]:
     """All that can change a job's scores, apart from its split and subset."""
-    context = TaskContext(name=task.name, type=task.type)
+    context = task.context()
     sides: tuple[Side, ...] = (None, "query", "document")
     return {
         "model": spec.fingerprint,
-        "encodings": {side or "none": encoding(spec, side, context).model_dump() for side in sides},
+        "encodings": {side or "none": encoding(spec, side, context).facts() for side in sides},
         "similarity": spec.similarity,
         "protocol": protocol,
         "dataset_revision": task.revision,
+        **({"pair_truncation": spec.pair_truncation} if spec.kind == "reranker" else {}),
         **_scored_by(task),
         **({} if task.data is None else {"settings": task.settings, "columns": dict(task.data.columns)}),
     }
@@ -123,7 +134,7 @@ class Limits(Frozen):
 _NO_LIMITS = Limits()
 
 
-def run_plan(plan: Plan, model: EmbeddingModel, watch: Watch, limits: Limits = _NO_LIMITS) -> list[JobRecord]:
+def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS) -> list[JobRecord]:
     """Run all jobs that are not done yet.
 
     Args:

@@ -85,7 +85,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         )
     started = time.monotonic()
     spec, job = pin_revision(choice.spec), JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
-    if not is_native(spec) or task_type(spec.scoring).metric_names != task_type("Retrieval").metric_names:
+    if not is_native(spec) or not task_type(spec.scoring).ranks:
         raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
     kind = task_type(spec.scoring)
     from_files = spec.data is not None

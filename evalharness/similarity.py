@@ -148,6 +148,15 @@ def top_k(queries: Dense, corpus: Dense, ids: Sequence[str], k: int) -> TopK:
     return TopK(_scores_of(keys), documents)
 
 
+def best_order(scores: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.int64]:
+    """Positions of documents by score, with the tie rule of `top_k`; -0.0 equals 0.0.
+
+    >>> best_order(np.array([0.5, 1.0, 0.5], dtype=np.float32), ["a", "b", "c"]).tolist()
+    [1, 2, 0]
+    """
+    return np.argsort(_sort_keys(scores, id_ranks(ids)))[::-1]
+
+
 def rank_candidates(query: Dense, candidates: Dense, ids: Sequence[str], k: int) -> TopK:
     """Rank one query's candidates, with the tie rule of `top_k`.
 
@@ -161,9 +170,8 @@ def rank_candidates(query: Dense, candidates: Dense, ids: Sequence[str], k: int)
         Scores and positions among the candidates, shape (1, up to k).
     """
     scores = torch.mm(_comparable(query), _comparable(candidates).T)
-    keys = _sort_keys(scores.numpy(), id_ranks(ids)[None, :])
-    order = np.argsort(keys, axis=1)[:, ::-1][:, :k]
-    return TopK(np.take_along_axis(scores.numpy(), order, axis=1), order)
+    order = best_order(scores.numpy()[0], ids)[:k]
+    return TopK(scores.numpy()[:, order], order[None, :])
 
 
 def _search(queries: Dense, corpus: Dense, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:

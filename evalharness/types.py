@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Side: TypeAlias = Literal["query", "document"] | None
-Pooling: TypeAlias = Literal["cls", "mean", "lasttoken"]
+Pooling: TypeAlias = Literal["cls", "mean", "weightedmean", "lasttoken", "own"]
+Kind: TypeAlias = Literal["embedder", "reranker", "lexical"]
 DType: TypeAlias = Literal["float32", "bfloat16", "float16"]
-Protocol: TypeAlias = Literal["mteb"]
+Protocol: TypeAlias = Literal["mteb", "published"]
+PairTruncation: TypeAlias = Literal["longest_first", "only_second"]
 Similarity: TypeAlias = Literal["cosine", "dot"]
 Metrics: TypeAlias = dict[str, Any]
 
-PROTOCOLS: tuple[Protocol, ...] = ("mteb",)
+PROTOCOLS: tuple[Protocol, ...] = ("mteb", "published")
 DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16")
-POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "lasttoken")
+# `own`: what the backend does by itself (a server, a library), which is not ours to choose
+POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "weightedmean", "lasttoken", "own")
 
 
 class Frozen(BaseModel):
@@ -39,16 +42,32 @@ class Encoding(Frozen):
     Attributes:
         pooling: how token vectors become one vector.
         normalize: whether vectors are scaled to length 1.
-        max_length: tokens kept of prompt + text, special tokens included; the rest is cut on the right.
+        max_length: tokens kept of prompt + text, special tokens included; the rest is cut on the right. None: all.
         dtype: precision of weights and activations; vectors are float32 always.
-        prompt: the exact text put before the input.
+        prompt, suffix: the exact text put before and after the input.
+        prompt_as_tokens: whether prompt and suffix are tokenized by themselves and put around the text's tokens, so
+            that no token spans the border and the text is what gets cut (SGPT's brackets).
+        pool_prompt: whether the prompt's tokens count in the pooling (instructor: no).
+        layer_norm: whether vectors are brought to mean 0 and variance 1 before anything else (nomic).
+        dimensions: how many are kept (Matryoshka), before normalisation. None: all.
+        adapter: name of the adapter of weights that the model is to use for this text (jina).
     """
 
     pooling: Pooling
     normalize: bool
-    max_length: int
+    max_length: int | None
     dtype: DType
     prompt: str
+    suffix: str = ""
+    prompt_as_tokens: bool = False
+    pool_prompt: bool = True
+    layer_norm: bool = False
+    dimensions: int | None = None
+    adapter: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """What identifies it in keys; a field that came later and is at its default leaves old keys valid."""
+        return self.model_dump(exclude_defaults=True)
 
 
 class Execution(Frozen):
@@ -64,40 +83,93 @@ class Execution(Frozen):
 
 
 class TaskContext(Frozen):
-    """The part of a task that a prompt may depend on."""
+    """The part of a task that a prompt may depend on; the instruction is what the task tells instructed models."""
 
     name: str
     type: str
+    instruction: str = ""
+
+
+class Published(Frozen):
+    """How the authors made their published scores, where that differs from mteb's way.
+
+    Attributes:
+        source: script or paper.
+        normalize, dtype: as in `Encoding`; None as in the card.
+        unnormalized_types: task types whose vectors are not scaled to length 1.
+        prompts: replace the card's.
+        default_prompt: as in `ModelSpec`.
+        query_prompt_tasks: the only tasks whose queries get the card's query prompt; None for no such rule.
+        suffixes, prompt_as_tokens: as in `ModelSpec`.
+    """
+
+    source: str
+    normalize: bool | None = None
+    dtype: DType | None = None
+    unnormalized_types: tuple[str, ...] = ()
+    prompts: dict[str, str] | None = None
+    default_prompt: str = ""
+    query_prompt_tasks: tuple[str, ...] | None = None
+    suffixes: dict[str, str] = {}
+    prompt_as_tokens: bool = False
 
 
 class ModelSpec(Frozen):
     """A model as it is used: the card, the files' own configuration and the user's overrides, resolved.
 
+    Keys of prompts, suffixes and adapters are as in mteb: `query`, `Retrieval-query`, `ArguAna-query`, `STS12` ...
+
     Attributes:
         name: Hub id, or `local/<folder>` for a folder.
         revision: commit of a Hub model, or the first 40 digits of the fingerprint.
         fingerprint: sha256 over the content of all files that can change a vector.
-        pooling, normalize, max_length, dtype: as in `Encoding`.
-        prompts: prompt by key; keys as in mteb (`query`, `Retrieval-query`, `ArguAna-query`, `STS12` ...).
+        kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
+        backend: name of what runs it; see `evalharness.models`.
+        pooling, normalize, max_length, dtype, prompt_as_tokens, pool_prompt, layer_norm, dimensions: as in `Encoding`.
+        prompts: prompt by key.
+        suffixes: text after the input, by key.
+        adapters: adapter by key.
+        adapter_by_task: whether the adapter is the task and the side instead, for models that choose their prompts.
         default_prompt: prompt for texts that have no side, where no key fits.
+        instruction_template: turns a task's instruction into a prompt for queries and for texts without a side, where
+            no key but the side's own fits.
+        unnormalized_types: task types whose vectors are not scaled to length 1.
         similarity: the model's own similarity function.
+        pair_truncation: what is cut of a pair that is too long: whichever text is longer, token by token; or the
+            document, after the query was cut to three quarters of the length (FlagEmbedding).
         languages: mteb language codes; empty where unknown.
+        remote_code: whether the repository's own Python code runs.
         facts_from: where pooling, prompts and the rest were read, for the manifest.
+        notes: what a reader of any of its numbers must know.
         overrides: what the user changed against those facts; part of the result path.
     """
 
     name: str
     revision: str
     fingerprint: str
+    kind: Kind = "embedder"
+    backend: str = "transformers"
     pooling: Pooling
     normalize: bool
-    max_length: int
+    max_length: int | None
     dtype: DType = "float32"
     prompts: dict[str, str] = {}
+    suffixes: dict[str, str] = {}
+    adapters: dict[str, str] = {}
+    adapter_by_task: bool = False
+    prompt_as_tokens: bool = False
+    pool_prompt: bool = True
+    layer_norm: bool = False
+    dimensions: int | None = None
     default_prompt: str = ""
+    instruction_template: str = ""
+    unnormalized_types: tuple[str, ...] = ()
     similarity: Similarity = "cosine"
+    pair_truncation: PairTruncation = "longest_first"
     languages: tuple[str, ...] = ()
+    remote_code: bool = False
     facts_from: str = ""
+    notes: tuple[str, ...] = ()
     overrides: dict[str, Any] = {}
 
 

@@ -2,148 +2,51 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from evalharness.catalog import ModelCard, cards, find_card
-from evalharness.embeddings import StoringEncoder
+from evalharness.embeddings import StoringEncoder, TextEncoder
 from evalharness.encoder import EmbeddingModel
-from evalharness.errors import ModelError, UsageError, unknown_names
-from evalharness.hub import ignore_message
-from evalharness.models.files import FileFacts, read_facts
-from evalharness.models.source import ModelFiles, find_model, fingerprint
-from evalharness.types import DType, Execution, Frozen, ModelSpec, Pooling
+from evalharness.errors import UsageError
+from evalharness.models.backends import OpenBackend, ResolvedModel, check_installed, find_backend
+from evalharness.models.options import ModelOptions, check_options
+from evalharness.models.resolving import resolve_model
+from evalharness.rankers import PairModel, RankingModel, Reranker, two_stage_spec
+from evalharness.types import Execution, ModelSpec
 
-_FALLBACK_MAX_LENGTH = 512
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-class ModelOptions(Frozen):
-    """What a user may change of a model; None leaves the card's or the files' value.
-
-    Attributes:
-        like: a card's name; lends a fine-tuned checkpoint the facts of its base.
-        pooling, normalize, max_length, dtype: see `Encoding`.
-        query_prompt, document_prompt: replace all prompts of that side, for every task.
-        name: the name in results, `organisation/model`.
-    """
-
-    like: str | None = None
-    pooling: Pooling | None = None
-    normalize: bool | None = None
-    max_length: int | None = None
-    dtype: DType | None = None
-    query_prompt: str | None = None
-    document_prompt: str | None = None
-    name: str | None = None
+__all__ = [
+    "ModelOptions", "ResolvedModel", "System", "check_options", "load_model", "open_embedder", "open_model",
+    "resolve_model",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class ResolvedModel:
-    """A model found on disk, with everything known that can change its vectors; no weights are loaded yet."""
+class System:
+    """What is evaluated: a model, alone or with a reranker as second stage; nothing is loaded yet.
 
-    spec: ModelSpec
-    facts: FileFacts
-
-
-def check_options(options: ModelOptions) -> None:
-    """Check what can be checked without the model.
-
-    Raises:
-        UsageError: `like` names no card, or a value is out of range.
+    Attributes:
+        model: the model, or the first stage.
+        reranker: the second stage.
+        top_k: how many documents of the first stage the second gets per query.
     """
-    if options.like is not None and find_card(options.like) is None:
-        raise UsageError(unknown_names("model card", [options.like], cards()))
-    if options.name is not None and not _NAME.fullmatch(options.name):
-        raise UsageError(f"the name {options.name!r} is not of the form organisation/model")
-    if options.max_length is not None and options.max_length < 1:
-        raise UsageError(f"the maximum length must be at least 1 token, got {options.max_length}")
+
+    model: ResolvedModel
+    reranker: ResolvedModel | None = None
+    top_k: int = 100
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What its results are of."""
+        if self.reranker is None:
+            return self.model.spec
+        return two_stage_spec(self.model.spec, self.reranker.spec, self.top_k)
 
 
-def resolve_model(
-    name: str,
-    options: ModelOptions | None = None,
-    *,
-    download: bool = True,
-    say: Callable[[str], None] = ignore_message,
-) -> ResolvedModel:
-    """Find a model and settle what it is.
-
-    The user's options come first, then the card named by `like`, then the model's own card, then its own files.
-
-    Args:
-        name: see `source.find_model`.
-        options: what the user changes.
-        download: whether the Hub may be asked.
-        say: is told if the Hub has to be asked again.
-
-    Raises:
-        UsageError, PrerequisiteError, ModelError: as `find_model`; also ModelError if nothing tells the pooling.
-    """
-    options = options or ModelOptions()
-    check_options(options)
-    files = find_model(name, download=download, say=say)
-    facts = read_facts(files.folder)
-    card = find_card(options.like or files.name)
-    return ResolvedModel(_spec(files, facts, card, options), facts)
-
-
-def _spec(files: ModelFiles, facts: FileFacts, card: ModelCard | None, options: ModelOptions) -> ModelSpec:
-    content = fingerprint(files.folder)
-    pooling = options.pooling or (card.pooling if card else facts.pooling)
-    if pooling is None:
-        raise ModelError(
-            f"{files.name}: nothing tells how to pool token vectors (no card, no modules.json with a Pooling module). "
-            "Give --like BASE for a checkpoint fine-tuned from a model with a card, or --pooling cls|mean|lasttoken"
-        )
-    normalize = card.normalize if card else facts.normalize
-    overrides = options.model_dump(exclude_none=True, exclude={"name", "like"})
-    if overrides.get("dtype") == "float32":
-        del overrides["dtype"]
-    if options.like is not None:
-        overrides["like"] = card.name if card else options.like
-    return ModelSpec(
-        name=options.name or files.name,
-        revision=files.revision or content[:40],
-        fingerprint=content,
-        pooling=pooling,
-        normalize=options.normalize if options.normalize is not None else bool(normalize),
-        max_length=_max_length(card, facts, options),
-        dtype=options.dtype or "float32",
-        prompts=_prompts(dict(card.prompts) if card else dict(facts.prompts), options),
-        default_prompt="" if card else facts.default_prompt,
-        similarity=card.similarity if card else facts.similarity,
-        languages=card.languages if card else (),
-        facts_from=f"card of {card.name}" if card else "the model's own files",
-        overrides=overrides,
-    )
-
-
-def _max_length(card: ModelCard | None, facts: FileFacts, options: ModelOptions) -> int:
-    own = card.max_length if card else facts.max_length or _FALLBACK_MAX_LENGTH
-    length = options.max_length or own
-    if facts.positions is not None and length > facts.positions:
-        raise ModelError(
-            f"the model has positions for {facts.positions} tokens, but its maximum length was to be {length}; "
-            f"give --max-length {facts.positions} or less"
-        )
-    return length
-
-
-def _prompts(prompts: dict[str, str], options: ModelOptions) -> dict[str, str]:
-    for side, text in (("query", options.query_prompt), ("document", options.document_prompt)):
-        if text is not None:
-            prompts = {key: old for key, old in prompts.items() if key != side and not key.endswith(f"-{side}")}
-            prompts[side] = text
-    return prompts
-
-
-def open_model(
+def open_embedder(
     resolved: ResolvedModel, execution: Execution | None = None, *, store: Path | None = None
 ) -> EmbeddingModel:
-    """Load the weights of a resolved model.
+    """Load the weights of a resolved model that makes vectors.
 
     Args:
         resolved: see `resolve_model`.
@@ -151,17 +54,49 @@ def open_model(
         store: folder of the embedding store; None to keep no vectors.
 
     Raises:
+        UsageError: the model makes none.
         ModelError: the weights do not fit, are missing, or belong to another kind of model.
-        PrerequisiteError: the device is not there.
+        PrerequisiteError: the device or a package is not there.
     """
-    from evalharness.models.transformers import TransformersBackend
-
     spec = resolved.spec
-    backend = TransformersBackend(spec, resolved.facts, execution or Execution())
-    if store is None:
-        return EmbeddingModel(spec, backend, device=backend.device)
-    identity = {"model": spec.name, "fingerprint": spec.fingerprint, **backend.identity}
-    return EmbeddingModel(spec, StoringEncoder(backend, store, identity, spec.similarity), device=backend.device)
+    if spec.kind != "embedder":
+        raise UsageError(f"{spec.name} is a {spec.kind}: it ranks documents and has no embeddings")
+    opened = _opened(resolved, execution or Execution())
+    return EmbeddingModel(spec, _stored(resolved, opened, store), device=opened.device)
+
+
+def open_model(
+    system: System, execution: Execution | None = None, *, store: Path | None = None
+) -> EmbeddingModel | RankingModel:
+    """Load a model of any kind, with its second stage if there is one; arguments and errors as `open_embedder`."""
+    execution, model = execution or Execution(), system.model
+    second = None
+    if system.reranker is not None:
+        opened = _opened(system.reranker, execution)
+        pairs = PairModel(system.reranker.spec, _stored(system.reranker, opened, store), device=opened.device)
+        second = Reranker(pairs, system.top_k)
+    if model.spec.kind == "embedder":
+        embedder = open_embedder(model, execution, store=store)
+        return embedder if second is None else RankingModel(system.spec, embedder, second)
+    first = _opened(model, execution)
+    if model.spec.kind == "lexical":
+        return RankingModel(system.spec, first, second)
+    alone = PairModel(model.spec, _stored(model, first, store), device=first.device)
+    return RankingModel(model.spec, None, Reranker(alone, 0))
+
+
+def _opened(resolved: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- by the backend's kind
+    check_installed(resolved.spec.backend)
+    return find_backend(resolved.spec.backend).open(resolved, execution)
+
+
+def _stored(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) -> TextEncoder:
+    """The backend with the store around it, if vectors are to be kept."""
+    spec = resolved.spec
+    if store is None or not find_backend(spec.backend).keeps_vectors:
+        return opened
+    identity = {"model": spec.name, "fingerprint": spec.fingerprint, **opened.identity}
+    return StoringEncoder(opened, store, identity, spec.similarity)
 
 
 def load_model(name: str, options: ModelOptions | None = None, *, execution: Execution | None = None) -> EmbeddingModel:
@@ -176,6 +111,6 @@ def load_model(name: str, options: ModelOptions | None = None, *, execution: Exe
         An object with `encode_queries`, `encode_corpus` and `encode`.
 
     Raises:
-        UsageError, PrerequisiteError, ModelError: see `resolve_model` and `open_model`.
+        UsageError, PrerequisiteError, ModelError: see `resolve_model` and `open_embedder`.
     """
-    return open_model(resolve_model(name, options), execution)
+    return open_embedder(resolve_model(name, options), execution)

@@ -18,11 +18,12 @@ _LEGACY_POOLING = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
+_KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 _SENTENCE_CONFIGS = "sentence_*_config.json"
 # RoBERTa and its kin number positions from pad_token_id + 1 on
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer")
 _UNSET_LENGTH = 10**9
+_FILE_POOLINGS = tuple(name for name in POOLINGS if name != "own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,19 @@ class FileFacts:
     """What was found; None where the files do not say.
 
     Attributes:
-        transformer: folder of the transformer's files.
+        transformer: folder of the transformer's files; empty for a model that is no files.
+        folder: where all of its files are.
         positions: longest input that the model has positions for.
         lowercase: whether texts are lower-cased before the tokenizer.
+        dense: folders of the dense layers after the pooling, in order.
+        pool_prompt: whether the prompt's tokens count in the pooling.
+        own_code: whether its repository has Python code that is to load it.
+        foreign_code: other repositories whose code is to load it.
         others: see `ModelSpec`.
     """
 
-    transformer: Path
+    transformer: Path = Path()
+    folder: Path = Path()
     positions: int | None = None
     pooling: Pooling | None = None
     normalize: bool | None = None
@@ -45,6 +52,10 @@ class FileFacts:
     default_prompt: str = ""
     similarity: Similarity = "cosine"
     lowercase: bool = False
+    dense: tuple[Path, ...] = ()
+    pool_prompt: bool = True
+    own_code: bool = False
+    foreign_code: tuple[str, ...] = ()
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 -- JSON
@@ -72,14 +83,18 @@ def read_facts(folder: Path) -> FileFacts:
             f"{folder.name}: modules.json names {shorten(unknown)}, which the transformers backend cannot run; "
             f"it knows {shorten(_KNOWN_MODULES)}"
         )
+    if "Dense" in kinds and kinds.index("Dense") < kinds.index("Pooling"):
+        raise ModelError(f"{folder.name}: modules.json has a dense layer before the pooling; expected it after")
     paths = {kind: folder / str(module.get("path", "")) for kind, module in zip(kinds, modules, strict=True)}
     transformer = paths.get("Transformer", folder)
+    code = _code(transformer)
     sentence = _sentence_config(transformer)
     card = folder / "config_sentence_transformers.json"
     settings = read_json(card) if card.is_file() else {}
     prompts = {key: text for key, text in (settings.get("prompts") or {}).items() if text is not None}
     return FileFacts(
         transformer=transformer,
+        folder=folder,
         positions=_positions(transformer),
         pooling=_pooling(paths["Pooling"]) if "Pooling" in paths else None,
         normalize="Normalize" in kinds if modules else None,
@@ -88,7 +103,25 @@ def read_facts(folder: Path) -> FileFacts:
         default_prompt=_default_prompt(folder, settings, prompts),
         similarity=_similarity(folder, settings),
         lowercase=bool(sentence.get("do_lower_case")),
+        dense=tuple(folder / str(m["path"]) for kind, m in zip(kinds, modules, strict=True) if kind == "Dense"),
+        pool_prompt=_pools_prompt(paths["Pooling"]) if "Pooling" in paths else True,
+        own_code=bool(code),
+        foreign_code=tuple(sorted({entry.partition("--")[0] for entry in code if "--" in entry})),
     )
+
+
+def _code(transformer: Path) -> list[str]:
+    """Classes of the repository's own, by which config.json and the tokenizer's want the model to be loaded."""
+    found: list[str] = []
+    for name in ("config.json", "tokenizer_config.json"):
+        path = transformer / name
+        for entry in (read_json(path).get("auto_map") or {} if path.is_file() else {}).values():
+            found += [item for item in (entry if isinstance(entry, list) else [entry]) if item]
+    return found
+
+
+def _pools_prompt(folder: Path) -> bool:
+    return read_json(folder / "config.json").get("include_prompt") is not False
 
 
 def _sentence_config(transformer: Path) -> dict[str, Any]:
@@ -100,12 +133,11 @@ def _pooling(folder: Path) -> Pooling:
     config = read_json(folder / "config.json")
     modes = config.get("pooling_mode") or [mode for key, mode in _LEGACY_POOLING.items() if config.get(key)]
     modes = [modes] if isinstance(modes, str) else list(modes)
-    if len(modes) != 1 or modes[0] not in POOLINGS:
+    if len(modes) != 1 or modes[0] not in _FILE_POOLINGS:
         raise ModelError(
-            f"{folder}: pooling {' + '.join(modes) or 'unset'} is not supported; expected one of {shorten(POOLINGS)}"
+            f"{folder}: pooling {' + '.join(modes) or 'unset'} is not supported; expected one of "
+            f"{shorten(_FILE_POOLINGS)}"
         )
-    if config.get("include_prompt") is False:
-        raise ModelError(f"{folder}: pooling without the prompt's tokens (include_prompt = false) is not supported")
     return cast("Pooling", modes[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -17,8 +18,8 @@ def formats() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _NO_FORMATS)
 
 
-def render(board: Leaderboard, name: str) -> str:
-    """Write a leaderboard in this format.
+def render(boards: Sequence[Leaderboard], name: str) -> str:
+    """Write leaderboards in this format, one after the other.
 
     Raises:
         UsageError: there is no such format.
@@ -26,5 +27,5 @@ def render(board: Leaderboard, name: str) -> str:
     full = _SHORT.get(name, name)
     if full not in formats():
         raise UsageError(unknown_names("format", [name], [*formats(), *_SHORT]))
-    text: str = import_module(f"evalharness.reports.{full}").render(board)
-    return text
+    write = import_module(f"evalharness.reports.{full}").render
+    return "\n".join(write(board) for board in boards)

@@ -12,6 +12,9 @@ from evalharness.errors import DataError
 from evalharness.results import StoredRun, StoredTask, experiment_name
 
 LOCAL_TYPE = "Other"
+_DEFAULT_PROTOCOL = "mteb"
+# changes of a model that a table shows in its title or beside the name
+_SHOWN_ELSEWHERE = ("protocol", "reranker", "rerank_top_k")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,8 @@ class Row:
 
     Attributes:
         model, revision: which.
-        experiment: what was changed by options; empty if nothing.
+        second_stage: the reranker and its depth; empty if there is none.
+        experiment: what else was changed by options, the protocol apart; empty if nothing.
         tasks: task -> score (0-1), None if it is missing or not complete.
         types: task type -> mean of its tasks, None if one is missing.
         mean_task: mean over all tasks, None if one is missing.
@@ -31,6 +35,7 @@ class Row:
 
     model: str
     revision: str
+    second_stage: str
     experiment: str
     tasks: Mapping[str, float | None]
     types: Mapping[str, float | None]
@@ -42,15 +47,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """A table of models.
+    """A table of models, all by one protocol.
 
     Attributes:
         title: name of the benchmark or suite.
+        protocol: whose rules the scores follow.
         types: task type -> its tasks, both in the list's order.
         rows: best mean over tasks first, models without one last.
     """
 
     title: str
+    protocol: str
     types: Mapping[str, Sequence[str]]
     rows: Sequence[Row]
 
@@ -102,11 +109,14 @@ def _row(run: StoredRun, types: Mapping[str, Sequence[Member]]) -> Row:
             if why:
                 missing.append(f"{member.task} ({why})")
             notes += [f"{member.task}: {note}" for note in run.notes.get(member.task, ())]
+    second = str(run.overrides.get("reranker", "")).partition("@")[0]
+    other = {key: value for key, value in run.overrides.items() if key not in _SHOWN_ELSEWHERE}
     means = {name: _mean([scores[member.task] for member in members]) for name, members in types.items()}
     return Row(
         model=run.model,
         revision=run.revision,
-        experiment=experiment_name(run.overrides) or "",
+        second_stage=f"{second} (top {run.overrides.get('rerank_top_k')})" if second else "",
+        experiment=experiment_name(other) or "",
         tasks=scores,
         types=means,
         mean_task=_mean(list(scores.values())),
@@ -138,8 +148,8 @@ def _check_single(runs: Sequence[StoredRun]) -> None:
         seen[key] = run
 
 
-def make_leaderboard(runs: Sequence[StoredRun], tasks: TaskList | None) -> Leaderboard:
-    """Put runs side by side.
+def make_leaderboards(runs: Sequence[StoredRun], tasks: TaskList | None) -> list[Leaderboard]:
+    """Put runs side by side: a table per protocol, for their scores do not compare.
 
     Args:
         runs: see `results.read_runs`.
@@ -152,7 +162,15 @@ def make_leaderboard(runs: Sequence[StoredRun], tasks: TaskList | None) -> Leade
     if tasks is None:
         names = sorted({name for run in runs for name in run.tasks})
         tasks = TaskList(name="all stored tasks", tasks=tuple(Member(task=name) for name in names))
+    protocols: dict[str, list[StoredRun]] = defaultdict(list)
+    for run in runs:
+        protocols[str(run.overrides.get("protocol", _DEFAULT_PROTOCOL))].append(run)
+    return [_leaderboard(members, tasks, protocol) for protocol, members in sorted(protocols.items())]
+
+
+def _leaderboard(runs: Sequence[StoredRun], tasks: TaskList, protocol: str) -> Leaderboard:
     types = _by_type(tasks.tasks)
     rows = [_row(run, types) for run in runs]
     rows.sort(key=lambda row: (row.mean_task is None, -(row.mean_task or 0.0), row.model, row.revision))
-    return Leaderboard(tasks.name, {name: [m.task for m in members] for name, members in types.items()}, rows)
+    names = {name: [m.task for m in members] for name, members in types.items()}
+    return Leaderboard(tasks.name, protocol, names, rows)

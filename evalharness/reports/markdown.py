@@ -26,7 +26,11 @@ def _name(row: Row, notes: list[str]) -> str:
         if text not in notes:
             notes.append(text)
         marks.append(f"[{notes.index(text) + 1}]")
-    return " ".join([row.model, f"({row.revision[:8]})", *marks])
+    return " ".join([_system(row), f"({row.revision[:8]})", *marks])
+
+
+def _system(row: Row) -> str:
+    return f"{row.model} + {row.second_stage}" if row.second_stage else row.model
 
 
 def render(board: Leaderboard) -> str:
@@ -39,16 +43,17 @@ def render(board: Leaderboard) -> str:
     sizes = {name: len(tasks) for name, tasks in board.types.items()}
     count = sum(sizes.values())
     head = ["Model", f"Mean (Task, {count})", f"Mean (TaskType, {len(sizes)})"]
-    lines = [f"# {board.title}", ""]
+    protocol = f"protocol: {board.protocol}"
+    lines = [f"# {board.title} ({protocol})", ""]
     lines += [_line([*head, *(f"{name} ({size})" for name, size in sizes.items())])]
     lines += [_line(["---", *["---:"] * (2 + len(sizes))])]
     for name, row in zip(names, board.rows, strict=True):
         lines.append(_line([name, _cell(row.mean_task), _cell(row.mean_type), *map(_cell, row.types.values())]))
-    lines += ["", "## Tasks", "", _line(["Task", "Type", *(row.model for row in board.rows)])]
+    lines += ["", f"## Tasks ({protocol})", "", _line(["Task", "Type", *map(_system, board.rows)])]
     lines += [_line(["---", "---", *["---:"] * len(board.rows)])]
     for kind, tasks in board.types.items():
         lines += [_line([task, kind, *(_cell(row.tasks[task]) for row in board.rows)]) for task in tasks]
-    lines += ["", "Main scores times 100; protocol: mteb."]
+    lines += ["", f"Main scores times 100; {protocol}."]
     if notes:
         lines += ["", *(f"[{number}] {text}  " for number, text in enumerate(notes, start=1))]
     return "\n".join(lines) + "\n"

@@ -42,6 +42,8 @@ class TaskType(Generic[Records]):
         settings: what a local task may set.
         draws_in_order: whether random draws for one subset depend on the splits and subsets before it in the same run;
             then `from_mteb` gets a task with all of them loaded, and they are part of the resume key.
+        ranks: whether its records are `RetrievalRecords`, of which all that is scored is a ranking; then what makes no
+            vectors can be scored, too.
     """
 
     score_version: int
@@ -53,6 +55,7 @@ class TaskType(Generic[Records]):
     metric_names: str
     settings: type[Frozen] = NoSettings
     draws_in_order: bool = False
+    ranks: bool = False
 
 
 def side_of(prompt_type: Any) -> Side:  # noqa: ANN401 -- mteb's enum or None

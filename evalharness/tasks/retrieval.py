@@ -6,19 +6,15 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evalharness.catalog import TaskSpec
 from evalharness.data import abstract_class, column, mteb_rows
 from evalharness.encoder import document_text
 from evalharness.errors import DataError, clip, shorten
-from evalharness.metrics.abstention import heap_order
-from evalharness.rankings import METRIC_NAMES, OwnScores, Ranking, RetrievalRecords, score_ranking
-from evalharness.similarity import rank_candidates, top_k
+from evalharness.rankings import METRIC_NAMES, OwnScores, RetrievalRecords, score_ranking
+from evalharness.search import ranking, search, text_columns
 from evalharness.tables import Table, check_text, split_table
 from evalharness.tasks import TaskType, settings_of
-from evalharness.types import Embeddings, Frozen, Metrics, Scores, TextColumn
+from evalharness.types import Embeddings, Frozen, Metrics, Scores
 
 # part of a local task: which documents a query's ranking chooses from
 CANDIDATES = "candidates"
@@ -184,48 +180,9 @@ def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
     return records_from_files(spec, split)
 
 
-def _columns(records: RetrievalRecords) -> list[TextColumn]:
-    return [TextColumn("queries", records.queries, "query"), TextColumn("corpus", records.corpus, "document")]
-
-
-def _search(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Ranking:
-    documents, scores = _ranked(records, embeddings)
-    ids = np.asarray(records.corpus_ids, dtype=object)
-    for number, query in enumerate(records.query_ids):
-        layout = heap_order(len(documents[number]))
-        # after the search, as in mteb: a query with a document of its own id keeps one document fewer
-        other = ids[documents[number]] != query if records.ignore_identical_ids else np.ones(len(layout), dtype=bool)
-        scores[number] = scores[number][layout][other[layout]]
-        documents[number] = documents[number][other]
-    return Ranking(documents, scores)
-
-
-def _ranked(
-    records: RetrievalRecords, embeddings: Mapping[str, Embeddings]
-) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]:
-    """Per query, documents and their scores, best first."""
-    queries, corpus, depth = embeddings["queries"], embeddings["corpus"], max(records.k_values)
-    if records.candidates is None:
-        found = top_k(queries, corpus, records.corpus_ids, depth)
-        return list(found.documents), list(found.scores)
-    documents: list[NDArray[np.int64]] = []
-    scores: list[NDArray[np.float32]] = []
-    for number, candidates in enumerate(records.candidates):
-        chosen = np.asarray(candidates, dtype=np.int64)
-        if not len(chosen):
-            documents.append(chosen)
-            scores.append(np.empty(0, dtype=np.float32))
-            continue
-        names = [records.corpus_ids[document] for document in candidates]
-        best = rank_candidates(queries.rows([number]), corpus.rows(chosen), names, depth)
-        documents.append(chosen[best.documents[0]])
-        scores.append(best.scores[0])
-    return documents, scores
-
-
 def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
     """trec_eval's metrics at each k, mrr and nAUC. Items: nDCG@10, AP, RR and recall@100 per query."""
-    return score_ranking(records, _search(records, embeddings))
+    return score_ranking(records, ranking(records, search(records, embeddings["queries"], embeddings["corpus"])))
 
 
 def _counts(records: RetrievalRecords) -> dict[str, int]:
@@ -245,9 +202,10 @@ TASK_TYPE = TaskType(
     score_version=1,
     from_mteb=_from_mteb,
     from_files=_from_files,
-    columns=_columns,
+    columns=text_columns,
     score=_score,
     counts=_counts,
     metric_names=METRIC_NAMES,
     settings=RetrievalSettings,
+    ranks=True,
 )

@@ -17,7 +17,7 @@ MINILM = "all-MiniLM-L6-v2"
         (
             ["--model", "bge-base-en-v1.5", "--tasks", "STS1", "Bankin77", "--suite", "startr", "--pooling", "max"],
             ["unknown model 'bge-base-en-v1.5'", "unknown task 'STS1': did you mean STS1", "unknown task 'Bankin77'",
-             "unknown suite 'startr': did you mean starter", "--pooling must be cls or mean or lasttoken, got 'max'"],
+             "unknown suite 'startr': did you mean starter", "--pooling must be cls or mean or weightedmean or lasttoken, got 'max'"],
         ),
         (["--model", MINILM, "--benchmark", "MTEB(eng, v3)"], ["unknown benchmark 'MTEB(eng, v3)': did you mean MTEB"]),
         (["--model", MINILM, "--tasks", "STSB", "--splits", "tset"], ["STSB has no split tset; it has"]),
@@ -49,15 +49,16 @@ def test_folders_that_are_no_encoder(cli: Cli, tmp_path: Path) -> None:
     for name, message in (
         ("empty", "holds no model: expected config.json or modules.json, found nothing"),
         ("bare", "nothing tells how to pool"),
-        ("reranker", "is a cross-encoder"),
+        ("reranker", "local/reranker is a reranker, which ranks documents, but StarterSTSEng (STS) needs vectors"),
+        ("embedder", "is a cross-encoder (BertForSequenceClassification): it scores pairs and has no embeddings"),
     ):
         folder = tmp_path / name
         folder.mkdir()
         if name == "bare":
             save_bert(folder)
-        if name == "reranker":
+        if name in ("reranker", "embedder"):
             save_cross_encoder(folder)
-        extra = ["--pooling", "cls"] if name == "reranker" else []
+        extra = ["--pooling", "cls", "--backend", "transformers"] if name == "embedder" else []
         done = cli("run", "--model", str(folder), "--suite", "starter", *extra)
         assert done.returncode == 2
         assert message in done.stderr
@@ -83,7 +84,8 @@ def test_a_card_shows_its_exact_prompts(cli: Cli) -> None:
     shown = cli("list", "models", "BAAI/bge-base-zh-v1.5", "--code-points").stdout
     assert "query: 为这个句子生成表示以用于检索相关文章：" in shown
     # the full-width colon
-    assert shown.rstrip().endswith("U+FF1A")
+    assert "U+7AE0 U+FF1A\n" in shown
+    assert "published protocol: FlagEmbedding, research/C_MTEB/eval_C-MTEB.py" in shown
     assert "query: query:\u2423\n" in cli("list", "models", "intfloat/e5-base-v2").stdout
     assert "prompts: none" in cli("list", "models", "thenlper/gte-base").stdout
     wrong = cli("list", "models", "BAAI/bge-base-en-v1.6")

@@ -15,10 +15,10 @@ from support.tiny import DIMENSIONS, save_bert, save_cross_encoder, save_sentenc
 from transformers import AutoModel
 
 from evalharness import load_model
-from evalharness.catalog import cards
+from evalharness.cards import cards
 from evalharness.encoder import DedupingEncoder, EmbeddingModel
-from evalharness.errors import ModelError, PrerequisiteError
-from evalharness.models import ModelOptions, open_model, resolve_model
+from evalharness.errors import ModelError, PrerequisiteError, UsageError
+from evalharness.models import ModelOptions, open_embedder, resolve_model
 from evalharness.models.transformers import TransformersBackend, pool
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextColumn, TextsEncoded
 
@@ -102,7 +102,7 @@ def test_batches_do_not_matter_and_order_is_kept(bert: Path, batch_tokens: int) 
 
 def backend(folder: Path) -> TransformersBackend:
     resolved = resolve_model(str(folder), ModelOptions(pooling="cls"))
-    return TransformersBackend(resolved.spec, resolved.facts, Execution(device="cpu"))
+    return TransformersBackend(resolved, Execution(device="cpu"))
 
 
 def encoding(**changes: Any) -> Encoding:
@@ -179,8 +179,10 @@ def test_pooling_takes_padding_on_either_side() -> None:
 
 def test_a_reranker_is_never_an_encoder(tmp_path: Path) -> None:
     folder = save_cross_encoder(tmp_path / "reranker")
-    with pytest.raises(ModelError, match="is a cross-encoder"):
-        load_model(str(folder), ModelOptions(pooling="cls"))
+    with pytest.raises(UsageError, match=r"local/reranker is a reranker: it ranks documents and has no embeddings"):
+        load_model(str(folder))
+    with pytest.raises(ModelError, match=r"is a cross-encoder \(Bert.*give it as --reranker"):
+        load_model(str(folder), ModelOptions(pooling="cls", backend="transformers"))
 
 
 def test_missing_layers_are_an_error_but_a_missing_pooler_is_not(tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_vectors_that_are_not_finite_name_the_text(tmp_path: Path) -> None:
 
 def test_a_text_in_two_columns_is_encoded_once(bert: Path) -> None:
     resolved = resolve_model(str(bert), ModelOptions(pooling="cls"))
-    model: EmbeddingModel = open_model(resolved)
+    model: EmbeddingModel = open_embedder(resolved)
     done: list[EncodeEvent] = []
     columns = [TextColumn("a", ["x", "y", "x"], None), TextColumn("b", ["y", "z"], None)]
     found = model.encode_columns(columns, None, done.append)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from support.tiny import save_bert, save_cross_encoder, save_sentence_model, write
 
-from evalharness.catalog import cards
 from evalharness.encoder import choose_prompt
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
 from evalharness.models import ModelOptions, resolve_model, source
@@ -76,10 +75,12 @@ def test_a_sentence_transformers_folder_is_read_from_its_files(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("pooling", "message"),
     [
-        ({"pooling_mode_max_tokens": True}, "pooling max is not supported; expected one of cls, mean, lasttoken"),
+        (
+            {"pooling_mode_max_tokens": True},
+            "pooling max is not supported; expected one of cls, mean, weighted",
+        ),
         ({"pooling_mode": ["cls", "mean"]}, r"pooling cls \+ mean is not supported"),
         ({"pooling_mode_cls_token": False}, "pooling unset is not supported"),
-        ({"pooling_mode": "mean", "include_prompt": False}, "pooling without the prompt's tokens"),
     ],
 )
 def test_poolings_that_are_not_ours_are_refused(tmp_path: Path, pooling: Mapping[str, Any], message: str) -> None:
@@ -176,9 +177,9 @@ def test_the_fingerprint_is_of_the_content(bert: Path, tmp_path: Path) -> None:
     assert fingerprint(copy) != before
 
 
-def test_a_cross_encoder_resolves_to_nothing_usable(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="nothing tells how to pool"):
-        resolve_model(str(save_cross_encoder(tmp_path / "reranker")))
+def test_a_cross_encoder_is_known_by_its_files(tmp_path: Path) -> None:
+    spec = resolve_model(str(save_cross_encoder(tmp_path / "reranker"))).spec
+    assert (spec.kind, spec.backend, spec.pooling) == ("reranker", "cross-encoder", "own")
 
 
 def spec_with(prompts: dict[str, str], default: str = "") -> ModelSpec:
@@ -203,32 +204,3 @@ def test_prompts_are_chosen_by_mteb_precedence() -> None:
             assert choose_prompt(spec_with(prompts), side, task) == (prompts[name] if name else "")
         name = get_prompt_name(prompts, metadata, None)
         assert choose_prompt(spec_with(prompts, "<default>"), None, task) == (prompts[name] if name else "<default>")
-
-
-def test_cards_have_the_prompts_and_revisions_of_mteb() -> None:
-    import mteb
-
-    for name, card in cards().items():
-        meta = mteb.get_model_meta(name)
-        assert card.revision == meta.revision, name
-        assert card.prompts == (meta.loader_kwargs or {}).get("model_prompts", {}), name
-        assert list(card.languages) == (meta.languages or []), name
-        # the registry counts two positions that RoBERTa's kin do not use for tokens
-        assert card.max_length == (512 if meta.max_tokens == 514 else meta.max_tokens), name
-
-
-@pytest.mark.skipif(not REFERENCE.is_file(), reason="needs ../shared/reference/models.json")
-def test_cards_have_the_facts_of_the_reference() -> None:
-    facts = {model["hf_id"]: model for model in json.loads(REFERENCE.read_text(encoding="utf-8"))["models"]}
-    for name, card in cards().items():
-        wanted = facts[name]
-        assert (card.pooling, card.normalize, card.max_length) == (
-            wanted["pooling"], wanted["normalize"], wanted["max_tokens"]
-        ), name  # fmt: skip
-        assert card.revision == wanted["revision"], name
-        assert card.prompts.get("query", "") == wanted["query_prompt"], name
-        assert card.prompts.get("document", "") == wanted["document_prompt"], name
-    family = [
-        name for name in facts if "/bge-" in name and ("-en" in name or "-zh" in name) and facts[name]["revision"]
-    ]
-    assert {name for name in family if facts[name]["pooling"] == "cls"} <= set(cards())

@@ -1,0 +1,94 @@
+"""Model cards: names to the facts of models, from our own file and from a user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from evalharness.catalog import read_toml, validated
+from evalharness.errors import DataError, unknown_names
+from evalharness.types import Frozen, PairTruncation, Pooling, Published, Similarity
+
+CardKind: TypeAlias = Literal["bi-encoder", "cross-encoder", "multi-functional", "static", "lexical", "api"]
+
+
+class ModelCard(Frozen):
+    """Facts of one model, from `evalharness/models/cards.toml` or a user's file. See `ModelSpec` for most fields.
+
+    Attributes:
+        revision: commit, or what the results repository calls it; None if it is not known, then the newest is taken.
+        backend: where it is not the usual one of its kind.
+        dense_layers: how many follow the pooling; their weights are in the model's files.
+        remote_code: whether it cannot run without the repository's own Python code.
+        published: the authors' own protocol, where it is known.
+    """
+
+    name: str
+    kind: CardKind = "bi-encoder"
+    backend: str | None = None
+    revision: str | None = None
+    pooling: Pooling = "own"
+    normalize: bool = False
+    max_length: int | None = None
+    prompts: dict[str, str] = {}
+    adapters: dict[str, str] = {}
+    default_prompt: str = ""
+    instruction_template: str = ""
+    pool_prompt: bool = True
+    layer_norm: bool = False
+    dense_layers: int = 0
+    similarity: Similarity = "cosine"
+    pair_truncation: PairTruncation = "longest_first"
+    languages: tuple[str, ...] = ()
+    remote_code: bool = False
+    published: Published | None = None
+
+
+@cache
+def cards(own: Path | None = None) -> Mapping[str, ModelCard]:
+    """All model cards by name.
+
+    Args:
+        own: a user's file of cards; they come before ours and may build on our families, or on a card (`like`).
+
+    Raises:
+        DataError: the file is missing or wrong.
+    """
+    path = Path(__file__).parent / "models" / "cards.toml"
+    tables = read_toml(path)
+    families = tables.pop("families", {})
+    found = {name: _card(name, table, families, path.name) for name, table in tables.items()}
+    if own is None:
+        return found
+    tables = read_toml(own)
+    families = {**families, **tables.pop("families", {})}
+    mine: dict[str, ModelCard] = {}
+    for name, table in tables.items():
+        base = _base_card(table, {**found, **mine}, f"{own} [{name}]")
+        mine[name] = _card(name, base | table, families, str(own))
+    return {**mine, **{name: card for name, card in found.items() if name not in mine}}
+
+
+def _card(name: str, table: dict[str, Any], families: Mapping[str, dict[str, Any]], where: str) -> ModelCard:
+    family = table.pop("family", None)
+    if family is not None and family not in families:
+        raise DataError(f"{where} [{name}]: {unknown_names('family', [family], families)}")
+    shared = families[family] if family is not None else {}
+    return validated(ModelCard, {**shared, **table, "name": name}, f"{where} [{name}]")
+
+
+def _base_card(table: dict[str, Any], known: Mapping[str, ModelCard], where: str) -> dict[str, Any]:
+    """What a user's card takes over from the one that it names as `like`; not the commit, which is another model's."""
+    base = table.pop("like", None)
+    if base is None:
+        return {}
+    if base not in known:
+        raise DataError(f"{where}: {unknown_names('model card', [base], known)}")
+    return known[base].model_dump(exclude={"name", "revision"}, exclude_unset=True)
+
+
+def find_card(name: str, own: Path | None = None) -> ModelCard | None:
+    """A card by Hub id, letter case ignored; None if there is none. `own`: see `cards`."""
+    return next((card for key, card in cards(own).items() if key.lower() == name.lower()), None)

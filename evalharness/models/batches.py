@@ -1,0 +1,156 @@
+"""Batches on a torch device: texts of similar length together, within a budget of padded tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+
+from evalharness.errors import ModelError, PrerequisiteError
+from evalharness.types import Emit, EncodeNote
+
+# texts tokenized at a time: enough to sort well, little memory
+BLOCK = 8192
+# small batches stay in a CPU's cache; accelerators want many rows at once
+_CPU_BATCH_TOKENS = 2048
+_ACCELERATOR_BATCH_TOKENS = 32768
+
+# from tokens of some texts to a row for each: an array, or a sequence of whatever a backend makes
+Forward: TypeAlias = Callable[[dict[str, list[Any]]], Any]
+
+
+def choose_device(wanted: str | None) -> str:
+    """The wanted torch device, or the best one present.
+
+    Raises:
+        PrerequisiteError: the wanted device is not there.
+    """
+    if wanted is None:
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise PrerequisiteError(f"the device {wanted!r} cannot be used here ({reason}); leave --device out") from None
+    return wanted
+
+
+def blocks(texts: Sequence[str]) -> Iterator[list[int]]:
+    """Positions of the texts, longest first, in parts that are tokenized together."""
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]), reverse=True)
+    for first in range(0, len(order), BLOCK):
+        yield order[first : first + BLOCK]
+
+
+def same_tokens(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Groups of positions with equal tokens: texts that differ only in what the tokenizer does not see."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, tokens in enumerate(sequences):
+        groups.setdefault(tuple(tokens), []).append(place)
+    return list(groups.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Results of a batch: positions of its texts, a row for each, and the tokens that went through the model."""
+
+    places: list[int]
+    rows: Any
+    tokens: int
+
+
+class BatchRunner:
+    """Runs token sequences through a model; a batch that does not fit into memory goes in halves."""
+
+    def __init__(self, name: str, device: str, batch_tokens: int | None) -> None:
+        """See the class.
+
+        Args:
+            name: the model's, for errors.
+            device: torch device name.
+            batch_tokens: padded tokens per batch; None for what suits the device.
+        """
+        self._name = name
+        self._device = device
+        self._batch_tokens = batch_tokens or (_CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS)
+
+    def run(
+        self,
+        tokens: Mapping[str, Sequence[Any]],
+        forward: Forward,
+        emit: Emit,
+    ) -> Iterator[Batch]:
+        """Run all texts, longest first.
+
+        Args:
+            tokens: as a tokenizer gives them: `input_ids`, `attention_mask` and so on, an entry per text.
+            forward: from a part of the same to a row per text.
+            emit: is told of batches that were halved.
+
+        Raises:
+            ModelError: a single text needs more memory than there is.
+        """
+        lengths = [len(ids) for ids in tokens["input_ids"]]
+        for places in _batches(lengths, self._batch_tokens):
+            part = {key: [values[place] for place in places] for key, values in tokens.items()}
+            for done, rows in self._halving(places, part, forward, emit):
+                yield Batch(done, rows, sum(lengths[place] for place in done))
+
+    def _halving(
+        self,
+        places: list[int],
+        tokens: dict[str, list[Any]],
+        forward: Forward,
+        emit: Emit,
+    ) -> Iterator[tuple[list[int], Any]]:
+        rows = self._tried(tokens, forward)
+        if rows is not None:
+            yield places, rows
+            return
+        half = (len(places) + 1) // 2
+        length = max(len(ids) for ids in tokens["input_ids"])
+        self._batch_tokens = min(self._batch_tokens, half * length)
+        note = f"out of memory, batch halved to {half} texts of {length} tokens"
+        emit(EncodeNote("batch_shrunk", note, len(places)))
+        for part in (slice(half), slice(half, None)):
+            yield from self._halving(places[part], {key: v[part] for key, v in tokens.items()}, forward, emit)
+
+    def _tried(self, tokens: dict[str, list[Any]], forward: Forward) -> Any | None:  # noqa: ANN401
+        """Rows, or None if the batch does not fit; by then the failed batch's tensors are free."""
+        try:
+            return forward(tokens)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        if len(tokens["input_ids"]) == 1:
+            raise ModelError(
+                f"{self._name}: a single text of {len(tokens['input_ids'][0])} tokens does not fit into the memory of "
+                f"{self._device}; lower --max-length or choose another --device"
+            )
+        return None
+
+
+def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Positions of texts that go together, longest first, padded tokens within the budget (at least one text)."""
+    batch: list[int] = []
+    width = 0
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if batch and (len(batch) + 1) * width > budget:
+            yield batch
+            batch = []
+        if not batch:
+            width = max(lengths[place], 1)
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # torch's CPU allocator has no class of its own
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)

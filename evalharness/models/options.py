@@ -1,0 +1,107 @@
+"""What a user may change of a model."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from evalharness.cards import cards, find_card
+from evalharness.errors import ModelError, UsageError, shorten, unknown_names
+from evalharness.types import DType, Frozen, Pooling, Protocol
+
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# options that say where something is or what is allowed; they change no number
+_NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "allow_pickle", "url")
+_DEFAULTS = {"dtype": "float32", "protocol": "mteb"}
+
+
+class ModelOptions(Frozen):
+    """What a user may change of a model; None leaves the card's or the files' value.
+
+    Attributes:
+        like: a card's name; lends a fine-tuned checkpoint the facts of its base.
+        pooling, normalize, max_length, dtype, dimensions: see `Encoding`.
+        query_prompt, document_prompt: replace all prompts of that side, for every task.
+        name: the name in results, `organisation/model`.
+        protocol: whose prompts and normalisation.
+        backend: what runs the model.
+        cards: a file of the user's own model cards.
+        trust_remote_code: whether the model's repository may run its own Python code here.
+        allow_pickle: whether weights may be pickles, which can run any code when they are loaded.
+        url: address of the server, for models behind one.
+        onnx_file: the ONNX file to run, by its path inside the repository or folder; `export` to make one.
+    """
+
+    like: str | None = None
+    pooling: Pooling | None = None
+    normalize: bool | None = None
+    max_length: int | None = None
+    dtype: DType | None = None
+    dimensions: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    name: str | None = None
+    protocol: Protocol = "mteb"
+    backend: str | None = None
+    cards: Path | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    url: str | None = None
+    onnx_file: str | None = None
+
+    def overrides(self) -> dict[str, object]:
+        """The part of it that changes numbers against the card or files; goes into the result path."""
+        chosen = self.model_dump(exclude_none=True, exclude=set(_NO_OVERRIDES))
+        return {key: value for key, value in chosen.items() if _DEFAULTS.get(key) != value}
+
+
+def check_options(options: ModelOptions) -> None:
+    """Check what can be checked without the model.
+
+    Raises:
+        UsageError: `like` names no card, or a value is out of range.
+        DataError: the user's file of cards is wrong.
+    """
+    if options.like is not None and find_card(options.like, options.cards) is None:
+        raise UsageError(unknown_names("model card", [options.like], cards(options.cards)))
+    if options.name is not None and not _NAME.fullmatch(options.name):
+        raise UsageError(f"the name {options.name!r} is not of the form organisation/model")
+    if options.max_length is not None and options.max_length < 1:
+        raise UsageError(f"the maximum length must be at least 1 token, got {options.max_length}")
+    if options.dimensions is not None and options.dimensions < 1:
+        raise UsageError(f"vectors must keep at least 1 dimension, got {options.dimensions}")
+
+
+def check_protocol(name: str, options: ModelOptions) -> None:
+    """See that the model has the protocol that is asked for.
+
+    Args:
+        name: the model's, as the user gave it.
+        options: what the user changes.
+
+    Raises:
+        UsageError: its card has no published protocol, or it has no card.
+    """
+    if options.protocol == "mteb":
+        return
+    known = [card.name for card in cards(options.cards).values() if card.published is not None]
+    card = find_card(options.like or name.partition("@")[0], options.cards)
+    if card is None or card.published is None:
+        why = "has no card" if card is None else "its authors' evaluation is not known: the card has no such protocol"
+        raise UsageError(
+            f"{name} cannot be run by the published protocol, {why}. Run it with --protocol mteb, or one of "
+            f"{shorten(known, len(known))}"
+        )
+
+
+def check_remote_code(name: str, options: ModelOptions) -> None:
+    """See that a model that needs its repository's own code may run it.
+
+    Raises:
+        ModelError: it may not.
+    """
+    if not options.trust_remote_code:
+        raise ModelError(
+            f"{name} runs Python code of its own repository, and without that code it would be another model. Read "
+            "the code; if you trust it, allow it with --trust-remote-code"
+        )

@@ -1,0 +1,298 @@
+"""From a model's name and the user's options to everything that can change its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from evalharness.cards import CardKind, ModelCard, find_card
+from evalharness.errors import ModelError
+from evalharness.hub import ignore_message
+from evalharness.models.backends import Backend, ResolvedModel, backend_names, find_backend
+from evalharness.models.files import FileFacts, read_facts, read_json
+from evalharness.models.options import ModelOptions, check_options, check_protocol, check_remote_code
+from evalharness.models.source import (
+    FileChoice,
+    Lookup,
+    ModelFiles,
+    check_name,
+    find_model,
+    fingerprint,
+    is_hub_name,
+)
+from evalharness.types import ModelSpec, Published
+
+_FALLBACK_MAX_LENGTH = 512
+_BACKEND_OF_KIND: Mapping[CardKind, str] = {
+    "bi-encoder": "transformers",
+    "cross-encoder": "cross-encoder",
+    "multi-functional": "m3",
+    "static": "static",
+    "lexical": "bm25",
+    "api": "http",
+}
+_DEFAULT_BACKEND = "transformers"
+
+
+def named_backend(name: str, options: ModelOptions) -> str | None:
+    """The backend that the options, the name or the card ask for; None if only the model's files can tell.
+
+    `python:module:function`, `mteb:NAME` and the bare name `bm25` name their backend.
+    """
+    if options.backend is not None:
+        return options.backend
+    prefix = name.partition(":")[0]
+    if prefix in backend_names() and find_backend(prefix).resolve is not None and not Path(name).exists():
+        return prefix
+    card = _card(name, options)
+    return (card.backend or _BACKEND_OF_KIND[card.kind]) if card else None
+
+
+def _card(name: str, options: ModelOptions) -> ModelCard | None:
+    return find_card(options.like or name.partition("@")[0], options.cards)
+
+
+def check_model(name: str, options: ModelOptions) -> None:
+    """Check all names of a model and its options, without asking the Hub.
+
+    Raises:
+        UsageError: one does not exist, or they do not go together.
+        DataError: the user's file of cards is wrong.
+    """
+    check_options(options)
+    backend = named_backend(name, options)
+    if backend is None or find_backend(backend).resolve is None:
+        check_name(name, options.cards)
+    check_protocol(name, options)
+
+
+def needs_hub(name: str, options: ModelOptions) -> bool:
+    """Whether the model has to be looked for on the Hub."""
+    backend = named_backend(name, options)
+    return is_hub_name(name) and (backend is None or find_backend(backend).resolve is None)
+
+
+def resolve_model(
+    name: str,
+    options: ModelOptions | None = None,
+    *,
+    download: bool = True,
+    say: Callable[[str], None] = ignore_message,
+) -> ResolvedModel:
+    """Find a model and settle what it is.
+
+    The user's options come first, then the card named by `like`, then the model's own card, then its own files.
+
+    Args:
+        name: see `source.find_model`; also what `named_backend` knows.
+        options: what the user changes.
+        download: whether the Hub may be asked.
+        say: is told if the Hub has to be asked again.
+
+    Raises:
+        UsageError, PrerequisiteError, ModelError: as `find_model`; also ModelError if nothing tells the pooling, or
+            the model's own code would have to run and may not.
+    """
+    options = options or ModelOptions()
+    check_model(name, options)
+    chosen = named_backend(name, options)
+    backend = find_backend(chosen or _DEFAULT_BACKEND)
+    if backend.resolve is not None:
+        return backend.resolve(name, options)
+    card = _card(name, options)
+    if card is not None and card.remote_code:
+        check_remote_code(card.name, options)
+    choice = FileChoice(backend.weights(options), options.allow_pickle)
+    files = find_model(name, Lookup(options.cards, download, say, choice))
+    if chosen is None:
+        chosen = _backend_of_files(files.folder)
+        backend = find_backend(chosen)
+    facts = read_facts(files.folder)
+    card = find_card(options.like or files.name, options.cards)
+    spec = _spec(files, facts, card, options, chosen, backend)
+    return ResolvedModel(spec, facts, options)
+
+
+def _backend_of_files(folder: Path) -> str:
+    """The backend of a model without a card."""
+    config = folder / "config.json"
+    settings = read_json(config) if config.is_file() else {}
+    if settings.get("model_type") == "model2vec":
+        return "static"
+    heads = settings.get("architectures") or ()
+    return "cross-encoder" if any(head.endswith("ForSequenceClassification") for head in heads) else _DEFAULT_BACKEND
+
+
+def _spec(
+    files: ModelFiles,
+    facts: FileFacts,
+    card: ModelCard | None,
+    options: ModelOptions,
+    backend_name: str,
+    backend: Backend,
+) -> ModelSpec:
+    content = fingerprint(files.folder, backend.weights(options))
+    pooling = options.pooling or (card.pooling if card else facts.pooling)
+    if backend.kind == "reranker" or backend_name == "static":
+        pooling = "own"
+    if pooling is None:
+        raise ModelError(
+            f"{files.name}: nothing tells how to pool token vectors (no card, no modules.json with a Pooling module). "
+            "Give --like BASE for a checkpoint fine-tuned from a model with a card, or "
+            "--pooling cls|mean|weightedmean|lasttoken"
+        )
+    if card is not None and card.dense_layers > len(facts.dense):
+        raise ModelError(
+            f"{files.name}: the model has {card.dense_layers} dense layers after the pooling, but its modules.json "
+            f"names {len(facts.dense)}; without them every vector is wrong. Give the folder with all of its files"
+        )
+    known = card_facts(card, options) if card else file_facts(facts)
+    overrides = options.overrides()
+    if overrides.get("backend") == (_BACKEND_OF_KIND[card.kind] if card else _DEFAULT_BACKEND):
+        del overrides["backend"]
+    if options.like is not None:
+        overrides["like"] = card.name if card else options.like
+    return known.model_copy(
+        update={
+            "name": options.name or files.name,
+            "revision": files.revision or content[:40],
+            "fingerprint": content,
+            "kind": backend.kind,
+            "backend": backend_name,
+            "pooling": pooling,
+            "normalize": options.normalize if options.normalize is not None else known.normalize,
+            "max_length": _max_length(known.max_length, facts, options, limited=backend_name != "static"),
+            "dtype": options.dtype or known.dtype,
+            "dimensions": options.dimensions,
+            "pool_prompt": known.pool_prompt and facts.pool_prompt,
+            "prompts": _prompts(known.prompts, options),
+            "remote_code": options.trust_remote_code and (facts.own_code or bool(card and card.remote_code)),
+            "notes": _notes(files, facts, card, options),
+            "overrides": overrides,
+        }
+    )
+
+
+def card_facts(card: ModelCard, options: ModelOptions) -> ModelSpec:
+    """What a card says of a model under a protocol; its identity is left blank."""
+    spec = ModelSpec(
+        name=card.name,
+        revision=card.revision or "",
+        fingerprint="",
+        pooling=card.pooling,
+        normalize=card.normalize,
+        max_length=card.max_length,
+        prompts=dict(card.prompts),
+        adapters=dict(card.adapters),
+        pool_prompt=card.pool_prompt,
+        layer_norm=card.layer_norm,
+        default_prompt=card.default_prompt,
+        instruction_template=card.instruction_template,
+        similarity=card.similarity,
+        pair_truncation=card.pair_truncation,
+        languages=card.languages,
+        facts_from=f"card of {card.name}",
+    )
+    return published_facts(spec, card.published) if options.protocol == "published" and card.published else spec
+
+
+def published_facts(spec: ModelSpec, published: Published) -> ModelSpec:
+    """A model by its authors' own protocol instead of mteb's."""
+    prompts = dict(spec.prompts if published.prompts is None else published.prompts)
+    if published.query_prompt_tasks is not None:
+        prompts = {f"{task}-query": spec.prompts["query"] for task in published.query_prompt_tasks}
+    return spec.model_copy(
+        update={
+            "normalize": spec.normalize if published.normalize is None else published.normalize,
+            "dtype": published.dtype or spec.dtype,
+            "unnormalized_types": published.unnormalized_types,
+            "prompts": prompts,
+            "default_prompt": published.default_prompt,
+            "suffixes": dict(published.suffixes),
+            "prompt_as_tokens": published.prompt_as_tokens,
+            "facts_from": f"{spec.facts_from}, published protocol ({published.source})",
+        }
+    )
+
+
+def file_facts(facts: FileFacts) -> ModelSpec:
+    """What a model's own files say of it; its identity is left blank."""
+    return ModelSpec(
+        name="",
+        revision="",
+        fingerprint="",
+        pooling=facts.pooling or "own",
+        normalize=bool(facts.normalize),
+        max_length=facts.max_length,
+        prompts=dict(facts.prompts),
+        default_prompt=facts.default_prompt,
+        similarity=facts.similarity,
+        facts_from="the model's own files",
+    )
+
+
+def _max_length(known: int | None, facts: FileFacts, options: ModelOptions, *, limited: bool) -> int | None:
+    length = options.max_length or known
+    if length is None:
+        return _FALLBACK_MAX_LENGTH if limited else None
+    if facts.positions is not None and length > facts.positions:
+        raise ModelError(
+            f"the model has positions for {facts.positions} tokens, but its maximum length was to be {length}; "
+            f"give --max-length {facts.positions} or less"
+        )
+    return length
+
+
+def _prompts(prompts: Mapping[str, str], options: ModelOptions) -> dict[str, str]:
+    kept = dict(prompts)
+    for side, text in (("query", options.query_prompt), ("document", options.document_prompt)):
+        if text is not None:
+            kept = {key: old for key, old in kept.items() if key != side and not key.endswith(f"-{side}")}
+            kept[side] = text
+    return kept
+
+
+def _notes(files: ModelFiles, facts: FileFacts, card: ModelCard | None, options: ModelOptions) -> tuple[str, ...]:
+    notes = []
+    if options.trust_remote_code and (facts.own_code or (card and card.remote_code)):
+        elsewhere = f" and of {', '.join(facts.foreign_code)}" if facts.foreign_code else ""
+        notes.append(f"ran Python code of {files.name}{elsewhere} (--trust-remote-code)")
+    if options.dimensions is not None:
+        notes.append(f"vectors cut to {options.dimensions} dimensions")
+    return tuple(notes)
+
+
+def resolve_without_files(name: str, options: ModelOptions, *, backend: str, content: str, revision: str) -> ModelSpec:
+    """A model that is not files here: a server, a Python object, a word counter. Its card says the rest, if it has one.
+
+    Args:
+        name: as it shall stand in results.
+        options: what the user changes; a backend may refuse what it cannot do.
+        backend: its backend.
+        content: the most that is known of what the model is; becomes the fingerprint.
+        revision: what the results call this state of the model.
+    """
+    card = find_card(options.like or name, options.cards)
+    blank = ModelSpec(name="", revision="", fingerprint="", pooling="own", normalize=False, max_length=None)
+    known = card_facts(card, options) if card else blank.model_copy(update={"facts_from": "nothing but the options"})
+    overrides = options.overrides()
+    overrides.pop("backend", None)
+    if options.like is not None and card is not None:
+        overrides["like"] = card.name
+    return known.model_copy(
+        update={
+            "name": options.name or name,
+            "revision": revision,
+            "fingerprint": sha256(content.encode()).hexdigest(),
+            "kind": find_backend(backend).kind,
+            "backend": backend,
+            "pooling": "own",
+            "normalize": options.normalize if options.normalize is not None else known.normalize,
+            "max_length": options.max_length or known.max_length,
+            "dtype": options.dtype or known.dtype,
+            "dimensions": options.dimensions,
+            "prompts": _prompts(known.prompts, options),
+            "overrides": overrides,
+        }
+    )

@@ -1,0 +1,130 @@
+"""Texts to tokens with everything around them: prompts, suffixes, and which tokens count in the pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evalharness.models.backends import ResolvedModel
+from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
+from evalharness.models.loading import load_tokenizer
+from evalharness.types import Dense, Emit, Encoding, Similarity, TextsEncoded
+
+# beside the tokenizer's own names, how many of a text's first tokens are the prompt's
+_PROMPT_TOKENS = "prompt_tokens"
+
+# from texts to an entry per text for each of the tokenizer's names, and whether each text was cut
+Tokenize: TypeAlias = Callable[[Sequence[str]], tuple[dict[str, Any], list[bool]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """A batch as a model takes it.
+
+    Attributes:
+        inputs: tensors of shape (texts, tokens), by the tokenizer's names.
+        counted: shape (texts, tokens), 1 for tokens that count in the pooling and 0 for others.
+    """
+
+    inputs: Any
+    counted: torch.Tensor
+
+
+class PromptTokenizer:
+    """A model's tokenizer that applies all that an encoding says of the text."""
+
+    def __init__(self, model: ResolvedModel) -> None:
+        self._tokenizer = load_tokenizer(model)
+        self._lowercase = model.facts.lowercase
+
+    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> tuple[dict[str, Any], list[bool]]:
+        """Tokens of the prompted texts, and whether each was cut."""
+        if encoding.prompt_as_tokens:
+            return self._wrapped(texts, encoding)
+        prompted = [f"{encoding.prompt}{text}{encoding.suffix}" for text in texts]
+        found = self._tokenizer(self._cased(prompted), truncation=True, max_length=encoding.max_length)
+        tokens = dict(found)
+        if encoding.prompt and not encoding.pool_prompt:
+            tokens[_PROMPT_TOKENS] = [self._prompt_tokens(encoding)] * len(texts)
+        return tokens, [bool(item.overflowing) for item in found.encodings]
+
+    def padded(self, tokens: dict[str, list[Any]], device: str) -> Padded:
+        """Tokens as tensors of one width."""
+        prompt_tokens = tokens.get(_PROMPT_TOKENS)
+        own = {key: values for key, values in tokens.items() if key != _PROMPT_TOKENS}
+        inputs = self._tokenizer.pad(own, return_tensors="pt").to(device)
+        mask = inputs["attention_mask"]
+        counted = mask if prompt_tokens is None else mask * (mask.cumsum(dim=1) > prompt_tokens[0])
+        return Padded(inputs, counted)
+
+    def _cased(self, texts: Sequence[str]) -> list[str]:
+        return [text.lower() for text in texts] if self._lowercase else list(texts)
+
+    def _prompt_tokens(self, encoding: Encoding) -> int:
+        """Tokens at the start of every text that are the prompt's or come before it; the one at the end is not."""
+        ids = self._tokenizer(self._cased([encoding.prompt]), truncation=True, max_length=encoding.max_length)
+        found: list[int] = ids["input_ids"][0]
+        return len(found) - 1 if found and found[-1] in self._tokenizer.all_special_ids else len(found)
+
+    def _wrapped(self, texts: Sequence[str], encoding: Encoding) -> tuple[dict[str, Any], list[bool]]:
+        """Prompt and suffix as tokens of their own around the text, which is cut to leave room for them."""
+        before = self._plain([encoding.prompt])[0] if encoding.prompt else []
+        after = self._plain([encoding.suffix])[0] if encoding.suffix else []
+        room = None if encoding.max_length is None else max(0, encoding.max_length - len(before) - len(after))
+        inner = self._plain(texts)
+        wrapped = [[*before, *ids[:room], *after] for ids in inner]
+        cut = [room is not None and len(ids) > room for ids in inner]
+        return {"input_ids": wrapped, "attention_mask": [[1] * len(item) for item in wrapped]}, cut
+
+    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+        found = self._tokenizer(self._cased(texts), add_special_tokens=False, truncation=False, verbose=False)
+        return list(found["input_ids"])
+
+
+class TokenPipeline:
+    """The way of texts through a model: tokens, then batches of similar length, then rows in the order of the texts."""
+
+    def __init__(self, runner: BatchRunner, similarity: Similarity) -> None:
+        """See the class.
+
+        Args:
+            runner: makes the batches.
+            similarity: the model's own.
+        """
+        self._runner = runner
+        self._similarity = similarity
+
+    def run(self, texts: Sequence[str], emit: Emit, *, tokenize: Tokenize, forward: Forward, width: int) -> Dense:
+        """Encode texts; texts with equal tokens go through the model once.
+
+        Args:
+            texts: any number.
+            emit: is told of progress and of batches that were halved.
+            tokenize: from texts to tokens.
+            forward: from a part of the tokens to a row per text.
+            width: dimensions to claim where there are no texts.
+
+        Raises:
+            ModelError: a text needs more memory than there is.
+        """
+        vectors: NDArray[np.float32] | None = None
+        truncated = np.zeros(len(texts), dtype=bool)
+        for places in blocks(texts):
+            tokens, cut = tokenize([texts[place] for place in places])
+            truncated[places] = cut
+            same = same_tokens(tokens["input_ids"])
+            firsts = {key: [values[group[0]] for group in same] for key, values in tokens.items()}
+            for batch in self._runner.run(firsts, forward, emit):
+                if vectors is None:
+                    vectors = np.empty((len(texts), len(batch.rows[0])), dtype=np.float32)
+                for number, row in zip(batch.places, batch.rows, strict=True):
+                    vectors[[places[i] for i in same[number]]] = row
+                emit(TextsEncoded(sum(len(same[number]) for number in batch.places), batch.tokens))
+        if vectors is None:
+            vectors = np.empty((0, width), dtype=np.float32)
+        return Dense(vectors, self._similarity, truncated)

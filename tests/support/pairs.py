@@ -1,0 +1,70 @@
+"""A reranker whose scores are a pure function of the pair, in our interface and in mteb's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalharness.rankers import Pair, PairModel, RankingModel, Reranker, split_pair
+from evalharness.types import Dense, Emit, Encoding, TextsEncoded
+from support.lookup import Vectorize, spec
+
+
+def pair_score(vectorize: Vectorize, query: str, document: str) -> np.float32:
+    """Not symmetric, and different from any similarity of the two."""
+    return np.float32(vectorize(f"{query} | {document}")[0])
+
+
+class LookupPairs:
+    """A `TextEncoder` of joined pairs."""
+
+    def __init__(self, vectorize: Vectorize) -> None:
+        self.vectorize = vectorize
+        self.seen: list[Pair] = []
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        del encoding
+        pairs = [split_pair(text) for text in texts]
+        self.seen += pairs
+        emit(TextsEncoded(len(texts), len(texts)))
+        scores = [[pair_score(self.vectorize, pair.query, pair.document)] for pair in pairs]
+        return Dense(np.array(scores, dtype=np.float32).reshape(-1, 1))
+
+
+def pair_model(vectorize: Vectorize) -> PairModel:
+    return PairModel(spec(kind="reranker", pooling="own"), LookupPairs(vectorize), device="cpu")
+
+
+def reranker_alone(vectorize: Vectorize) -> RankingModel:
+    model = pair_model(vectorize)
+    return RankingModel(model.spec, None, Reranker(model, 0))
+
+
+class MtebPairs:
+    """The same scores behind mteb's CrossEncoderProtocol."""
+
+    def __init__(self, vectorize: Vectorize) -> None:
+        from mteb.models.model_meta import ModelMeta
+
+        self.vectorize = vectorize
+        facts = {"name": "test/pairs", "revision": "0" * 40, "model_type": ["cross-encoder"]}
+        self.mteb_model_meta = ModelMeta.create_empty(overwrites=facts)
+
+    def predict(
+        self,
+        inputs1: Any,
+        inputs2: Any,
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: Any = None,
+        batch_size: int = 32,
+    ) -> NDArray[np.float32]:
+        del task_metadata, hf_split, hf_subset, prompt_type, batch_size
+        queries = [text for batch in inputs1 for text in batch["text"]]
+        documents = [text for batch in inputs2 for text in batch["text"]]
+        return np.array([pair_score(self.vectorize, q, d) for q, d in zip(queries, documents, strict=True)])

@@ -1,0 +1,116 @@
+"""Rerankers against FlagEmbedding and sentence-transformers, on random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from FlagEmbedding import FlagReranker
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder
+from support.tiny import save_bert, save_cross_encoder, save_real_words_cross_encoder
+
+from evalharness.encoder import encoding
+from evalharness.errors import ModelError
+from evalharness.models import ModelOptions, resolve_model
+from evalharness.models.cross_encoder import CrossEncoderBackend
+from evalharness.rankers import Pair, PairModel, join_pair
+from evalharness.types import EncodeEvent, EncodeNote, Execution, ignore_event
+
+PAIRS = [
+    ("How do ferns grow?", "in the shade. " * 40),
+    ("what is a stone " * 40, "a river " * 3),
+    ("what is a stone " * 40, "a river " * 60),
+    ("a", "b"),
+    ("", "lemon"),
+    ("a", "b"),
+    ("the window", "a copper train; and paper"),
+    *((f"question {number}", "answer " * (number % 9 + 1)) for number in range(30)),
+]
+
+
+@pytest.fixture(scope="module")
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_real_words_cross_encoder(tmp_path_factory.mktemp("models") / "reranker")
+
+
+def scores(folder: Path, pairs: list[tuple[str, str]], like: str | None = None, **options: Any) -> NDArray[np.float32]:
+    model = resolve_model(str(folder), ModelOptions(like=like, max_length=64))
+    backend = CrossEncoderBackend(model, Execution(device="cpu", **options))
+    return PairModel(model.spec, backend, device="cpu").score_pairs([Pair(*pair) for pair in pairs], None, ignore_event)
+
+
+def test_bge_rerankers_equal_flag_embedding(reranker: Path) -> None:
+    reference = FlagReranker(str(reranker), use_fp16=False, devices="cpu", max_length=64)
+    wanted = reference.compute_score(PAIRS)
+    np.testing.assert_allclose(scores(reranker, PAIRS, "BAAI/bge-reranker-base"), wanted, atol=1e-5)
+
+
+def test_other_rerankers_equal_sentence_transformers_without_its_sigmoid(reranker: Path) -> None:
+    pairs = [*PAIRS, ("a query", "")]
+    reference = CrossEncoder(str(reranker), device="cpu", max_length=64)
+    wanted = reference.predict(pairs, activation_fn=torch.nn.Identity())
+    np.testing.assert_allclose(scores(reranker, pairs), wanted, atol=1e-5)
+    # the two ways of cutting differ on long queries
+    assert np.abs(scores(reranker, pairs) - scores(reranker, pairs, "BAAI/bge-reranker-base")).max() > 0.01
+
+
+def test_order_duplicates_and_batches_do_not_matter(reranker: Path) -> None:
+    found = scores(reranker, PAIRS)
+    assert found.dtype == np.float32
+    assert found.shape == (len(PAIRS),)
+    np.testing.assert_allclose(scores(reranker, PAIRS[::-1])[::-1], found, atol=1e-5)
+    assert found[3] == found[5]
+    np.testing.assert_array_equal(scores(reranker, PAIRS), found)
+    for batch_tokens in (1, 100, 100_000):
+        np.testing.assert_allclose(scores(reranker, PAIRS, batch_tokens=batch_tokens), found, atol=1e-5)
+    assert scores(reranker, []).shape == (0,)
+
+
+@pytest.mark.parametrize("length", [5, 8, 12])
+def test_a_very_short_length_cuts_and_counts(tmp_path: Path, length: int) -> None:
+    model = resolve_model(
+        str(save_cross_encoder(tmp_path / "m")), ModelOptions(like="BAAI/bge-reranker-base", max_length=length)
+    )
+    backend = CrossEncoderBackend(model, Execution(device="cpu"))
+    events: list[EncodeEvent] = []
+    pairs = PairModel(model.spec, backend, device="cpu")
+    found = pairs.score_pairs([Pair("abcdefghijkl", "mnopqrstuvw"), Pair("a", "")], None, events.append)
+    assert np.isfinite(found).all()
+    notes = [event for event in events if isinstance(event, EncodeNote)]
+    assert notes == [EncodeNote("truncated", f"texts cut to {length} tokens", 1)]
+
+
+def test_what_is_no_reranker_is_refused(tmp_path: Path) -> None:
+    model = resolve_model(str(save_bert(tmp_path / "bert")), ModelOptions(backend="cross-encoder"))
+    with pytest.raises(
+        ModelError, match=r"bert is no cross-encoder \(it is BertModel; expected .*scores no pairs"
+    ):
+        CrossEncoderBackend(model, Execution(device="cpu"))
+    classifier = resolve_model(str(save_real_words_cross_encoder(tmp_path / "three", labels=3)))
+    with pytest.raises(ModelError, match="local/three gives 3 scores per pair, so it classifies; a reranker gives one"):
+        CrossEncoderBackend(classifier, Execution(device="cpu"))
+
+
+def test_a_head_that_is_not_in_the_weight_file_is_an_error(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = save_cross_encoder(tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if not k.startswith("classifier")}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"lacks layers that take part in the result: classifier\.bias, classifier\.w"):
+        CrossEncoderBackend(resolve_model(str(folder)), Execution(device="cpu"))
+
+
+def test_the_way_of_cutting_is_part_of_what_identifies_scores(reranker: Path) -> None:
+    keys = []
+    for like in (None, "BAAI/bge-reranker-base"):
+        model = resolve_model(str(reranker), ModelOptions(like=like, max_length=64))
+        backend = CrossEncoderBackend(model, Execution(device="cpu"))
+        keys.append(backend.identity)
+        row = backend.encode([join_pair(Pair("a", "b"))], encoding(model.spec, None, None), ignore_event)
+        assert row.vectors.shape == (1, 1)
+    assert keys[0] != keys[1]
