@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from evalharness.catalog import read_toml, validated
 from evalharness.errors import DataError, unknown_names
-from evalharness.types import Frozen, PairTruncation, Pooling, Published, Similarity
+from evalharness.types import Frozen, PairTemplate, PairTruncation, Pooling, Published, Similarity
 
 CardKind: TypeAlias = Literal["bi-encoder", "cross-encoder", "multi-functional", "static", "lexical", "api"]
 
@@ -40,6 +40,7 @@ class ModelCard(Frozen):
     layer_norm: bool = False
     dense_layers: int = 0
     similarity: Similarity = "cosine"
+    pair_template: PairTemplate | None = None
     pair_truncation: PairTruncation = "longest_first"
     languages: tuple[str, ...] = ()
     remote_code: bool = False

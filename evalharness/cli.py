@@ -98,6 +98,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     like: Annotated[str | None, typer.Option(help="Use the card of this model, for a fine-tuned checkpoint.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in results: organisation/model.")] = None,
     reranker: Annotated[str | None, typer.Option(help="A cross-encoder that ranks again what the model found.")] = None,
+    reranker_url: Annotated[str | None, typer.Option(help="Server that has the reranker.")] = None,
     rerank_top_k: Annotated[int | None, typer.Option(min=1, help="Documents it gets per query; default 100.")] = None,
     backend: Annotated[str | None, typer.Option(help="What runs the model; see README.")] = None,
     cards: Annotated[Path | None, typer.Option(help="A file of your own model cards.")] = None,
@@ -107,6 +108,9 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     normalize: Annotated[bool | None, typer.Option(help="Scale vectors to length 1, or do not.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens kept of a text.")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Dimensions kept of a vector (Matryoshka).")] = None,
+    mode: Annotated[str | None, typer.Option(help="bge-m3: dense, sparse, multi-vector, or some joined by +.")] = None,
+    cutoff_layer: Annotated[int | None, typer.Option(help="Layer of a layer-wise reranker.")] = None,
+    mode_weights: Annotated[str | None, typer.Option(help="What each of them counts: 0.4,0.2,0.4.")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="Text put before each query.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Text put before each document.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
@@ -138,10 +142,11 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     changes = {
         "like": like, "name": name, "pooling": pooling, "normalize": normalize, "max_length": max_length,
         "query_prompt": query_prompt, "document_prompt": document_prompt, "dtype": dtype, "dimensions": dimensions,
+        "mode": mode, "cutoff_layer": cutoff_layer, "mode_weights": mode_weights,
         "protocol": protocol, "backend": backend, "cards": cards, "url": url, "onnx_file": onnx_file,
         "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle,
     }  # fmt: skip
-    request = RunRequest(model, changes, selection, output, overwrite, reranker, rerank_top_k)
+    request = RunRequest(model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k)
     plan, system = plan_run(request, download=not dry_run, warn=_warn)
     if dry_run:
         _show_plan(plan, models_known=system is not None)

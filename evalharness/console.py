@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from evalharness.job import JobEnded, JobStarted, RunEvent, TextsCounted
+from evalharness.results import JobRecord
 from evalharness.run import Plan
-from evalharness.types import JobRecord, Notice, TextsEncoded
+from evalharness.types import Notice, TextsEncoded
 
 
 class _Rate(ProgressColumn):

@@ -27,10 +27,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, StorageError, clip
-from evalharness.rows import Contents, Index, mapped, text_digests
+from evalharness.rows import STARTS, VECTORS, Contents, Index, StoredParts, mapped, text_digests
 from evalharness.shards import DamagedShardError, open_shard, write_shard
 from evalharness.storage import atomic_path, lock, storage_errors, write_json
-from evalharness.types import Dense, Emit, Encoding, Notice, Similarity, TextsEncoded, content_digest
+from evalharness.types import (
+    Dense,
+    Embeddings,
+    Emit,
+    Encoding,
+    MultiPart,
+    Notice,
+    Similarity,
+    TextsEncoded,
+    content_digest,
+)
 
 # raised when the same model, encoding and text would give other vectors
 ENCODE_VERSION = 1
@@ -45,7 +55,7 @@ SHARDS, USES, IN_USE, INFO, DAMAGED = "shards", "uses", "in-use", "info.json", "
 class TextEncoder(Protocol):
     """Anything that turns texts into embeddings under an encoding: each layer of the stack, and each backend."""
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
         """Encode texts; row i belongs to text i."""
         ...
 
@@ -98,7 +108,7 @@ class StoringEncoder:
         """Call this after each shard; it may raise to end the run there."""
         self._stop = stop
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
         """Vectors of the texts, memory-mapped; row i belongs to text i.
 
         Raises:
@@ -121,6 +131,8 @@ class StoringEncoder:
         rows = index.rows(places)
         used = {rows.paths[number].name for number in np.unique(rows.shard).tolist()}
         self._used.setdefault(folder, set()).update(used)
+        if encoding.outputs != ("dense",):
+            return MultiPart(StoredParts(rows), truncated=index.truncated(places))
         return Dense(rows, self._similarity, index.truncated(places))
 
     def note_use(self, task: str) -> None:
@@ -178,7 +190,7 @@ class StoringEncoder:
                 if path in self._checked:
                     continue
                 try:
-                    open_shard(path).check("vectors")
+                    open_shard(path).check(VECTORS)
                     self._checked.add(path)
                 except DamagedShardError as error:
                     index.drop(path)
@@ -238,12 +250,28 @@ class StoringEncoder:
     def _encode_shard(self, path: Path, wanted: _Wanted, rows: NDArray[np.int64], emit: Emit) -> None:
         texts = [wanted.texts[row] for row in rows]
         encoded = self._below.encode(texts, wanted.encoding, emit)
-        vectors = encoded.vectors
-        check_finite(vectors, texts)
         truncated = encoded.truncated if encoded.truncated is not None else np.zeros(len(rows), dtype=bool)
+        arrays = {"digests": wanted.digests[rows], "truncated": truncated, **_vector_arrays(encoded, texts)}
         with storage_errors_of(self._root), atomic_path(path) as temporary:
-            write_shard(temporary, {"digests": wanted.digests[rows], "truncated": truncated, "vectors": vectors})
+            write_shard(temporary, arrays)
         self._checked.add(path)
+
+
+def _vector_arrays(encoded: Embeddings, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """What a shard keeps of the vectors: one per text, or packed rows of any length, end to end.
+
+    Raises:
+        ModelError: a number is not finite.
+    """
+    if isinstance(encoded, Dense):
+        check_finite(encoded.vectors, texts)
+        return {VECTORS: encoded.vectors}
+    parts = encoded.source.load()
+    for number, row in enumerate(parts):
+        if not np.isfinite(row).all():
+            raise ModelError(f"text {number} got a vector with NaN or infinite numbers: {clip(texts[number])}")
+    starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    return {STARTS: starts, VECTORS: np.concatenate(parts)}
 
 
 @dataclass(frozen=True, slots=True)

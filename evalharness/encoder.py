@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,12 @@ from evalharness.errors import UsageError, unknown_names
 from evalharness.rows import StoredRows
 from evalharness.types import (
     Dense,
+    Embeddings,
     Emit,
     EncodeNote,
     Encoding,
     ModelSpec,
+    MultiPart,
     Side,
     TaskContext,
     TextColumn,
@@ -89,6 +92,7 @@ def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
         pool_prompt=spec.pool_prompt,
         layer_norm=spec.layer_norm,
         dimensions=spec.dimensions,
+        outputs=spec.outputs,
         adapter=by_task if spec.adapter_by_task else _by_key(spec.adapters, keys, ""),
     )
 
@@ -99,13 +103,14 @@ class DedupingEncoder:
     def __init__(self, below: TextEncoder) -> None:
         self._below = below
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
         """Encode texts; row i belongs to text i."""
         position: dict[str, int] = {}
         places = [position.setdefault(text, len(position)) for text in texts]
         distinct = self._below.encode(list(position), encoding, emit)
         if distinct.truncated is not None and (count := int(distinct.truncated.sum())):
-            emit(EncodeNote("truncated", f"texts cut to {encoding.max_length} tokens", count))
+            cut = "texts cut" if encoding.max_length is None else f"texts cut to {encoding.max_length} tokens"
+            emit(EncodeNote("truncated", cut, count))
         if len(position) == len(texts):
             return distinct
         emit(TextsEncoded(len(texts) - len(position)))
@@ -158,7 +163,9 @@ class EmbeddingModel:
         """Encode texts of a symmetric task (similarity, clustering, classification ...). See `encode_queries`."""
         return self._vectors(texts, None, task)
 
-    def encode_columns(self, columns: Sequence[TextColumn], task: TaskContext | None, emit: Emit) -> dict[str, Dense]:
+    def encode_columns(
+        self, columns: Sequence[TextColumn], task: TaskContext | None, emit: Emit
+    ) -> dict[str, Embeddings]:
         """Encode a task's texts. Columns that share a prompt go together: a text in two of them is encoded once.
 
         Returns:
@@ -170,13 +177,15 @@ class EmbeddingModel:
         groups: dict[Encoding, list[TextColumn]] = defaultdict(list)
         for column in columns:
             groups[encoding(self.spec, column.side, task)].append(column)
-        found: dict[str, Dense] = {}
+        found: dict[str, Embeddings] = {}
         for shared, members in groups.items():
             texts = [text for column in members for text in column.texts]
             # cluster sets of one label each need no vectors at all
             embeddings = self._encoder.encode(texts, shared, emit) if texts else _NOTHING
+            if isinstance(embeddings, MultiPart):
+                embeddings = replace(embeddings, weights=self.spec.output_weights)
             # the store has checked what it keeps
-            if not isinstance(embeddings.source, StoredRows):
+            elif not isinstance(embeddings.source, StoredRows):
                 check_finite(embeddings.vectors, texts)
             start = 0
             for column in members:

@@ -26,22 +26,11 @@ from evalharness.errors import (
 )
 from evalharness.rankers import RankingModel
 from evalharness.rankings import score_ranking
-from evalharness.results import installed_version
+from evalharness.results import JobId, JobRecord, installed_version
 from evalharness.selection import TaskChoice
 from evalharness.tasks import is_native, task_type
 from evalharness.tasks.mteb_bridge import score_with_mteb
-from evalharness.types import (
-    Dense,
-    EncodeEvent,
-    EncodeNote,
-    JobId,
-    JobRecord,
-    ModelSpec,
-    Notice,
-    Scores,
-    TextColumn,
-    TextsEncoded,
-)
+from evalharness.types import Embeddings, EncodeEvent, EncodeNote, ModelSpec, Notice, Scores, TextColumn, TextsEncoded
 
 PACKAGES = ("mteb", "torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy")
 
@@ -246,9 +235,12 @@ def check_rankable(task: TaskSpec, model: ModelSpec) -> None:
     Raises:
         UsageError: the task needs vectors.
     """
-    makes_vectors = model.kind == "embedder" and "reranker" not in model.overrides
+    makes_vectors = model.kind == "embedder" and "reranker" not in model.overrides and not model.output_weights
     if not makes_vectors and not (is_native(task) and task_type(task.scoring).ranks):
-        what = f"a {model.kind}" if model.kind != "embedder" else "run with a reranker"
+        what = f"a {model.kind}"
+        if model.kind == "embedder":
+            mode = "+".join(model.output_weights)
+            what = "run with a reranker" if "reranker" in model.overrides else f"run with --mode {mode}"
         raise UsageError(
             f"{model.name} is {what}, which ranks documents, but {task.name} ({task.type}) needs vectors; choose "
             "retrieval and reranking tasks (--task-types Retrieval Reranking)"
@@ -262,7 +254,7 @@ def _embedder(model: Model) -> EmbeddingModel:
 
 
 def _bridged(job: PlannedJob, task: Any, model: EmbeddingModel, listener: _Listener) -> Scores:  # noqa: ANN401
-    def encode_one(column: TextColumn) -> Dense:
+    def encode_one(column: TextColumn) -> Embeddings:
         return model.encode_columns([column], task=job.spec.context(), emit=listener)[column.name]
 
     return score_with_mteb(task, job.id.split, job.id.subset, model.spec, encode_one)

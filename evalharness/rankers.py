@@ -18,7 +18,6 @@ from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.encoder import DedupingEncoder, EmbeddingModel, encoding
 from evalharness.errors import UsageError
 from evalharness.rankings import Ranking, RetrievalRecords
-from evalharness.rows import StoredRows
 from evalharness.search import Hits, ranking, reranking, search, text_columns
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
 
@@ -83,12 +82,11 @@ class PairModel:
             return np.empty(0, dtype=np.float32)
         texts = [join_pair(pair) for pair in pairs]
         found = self._encoder.encode(texts, encoding(self.spec, None, task), emit)
-        # the store has checked what it keeps
-        if not isinstance(found.source, StoredRows):
-            check_finite(found.vectors, texts)
+        scores = found.vectors[:, :1]
+        check_finite(scores, texts)
         if self._store is not None:
             self._store.note_use(task.name if task else "")
-        return found.vectors[:, 0]
+        return scores[:, 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +184,7 @@ class RankingModel:
         request = LexicalRequest(records.corpus_ids, max(records.k_values), records.candidates, languages)
         return self._first.rank(records.queries, records.corpus, request)
 
-    def _candidates(
-        self, records: RetrievalRecords, first: Hits | None, task: TaskContext
-    ) -> list[NDArray[np.int64]]:
+    def _candidates(self, records: RetrievalRecords, first: Hits | None, task: TaskContext) -> list[NDArray[np.int64]]:
         # as in mteb, a document of the query's own id takes a place here, too, and is dropped at the end
         if first is not None and self._reranker is not None:
             return [documents[: self._reranker.top_k] for documents in first.documents]

@@ -35,6 +35,7 @@ class RunRequest:
     output: Path
     overwrite: bool
     reranker: str | None = None
+    reranker_url: str | None = None
     rerank_top_k: int | None = None
 
 
@@ -72,7 +73,7 @@ def _resolved(request: RunRequest, options: ModelOptions, *, download: bool, war
     model = resolve_model(request.model, options, download=download, say=warn)
     if request.reranker is None:
         return System(model)
-    second = resolve_model(request.reranker, _reranker_options(options), download=download, say=warn)
+    second = resolve_model(request.reranker, _reranker_options(request, options), download=download, say=warn)
     if second.spec.kind != "reranker":
         raise UsageError(
             f"--reranker {request.reranker} is of the kind {second.spec.kind}, and a second stage scores pairs. Give a "
@@ -85,9 +86,11 @@ def _resolved(request: RunRequest, options: ModelOptions, *, download: bool, war
     return System(model, second, request.rerank_top_k or _RERANK_TOP_K)
 
 
-def _reranker_options(options: ModelOptions) -> ModelOptions:
+def _reranker_options(request: RunRequest, options: ModelOptions) -> ModelOptions:
     """The permissions of the command hold for both stages; what changes the first does not change the second."""
+    served = {"backend": "http-rerank", "url": request.reranker_url} if request.reranker_url else {}
     return ModelOptions(
+        **served,
         cards=options.cards,
         trust_remote_code=options.trust_remote_code,
         allow_pickle=options.allow_pickle,
@@ -139,9 +142,10 @@ def _runnable_choices(selection: Selection) -> list[TaskChoice]:
 
 def _check_second_stage(request: RunRequest, options: ModelOptions) -> None:
     if request.reranker is not None:
-        check_model(request.reranker, _reranker_options(options))
-    elif request.rerank_top_k is not None:
-        raise UsageError("--rerank-top-k says how many documents a second stage gets; name one with --reranker")
+        check_model(request.reranker, _reranker_options(request, options))
+    elif request.rerank_top_k is not None or request.reranker_url is not None:
+        flag = "--rerank-top-k" if request.rerank_top_k is not None else "--reranker-url"
+        raise UsageError(f"{flag} is about a second stage; name one with --reranker")
 
 
 def _offline_warning(request: RunRequest, options: ModelOptions, choices: Sequence[TaskChoice] | None) -> str | None:
@@ -170,4 +174,14 @@ def _model_options(changes: Mapping[str, Any]) -> ModelOptions:
         raise UsageError(unknown_names("protocol", [changes["protocol"]], PROTOCOLS))
     if changes["backend"] not in (None, *backend_names()):
         raise UsageError(unknown_names("backend", [changes["backend"]], backend_names()))
-    return ModelOptions.model_validate(changes)
+    weights = _weights(changes["mode_weights"])
+    return ModelOptions.model_validate({**changes, "mode_weights": weights})
+
+
+def _weights(given: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if given is None else tuple(float(part) for part in given.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--mode-weights are numbers with commas between them, such as 0.4,0.2,0.4; got {given!r}"
+        ) from None

@@ -18,7 +18,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from evalharness.errors import DataError
 from evalharness.storage import atomic_path, lock, storage_errors, write_json
-from evalharness.types import Frozen, ItemScores, JobId, JobRecord, ModelSpec, content_digest
+from evalharness.types import Frozen, ItemScores, Metrics, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
 EXPERIMENTS = "experiments"
@@ -57,6 +57,47 @@ def experiment_name(overrides: Mapping[str, Any]) -> str | None:
         return None
     name = "__".join(f"{key}_{str(value).translate(_UNSAFE)}" for key, value in sorted(overrides.items()))
     return name if len(name.encode()) <= _LONGEST_EXPERIMENT else content_digest(dict(overrides))[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class JobId:
+    """Task x split x subset; together with a model and a protocol, the unit of failure and of resume."""
+
+    task: str
+    split: str
+    subset: str
+
+    def __str__(self) -> str:
+        return f"{self.task} [{self.split}, {self.subset}]"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What is stored of one job.
+
+    Attributes:
+        job: which.
+        key: all that can change the scores; a later run with an equal key need not redo the job.
+        main_score: name of the metric that ranks the task.
+        languages: mteb language codes of the subset.
+        dataset_revision: commit of the data, or a content hash of local files.
+        seconds: wall time.
+        facts: versions, device and the like; do not change the scores.
+        metrics: empty if the job failed.
+        notes: footnotes of the number.
+        error: None if the job is done.
+    """
+
+    job: JobId
+    key: Mapping[str, Any]
+    main_score: str
+    languages: Sequence[str]
+    dataset_revision: str
+    seconds: float
+    facts: Mapping[str, Any]
+    metrics: Metrics = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    error: str | None = None
 
 
 class ResultsOf(Frozen):

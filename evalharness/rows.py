@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from evalharness.errors import StorageError
 from evalharness.shards import DamagedShardError, Shard, open_shard
 
+# names of arrays in a shard: a vector per text; or packed rows end to end, with where each begins
+VECTORS, STARTS = "vectors", "starts"
 # maps kept open at a time; each holds a file descriptor
 _OPEN_MAPS = 128
 
@@ -26,7 +28,7 @@ def text_digests(texts: Sequence[str]) -> NDArray[np.uint64]:
 
 
 @lru_cache(maxsize=_OPEN_MAPS)
-def mapped(shard: Path, name: str) -> NDArray[np.float32]:
+def mapped(shard: Path, name: str) -> NDArray[Any]:
     """An array of a shard as a memory map; of files that are already checked. Raises StorageError."""
     try:
         return open_shard(shard).map(name)
@@ -70,8 +72,30 @@ class StoredRows:
         order = np.argsort(self.shard, kind="stable")
         borders = np.flatnonzero(np.diff(self.shard[order])) + 1
         for places in np.split(order, borders) if len(order) else []:
-            gathered[places] = mapped(self.paths[self.shard[places[0]]], "vectors")[self.row[places]]
+            gathered[places] = mapped(self.paths[self.shard[places[0]]], VECTORS)[self.row[places]]
         return gathered
+
+
+@dataclass(frozen=True, slots=True)
+class StoredParts:
+    """Packed rows of memory-mapped shards; see `types.PackedRows`."""
+
+    rows: StoredRows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> StoredParts:  # noqa: ANN401 -- whatever NumPy takes
+        return StoredParts(self.rows[index])
+
+    def load(self) -> list[NDArray[np.float32]]:
+        """The row of each text, in memory."""
+        found = []
+        for shard, row in zip(self.rows.shard.tolist(), self.rows.row.tolist(), strict=True):
+            path = self.rows.paths[shard]
+            first, end = mapped(path, STARTS)[row : row + 2].tolist()
+            found.append(np.array(mapped(path, VECTORS)[first:end]))
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +125,8 @@ class Index:
         for content in contents:
             self.paths.append(content.shard.path)
             self.names.add(content.shard.path.name)
-            self.dimensions = content.shard.arrays["vectors"].shape[1]
+            # packed rows have no common width
+            self.dimensions = (*content.shard.arrays[VECTORS].shape, 0)[1]
         counts = [len(content.digests) for content in contents]
         numbers = np.repeat(np.arange(first, first + len(counts), dtype=np.int32), counts)
         self._digests = np.concatenate([self._digests, *(content.digests for content in contents)])

@@ -26,6 +26,8 @@ from evalharness.job import (
     draws_in_order,
 )
 from evalharness.results import (
+    JobId,
+    JobRecord,
     append_log,
     installed_version,
     model_meta,
@@ -39,7 +41,7 @@ from evalharness.selection import TaskChoice
 from evalharness.storage import remove_stale_temporaries
 from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
-from evalharness.types import Frozen, JobId, JobRecord, ModelSpec, Notice, Protocol, Side
+from evalharness.types import Frozen, ModelSpec, Notice, Protocol, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def job_key(spec: ModelSpec, task: TaskSpec, protocol: Protocol) -> dict[str, An
         "similarity": spec.similarity,
         "protocol": protocol,
         "dataset_revision": task.revision,
+        **({"output_weights": spec.output_weights} if spec.output_weights else {}),
         **({"pair_truncation": spec.pair_truncation} if spec.kind == "reranker" else {}),
         **_scored_by(task),
         **({} if task.data is None else {"settings": task.settings, "columns": dict(task.data.columns)}),

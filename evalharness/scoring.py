@@ -16,11 +16,10 @@ from evalharness.catalog import TaskSpec
 from evalharness.data import load_mteb_task, pin_revision
 from evalharness.errors import DataError, UsageError, shorten
 from evalharness.rankings import Ranking, RetrievalRecords, score_ranking
-from evalharness.results import ResultsOf, model_meta, run_folder, write_job, write_model_meta
+from evalharness.results import JobId, JobRecord, ResultsOf, model_meta, run_folder, write_job, write_model_meta
 from evalharness.selection import TaskChoice
 from evalharness.tasks import check_runnable, is_native, task_type
 from evalharness.trec import best_first, read_run
-from evalharness.types import JobId, JobRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,10 +158,11 @@ def open_shard(path: Path) -> Shard:
 
 def _check_padding(path: Path, arrays: Mapping[str, ArrayPlace], size: int) -> None:
     """The bytes between arrays are zero."""
-    starts = [*[place.offset for place in arrays.values()][1:], size]
+    places = sorted(arrays.values(), key=lambda place: place.offset)
+    starts = [*[place.offset for place in places][1:], size]
     try:
         with path.open("rb") as handle:
-            for place, following in zip(arrays.values(), starts, strict=True):
+            for place, following in zip(places, starts, strict=True):
                 handle.seek(place.offset + place.size)
                 if any(handle.read(following - place.offset - place.size)):
                     raise DamagedShardError("bytes between its arrays have changed")

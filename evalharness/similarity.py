@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evalharness.types import Dense, Similarity
+from evalharness import multipart
+from evalharness.types import Dense, Embeddings, MultiPart, Similarity
 
 # mteb scores a corpus in chunks of this many documents; the shape of a product decides its last bit
 CHUNK = 50_000
@@ -43,19 +44,21 @@ def _tensor(vectors: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(np.array(vectors, copy=not vectors.flags.writeable))
 
 
-def _comparable(embeddings: Dense) -> torch.Tensor:
+def _comparable(embeddings: Embeddings) -> torch.Tensor:
     """Vectors whose dot product is the model's similarity; a zero vector stays zero."""
     vectors = _tensor(embeddings.vectors)
     return torch.nn.functional.normalize(vectors, p=2, dim=1) if embeddings.similarity == "cosine" else vectors
 
 
-def pairwise(first: Dense, second: Dense) -> list[float]:
+def pairwise(first: Embeddings, second: Embeddings) -> list[float]:
     """The model's similarity of each pair of rows."""
     values: list[float] = (_comparable(first) * _comparable(second)).sum(dim=-1).tolist()
     return values
 
 
-def nearest_scores(first: Dense, second: Dense, similarity: Similarity, *, one_by_one: bool = False) -> list[float]:
+def nearest_scores(
+    first: Embeddings, second: Embeddings, similarity: Similarity, *, one_by_one: bool = False
+) -> list[float]:
     """For each row of `first`, the similarity to the most similar row of `second`.
 
     Args:
@@ -71,7 +74,7 @@ def nearest_scores(first: Dense, second: Dense, similarity: Similarity, *, one_b
     return [float(torch.mm(a[None], right.T).max()) for a in left]
 
 
-def nearest(first: Dense, second: Dense) -> list[int]:
+def nearest(first: Embeddings, second: Embeddings) -> list[int]:
     """For each row of `first`, the number of the most similar row of `second` by the model's similarity.
 
     In mteb's blocks (100 rows against 500,000). Where several are equally similar, torch chooses, as in mteb.
@@ -125,23 +128,33 @@ def _best_keys(scores: torch.Tensor, ranks: NDArray[np.int64], k: int) -> NDArra
     return keys
 
 
-def top_k(queries: Dense, corpus: Dense, ids: Sequence[str], k: int) -> TopK:
+def _all_scores(queries: Embeddings, documents: Embeddings) -> torch.Tensor:
+    """Similarities of all queries with all documents, shape (queries, documents)."""
+    if isinstance(queries, MultiPart) and isinstance(documents, MultiPart):
+        return torch.from_numpy(multipart.scores(queries, documents))
+    if isinstance(queries, Dense) and isinstance(documents, Dense):
+        return torch.mm(_comparable(queries), _comparable(documents).T)
+    raise TypeError("queries and documents have embeddings of different kinds")
+
+
+def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -> TopK:
     """Exact search by the model's similarity through the whole corpus, chunk by chunk.
 
     Ties: score descending, then document id descending, as trec_eval and mteb.
 
     Args:
-        queries: vectors of shape (queries, dimensions).
-        corpus: vectors of shape (documents, dimensions); may be memory-mapped.
+        queries: a row per query.
+        corpus: a row per document; may be memory-mapped.
         ids: one document id per row of the corpus.
         k: documents wanted per query; fewer come back if the corpus is smaller.
     """
     ranks = id_ranks(ids)
-    block = max(1, _MAX_BLOCK // min(CHUNK, max(1, len(corpus))))
+    chunk = multipart.CHUNK if isinstance(corpus, MultiPart) else CHUNK
+    block = multipart.CHUNK if isinstance(corpus, MultiPart) else max(1, _MAX_BLOCK // min(CHUNK, max(1, len(corpus))))
     keys = np.empty((len(queries), min(k, len(corpus))), dtype=np.uint64)
     for first in range(0, len(queries), block):
         part = slice(first, first + block)
-        keys[part] = _search(queries.rows(part), corpus, ranks, k)
+        keys[part] = _search(queries.rows(part), corpus, _Depth(ranks, k, chunk))
     by_rank = np.empty(len(ids), dtype=np.int64)
     by_rank[ranks] = np.arange(len(ids))
     documents = by_rank[(keys & np.uint64(0xFFFFFFFF)).astype(np.int64)]
@@ -157,30 +170,42 @@ def best_order(scores: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.in
     return np.argsort(_sort_keys(scores, id_ranks(ids)))[::-1]
 
 
-def rank_candidates(query: Dense, candidates: Dense, ids: Sequence[str], k: int) -> TopK:
+def rank_candidates(query: Embeddings, candidates: Embeddings, ids: Sequence[str], k: int) -> TopK:
     """Rank one query's candidates, with the tie rule of `top_k`.
 
     Args:
-        query: one vector, shape (1, dimensions).
-        candidates: vectors of shape (candidates, dimensions); at least one.
+        query: one row.
+        candidates: a row per candidate; at least one.
         ids: one document id per candidate, all different.
         k: documents wanted.
 
     Returns:
         Scores and positions among the candidates, shape (1, up to k).
     """
-    scores = torch.mm(_comparable(query), _comparable(candidates).T)
+    scores = _all_scores(query, candidates)
     order = best_order(scores.numpy()[0], ids)[:k]
     return TopK(scores.numpy()[:, order], order[None, :])
 
 
-def _search(queries: Dense, corpus: Dense, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    """Which documents there are (their ids' ranks), how many are wanted, how many are scored at a time."""
+
+    ranks: NDArray[np.int64]
+    k: int
+    chunk: int
+
+
+def _search(queries: Embeddings, corpus: Embeddings, depth: _Depth) -> NDArray[np.uint64]:
     """Keys of the k best documents of each query, descending."""
-    left = _comparable(queries)
     kept = np.empty((len(queries), 0), dtype=np.uint64)
-    for first in range(0, len(corpus), CHUNK):
-        chunk = slice(first, first + CHUNK)
-        scores = torch.mm(left, _comparable(corpus.rows(chunk)).T)
-        merged = np.concatenate([kept, _best_keys(scores, ranks[chunk], k)], axis=1)
-        kept = np.sort(merged, axis=1)[:, ::-1][:, :k]
+    # once, not once per chunk
+    left = queries if isinstance(queries, MultiPart) else Dense(_comparable(queries).numpy(), "dot")
+    for first in range(0, len(corpus), depth.chunk):
+        chunk = slice(first, first + depth.chunk)
+        part = corpus.rows(chunk)
+        right = part if isinstance(part, MultiPart) else Dense(_comparable(part).numpy(), "dot")
+        scores = _all_scores(left, right)
+        merged = np.concatenate([kept, _best_keys(scores, depth.ranks[chunk], depth.k)], axis=1)
+        kept = np.sort(merged, axis=1)[:, ::-1][:, : depth.k]
     return kept

@@ -95,7 +95,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _texts(path: Path) -> int:
     try:
-        return open_shard(path).arrays["vectors"].shape[0]
+        return open_shard(path).arrays["digests"].shape[0]
     except DamagedShardError:
         return 0
 

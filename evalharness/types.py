@@ -11,6 +11,8 @@ from typing import Protocol as TypingProtocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evalharness.errors import UsageError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -20,6 +22,8 @@ Pooling: TypeAlias = Literal["cls", "mean", "weightedmean", "lasttoken", "own"]
 Kind: TypeAlias = Literal["embedder", "reranker", "lexical"]
 DType: TypeAlias = Literal["float32", "bfloat16", "float16"]
 Protocol: TypeAlias = Literal["mteb", "published"]
+Output: TypeAlias = Literal["dense", "sparse", "multi-vector"]
+PairTemplate: TypeAlias = Literal["yes-logit", "qwen3", "layerwise"]
 PairTruncation: TypeAlias = Literal["longest_first", "only_second"]
 Similarity: TypeAlias = Literal["cosine", "dot"]
 Metrics: TypeAlias = dict[str, Any]
@@ -27,6 +31,7 @@ Metrics: TypeAlias = dict[str, Any]
 PROTOCOLS: tuple[Protocol, ...] = ("mteb", "published")
 DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16")
 # `own`: what the backend does by itself (a server, a library), which is not ours to choose
+OUTPUTS: tuple[Output, ...] = ("dense", "sparse", "multi-vector")
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "weightedmean", "lasttoken", "own")
 
 
@@ -51,6 +56,7 @@ class Encoding(Frozen):
         layer_norm: whether vectors are brought to mean 0 and variance 1 before anything else (nomic).
         dimensions: how many are kept (Matryoshka), before normalisation. None: all.
         adapter: name of the adapter of weights that the model is to use for this text (jina).
+        outputs: which kinds of vectors are made of a text (bge-m3).
     """
 
     pooling: Pooling
@@ -64,6 +70,7 @@ class Encoding(Frozen):
     layer_norm: bool = False
     dimensions: int | None = None
     adapter: str = ""
+    outputs: tuple[Output, ...] = ("dense",)
 
     def facts(self) -> dict[str, Any]:
         """What identifies it in keys; a field that came later and is at its default leaves old keys valid."""
@@ -134,7 +141,10 @@ class ModelSpec(Frozen):
         instruction_template: turns a task's instruction into a prompt for queries and for texts without a side, where
             no key but the side's own fits.
         unnormalized_types: task types whose vectors are not scaled to length 1.
+        outputs: as in `Encoding`.
+        output_weights: where more than one kind of vector counts, or another than the dense, by how much each.
         similarity: the model's own similarity function.
+        pair_template: how a language model is asked about a pair: `yes-logit`, `qwen3` or `layerwise`.
         pair_truncation: what is cut of a pair that is too long: whichever text is longer, token by token; or the
             document, after the query was cut to three quarters of the length (FlagEmbedding).
         languages: mteb language codes; empty where unknown.
@@ -164,7 +174,10 @@ class ModelSpec(Frozen):
     default_prompt: str = ""
     instruction_template: str = ""
     unnormalized_types: tuple[str, ...] = ()
+    outputs: tuple[Output, ...] = ("dense",)
+    output_weights: dict[Output, float] = {}
     similarity: Similarity = "cosine"
+    pair_template: PairTemplate | None = None
     pair_truncation: PairTruncation = "longest_first"
     languages: tuple[str, ...] = ()
     remote_code: bool = False
@@ -220,7 +233,60 @@ class Dense:
         return Dense(self.source[index], self.similarity, truncated)
 
 
-Embeddings: TypeAlias = Dense
+class PackedRows(TypingProtocol):
+    """Several vectors of each text in one row of numbers (`multipart.pack`), which may be elsewhere than in memory."""
+
+    def __len__(self) -> int:
+        """How many texts."""
+        ...
+
+    def __getitem__(self, index: Any, /) -> PackedRows:  # noqa: ANN401 -- whatever NumPy takes
+        """Some of the texts."""
+        ...
+
+    def load(self) -> list[NDArray[np.float32]]:
+        """The row of each text, in memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MultiPart:
+    """Vectors of several kinds per text, compared by a weighted mean of the similarities of each kind.
+
+    Attributes:
+        source: the vectors.
+        weights: by kind; kinds without a weight do not count.
+        truncated: per text, whether it was cut; None where nobody knows.
+        similarity: of each kind.
+    """
+
+    source: PackedRows
+    weights: Mapping[Output, float] = field(default_factory=dict)
+    truncated: NDArray[np.bool_] | None = None
+    similarity: Similarity = "dot"
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """There are none.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "sparse and multi-vectors can rank documents, but they are no single vectors; choose retrieval and "
+            "reranking tasks, or --mode dense"
+        )
+
+    def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> MultiPart:
+        """The vectors at these positions, in this order."""
+        truncated = None if self.truncated is None else self.truncated[index]
+        return MultiPart(self.source[index], self.weights, truncated)
+
+
+Embeddings: TypeAlias = Dense | MultiPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +362,7 @@ class EncodeNote:
     """Something that happened while encoding and belongs into the result.
 
     Attributes:
-        kind: `truncated` or `batch_shrunk`.
+        kind: `truncated`, `batch_shrunk` or `empty`.
         message: for people.
         count: texts concerned.
     """
@@ -320,47 +386,6 @@ Emit: TypeAlias = Callable[[EncodeEvent], None]
 def ignore_event(event: EncodeEvent) -> None:
     """An `Emit` for callers that watch nothing."""
     del event
-
-
-@dataclass(frozen=True, slots=True)
-class JobId:
-    """Task x split x subset; together with a model and a protocol, the unit of failure and of resume."""
-
-    task: str
-    split: str
-    subset: str
-
-    def __str__(self) -> str:
-        return f"{self.task} [{self.split}, {self.subset}]"
-
-
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """What is stored of one job.
-
-    Attributes:
-        job: which.
-        key: all that can change the scores; a later run with an equal key need not redo the job.
-        main_score: name of the metric that ranks the task.
-        languages: mteb language codes of the subset.
-        dataset_revision: commit of the data, or a content hash of local files.
-        seconds: wall time.
-        facts: versions, device and the like; do not change the scores.
-        metrics: empty if the job failed.
-        notes: footnotes of the number.
-        error: None if the job is done.
-    """
-
-    job: JobId
-    key: Mapping[str, Any]
-    main_score: str
-    languages: Sequence[str]
-    dataset_revision: str
-    seconds: float
-    facts: Mapping[str, Any]
-    metrics: Metrics = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    error: str | None = None
 
 
 def content_digest(value: object) -> str:

@@ -17,7 +17,7 @@ from evalharness.errors import PrerequisiteError, UsageError, unknown_names
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions
 from evalharness.models.source import TORCH_WEIGHTS, WeightFiles
-from evalharness.types import Dense, Emit, Encoding, Execution, Kind, ModelSpec
+from evalharness.types import Embeddings, Emit, Encoding, Execution, Kind, ModelSpec
 
 _OTHERS = (
     "__init__", "backends", "batches", "files", "http_client", "loading", "options", "resolving", "source", "tokens"
@@ -35,7 +35,7 @@ class OpenBackend(Protocol):
     device: str
     identity: Mapping[str, Any]
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
         """Encode texts; row i belongs to text i."""
         ...
 
@@ -66,6 +66,7 @@ class Backend:
         weights: which files hold the weights, given the options.
         needs: packages beyond the core, by import name.
         extra: the extra of evalharness that installs them.
+        makes_parts: whether it makes sparse and multi-vectors, too.
         keeps_vectors: whether vectors may go into the store: only if the fingerprint tells one model from another.
     """
 
@@ -75,6 +76,7 @@ class Backend:
     weights: Callable[[ModelOptions], WeightFiles] = lambda _: TORCH_WEIGHTS
     needs: tuple[str, ...] = ()
     extra: str = ""
+    makes_parts: bool = False
     keeps_vectors: bool = True
 
 

@@ -18,7 +18,9 @@ _LEGACY_POOLING = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+# a table of token vectors, by sentence-transformers' name and by model2vec's
+STATIC, _MODEL2VEC = "StaticEmbedding", "model2vec"
+_KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", STATIC)
 _SENTENCE_CONFIGS = "sentence_*_config.json"
 # RoBERTa and its kin number positions from pad_token_id + 1 on
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer")
@@ -36,6 +38,7 @@ class FileFacts:
         positions: longest input that the model has positions for.
         lowercase: whether texts are lower-cased before the tokenizer.
         dense: folders of the dense layers after the pooling, in order.
+        modules: kinds of sentence-transformers' modules, in order.
         pool_prompt: whether the prompt's tokens count in the pooling.
         own_code: whether its repository has Python code that is to load it.
         foreign_code: other repositories whose code is to load it.
@@ -53,6 +56,7 @@ class FileFacts:
     similarity: Similarity = "cosine"
     lowercase: bool = False
     dense: tuple[Path, ...] = ()
+    modules: tuple[str, ...] = ()
     pool_prompt: bool = True
     own_code: bool = False
     foreign_code: tuple[str, ...] = ()
@@ -83,8 +87,6 @@ def read_facts(folder: Path) -> FileFacts:
             f"{folder.name}: modules.json names {shorten(unknown)}, which the transformers backend cannot run; "
             f"it knows {shorten(_KNOWN_MODULES)}"
         )
-    if "Dense" in kinds and kinds.index("Dense") < kinds.index("Pooling"):
-        raise ModelError(f"{folder.name}: modules.json has a dense layer before the pooling; expected it after")
     paths = {kind: folder / str(module.get("path", "")) for kind, module in zip(kinds, modules, strict=True)}
     transformer = paths.get("Transformer", folder)
     code = _code(transformer)
@@ -97,17 +99,31 @@ def read_facts(folder: Path) -> FileFacts:
         folder=folder,
         positions=_positions(transformer),
         pooling=_pooling(paths["Pooling"]) if "Pooling" in paths else None,
-        normalize="Normalize" in kinds if modules else None,
+        normalize="Normalize" in kinds if modules else _static_normalize(folder),
         max_length=sentence.get("max_seq_length") or _tokenizer_length(transformer),
         prompts=prompts,
         default_prompt=_default_prompt(folder, settings, prompts),
         similarity=_similarity(folder, settings),
         lowercase=bool(sentence.get("do_lower_case")),
+        modules=tuple(kinds),
         dense=tuple(folder / str(m["path"]) for kind, m in zip(kinds, modules, strict=True) if kind == "Dense"),
         pool_prompt=_pools_prompt(paths["Pooling"]) if "Pooling" in paths else True,
         own_code=bool(code),
         foreign_code=tuple(sorted({entry.partition("--")[0] for entry in code if "--" in entry})),
     )
+
+
+def is_static(folder: Path) -> bool:
+    """Whether a folder holds a table of token vectors and no transformer."""
+    modules, config = folder / "modules.json", folder / "config.json"
+    if modules.is_file():
+        return any(str(module.get("type", "")).endswith(STATIC) for module in read_json(modules))
+    return config.is_file() and read_json(config).get("model_type") == _MODEL2VEC
+
+
+def _static_normalize(folder: Path) -> bool | None:
+    """What model2vec's own config says; None for other models."""
+    return bool(read_json(folder / "config.json").get("normalize", False)) if is_static(folder) else None
 
 
 def _code(transformer: Path) -> list[str]:

@@ -93,7 +93,7 @@ def load_weights(model: ResolvedModel, kind: Any, config: Any) -> tuple[Any, dic
     Raises:
         ModelError: they cannot be loaded.
     """
-    with _silent():
+    with silent():
         try:
             loaded, report = kind.from_pretrained(
                 model.facts.transformer,
@@ -120,7 +120,7 @@ def check_complete(name: str, missing: list[str]) -> None:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Keep transformers from writing about what is checked here."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers has no annotation
@@ -140,6 +140,21 @@ def load_dense(model: ResolvedModel) -> torch.nn.Sequential:
     return torch.nn.Sequential(*(_dense_layer(model.spec.name, folder) for folder in model.facts.dense)).eval()
 
 
+def check_order(model: ResolvedModel) -> None:
+    """See that what follows the transformer does so in the order in which our own backends do it.
+
+    Raises:
+        ModelError: it does not.
+    """
+    usual = ("Pooling", "Dense", "Normalize")
+    order = [kind for kind in model.facts.modules if kind in usual]
+    if order != sorted(order, key=usual.index):
+        raise ModelError(
+            f"{model.spec.name}: modules.json has {', '.join(order)} in this order; expected the pooling first, then "
+            "dense layers, then the normalisation. --backend sentence-transformers runs any order"
+        )
+
+
 def _dense_layer(name: str, folder: Path) -> torch.nn.Sequential:
     config = read_json(folder / "config.json")
     activation = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
@@ -148,6 +163,8 @@ def _dense_layer(name: str, folder: Path) -> torch.nn.Sequential:
             f"{name}: the dense layer {folder.name} has the activation {activation!r}; known are "
             f"{shorten(list(_ACTIVATIONS))}"
         )
+    if config.get("use_residual"):
+        raise ModelError(f"{name}: the dense layer {folder.name} adds its input to its output, which is not supported")
     linear = torch.nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
     weights = {key.removeprefix("linear."): value.float() for key, value in _tensors(name, folder).items()}
     check_complete(f"{name}, {folder.name}", [key for key in linear.state_dict() if key not in weights])

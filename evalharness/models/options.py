@@ -7,12 +7,12 @@ from pathlib import Path
 
 from evalharness.cards import cards, find_card
 from evalharness.errors import ModelError, UsageError, shorten, unknown_names
-from evalharness.types import DType, Frozen, Pooling, Protocol
+from evalharness.types import OUTPUTS, DType, Frozen, Output, Pooling, Protocol
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # options that say where something is or what is allowed; they change no number
 _NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "allow_pickle", "url")
-_DEFAULTS = {"dtype": "float32", "protocol": "mteb"}
+_DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 
 
 class ModelOptions(Frozen):
@@ -21,7 +21,10 @@ class ModelOptions(Frozen):
     Attributes:
         like: a card's name; lends a fine-tuned checkpoint the facts of its base.
         pooling, normalize, max_length, dtype, dimensions: see `Encoding`.
+        mode: which kinds of vectors count, joined by +, for models that make several: dense, sparse, multi-vector.
+        mode_weights: how much each of them counts; all the same if left out.
         query_prompt, document_prompt: replace all prompts of that side, for every task.
+        cutoff_layer: layer whose score counts, for layer-wise rerankers.
         name: the name in results, `organisation/model`.
         protocol: whose prompts and normalisation.
         backend: what runs the model.
@@ -38,8 +41,11 @@ class ModelOptions(Frozen):
     max_length: int | None = None
     dtype: DType | None = None
     dimensions: int | None = None
+    mode: str | None = None
+    mode_weights: tuple[float, ...] | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
+    cutoff_layer: int | None = None
     name: str | None = None
     protocol: Protocol = "mteb"
     backend: str | None = None
@@ -70,6 +76,29 @@ def check_options(options: ModelOptions) -> None:
         raise UsageError(f"the maximum length must be at least 1 token, got {options.max_length}")
     if options.dimensions is not None and options.dimensions < 1:
         raise UsageError(f"vectors must keep at least 1 dimension, got {options.dimensions}")
+    modes(options)
+
+
+def modes(options: ModelOptions) -> dict[Output, float]:
+    """Which kinds of vectors count, and how much each.
+
+    Raises:
+        UsageError: a kind does not exist, or the weights do not fit.
+    """
+    names = (options.mode or OUTPUTS[0]).split("+")
+    if wrong := [name for name in names if name not in OUTPUTS]:
+        raise UsageError(
+            f"{unknown_names('mode', wrong, OUTPUTS)}\nA mode is {', '.join(OUTPUTS)}, or some joined by +"
+        )
+    if len(set(names)) < len(names):
+        raise UsageError(f"the mode {options.mode!r} names a kind twice")
+    weights = options.mode_weights or (1.0,) * len(names)
+    if len(weights) != len(names) or min(weights) < 0 or not sum(weights):
+        raise UsageError(
+            f"the mode {'+'.join(names)} needs {len(names)} weights, none below 0 and not all 0; got "
+            f"{', '.join(f'{weight:g}' for weight in weights)}"
+        )
+    return {output: weight for output in OUTPUTS for name, weight in zip(names, weights, strict=True) if name == output}
 
 
 def check_protocol(name: str, options: ModelOptions) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from evalharness.cards import CardKind, ModelCard, find_card
-from evalharness.errors import ModelError
+from evalharness.errors import ModelError, UsageError
 from evalharness.hub import ignore_message
 from evalharness.models.backends import Backend, ResolvedModel, backend_names, find_backend
-from evalharness.models.files import FileFacts, read_facts, read_json
-from evalharness.models.options import ModelOptions, check_options, check_protocol, check_remote_code
+from evalharness.models.files import FileFacts, is_static, read_facts, read_json
+from evalharness.models.options import ModelOptions, check_options, check_protocol, check_remote_code, modes
 from evalharness.models.source import (
     FileChoice,
     Lookup,
@@ -21,7 +22,7 @@ from evalharness.models.source import (
     fingerprint,
     is_hub_name,
 )
-from evalharness.types import ModelSpec, Published
+from evalharness.types import OUTPUTS, ModelSpec, Output, Pooling, Published
 
 _FALLBACK_MAX_LENGTH = 512
 _BACKEND_OF_KIND: Mapping[CardKind, str] = {
@@ -32,7 +33,7 @@ _BACKEND_OF_KIND: Mapping[CardKind, str] = {
     "lexical": "bm25",
     "api": "http",
 }
-_DEFAULT_BACKEND = "transformers"
+_DEFAULT_BACKEND, _STATIC = "transformers", "static"
 
 
 def named_backend(name: str, options: ModelOptions) -> str | None:
@@ -110,68 +111,107 @@ def resolve_model(
         backend = find_backend(chosen)
     facts = read_facts(files.folder)
     card = find_card(options.like or files.name, options.cards)
-    spec = _spec(files, facts, card, options, chosen, backend)
-    return ResolvedModel(spec, facts, options)
+    return ResolvedModel(_spec(_Found(files, facts, card, options, chosen)), facts, options)
 
 
 def _backend_of_files(folder: Path) -> str:
     """The backend of a model without a card."""
+    if is_static(folder):
+        return _STATIC
     config = folder / "config.json"
     settings = read_json(config) if config.is_file() else {}
-    if settings.get("model_type") == "model2vec":
-        return "static"
     heads = settings.get("architectures") or ()
     return "cross-encoder" if any(head.endswith("ForSequenceClassification") for head in heads) else _DEFAULT_BACKEND
 
 
-def _spec(
-    files: ModelFiles,
-    facts: FileFacts,
-    card: ModelCard | None,
-    options: ModelOptions,
-    backend_name: str,
-    backend: Backend,
-) -> ModelSpec:
-    content = fingerprint(files.folder, backend.weights(options))
-    pooling = options.pooling or (card.pooling if card else facts.pooling)
-    if backend.kind == "reranker" or backend_name == "static":
-        pooling = "own"
-    if pooling is None:
-        raise ModelError(
-            f"{files.name}: nothing tells how to pool token vectors (no card, no modules.json with a Pooling module). "
-            "Give --like BASE for a checkpoint fine-tuned from a model with a card, or "
-            "--pooling cls|mean|weightedmean|lasttoken"
-        )
-    if card is not None and card.dense_layers > len(facts.dense):
-        raise ModelError(
-            f"{files.name}: the model has {card.dense_layers} dense layers after the pooling, but its modules.json "
-            f"names {len(facts.dense)}; without them every vector is wrong. Give the folder with all of its files"
-        )
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """All that is known of a model that is files, from its different sources."""
+
+    files: ModelFiles
+    facts: FileFacts
+    card: ModelCard | None
+    options: ModelOptions
+    backend_name: str
+
+    @property
+    def backend(self) -> Backend:
+        return find_backend(self.backend_name)
+
+
+def _spec(found: _Found) -> ModelSpec:
+    files, facts, card, options = found.files, found.facts, found.card, found.options
+    content = fingerprint(files.folder, found.backend.weights(options))
+    _check_dense_layers(found)
     known = card_facts(card, options) if card else file_facts(facts)
-    overrides = options.overrides()
-    if overrides.get("backend") == (_BACKEND_OF_KIND[card.kind] if card else _DEFAULT_BACKEND):
-        del overrides["backend"]
-    if options.like is not None:
-        overrides["like"] = card.name if card else options.like
+    counted = _counted_outputs(found)
     return known.model_copy(
         update={
             "name": options.name or files.name,
             "revision": files.revision or content[:40],
             "fingerprint": content,
-            "kind": backend.kind,
-            "backend": backend_name,
-            "pooling": pooling,
+            "kind": found.backend.kind,
+            "backend": found.backend_name,
+            "pooling": _pooling(found),
             "normalize": options.normalize if options.normalize is not None else known.normalize,
-            "max_length": _max_length(known.max_length, facts, options, limited=backend_name != "static"),
+            "max_length": _max_length(known.max_length, found),
             "dtype": options.dtype or known.dtype,
             "dimensions": options.dimensions,
+            "outputs": _outputs(counted),
+            "output_weights": {} if set(counted) == {"dense"} else counted,
             "pool_prompt": known.pool_prompt and facts.pool_prompt,
             "prompts": _prompts(known.prompts, options),
             "remote_code": options.trust_remote_code and (facts.own_code or bool(card and card.remote_code)),
-            "notes": _notes(files, facts, card, options),
-            "overrides": overrides,
+            "notes": _notes(found),
+            "overrides": _overrides(found),
         }
     )
+
+
+def _pooling(found: _Found) -> Pooling:
+    if found.backend.kind == "reranker" or found.backend_name == _STATIC:
+        return "own"
+    pooling = found.options.pooling or (found.card.pooling if found.card else found.facts.pooling)
+    if pooling is None:
+        raise ModelError(
+            f"{found.files.name}: nothing tells how to pool token vectors (no card, no modules.json with a Pooling "
+            "module). Give --like BASE for a checkpoint fine-tuned from a model with a card, or "
+            "--pooling cls|mean|weightedmean|lasttoken"
+        )
+    return pooling
+
+
+def _check_dense_layers(found: _Found) -> None:
+    card, layers = found.card, len(found.facts.dense)
+    if card is not None and card.dense_layers > layers:
+        raise ModelError(
+            f"{found.files.name}: the model has {card.dense_layers} dense layers after the pooling, but its "
+            f"modules.json names {layers}; without them every vector is wrong. Give the folder with all of its files"
+        )
+
+
+def _counted_outputs(found: _Found) -> dict[Output, float]:
+    counted = modes(found.options)
+    if set(counted) != {"dense"} and not found.backend.makes_parts:
+        raise UsageError(
+            f"--mode {found.options.mode}: {found.files.name} makes one dense vector per text; bge-m3 makes others, too"
+        )
+    return counted
+
+
+def _outputs(counted: Mapping[Output, float]) -> tuple[Output, ...]:
+    """Vectors to make: those that count, and dense ones for the first step that multi-vectors may need."""
+    return tuple(name for name in OUTPUTS if name in counted or ("multi-vector" in counted and name == "dense"))
+
+
+def _overrides(found: _Found) -> dict[str, object]:
+    overrides = found.options.overrides()
+    usual = _BACKEND_OF_KIND[found.card.kind] if found.card else _DEFAULT_BACKEND
+    if overrides.get("backend") == usual:
+        del overrides["backend"]
+    if found.options.like is not None:
+        overrides["like"] = found.card.name if found.card else found.options.like
+    return overrides
 
 
 def card_facts(card: ModelCard, options: ModelOptions) -> ModelSpec:
@@ -190,6 +230,7 @@ def card_facts(card: ModelCard, options: ModelOptions) -> ModelSpec:
         default_prompt=card.default_prompt,
         instruction_template=card.instruction_template,
         similarity=card.similarity,
+        pair_template=card.pair_template,
         pair_truncation=card.pair_truncation,
         languages=card.languages,
         facts_from=f"card of {card.name}",
@@ -232,14 +273,14 @@ def file_facts(facts: FileFacts) -> ModelSpec:
     )
 
 
-def _max_length(known: int | None, facts: FileFacts, options: ModelOptions, *, limited: bool) -> int | None:
-    length = options.max_length or known
-    if length is None:
-        return _FALLBACK_MAX_LENGTH if limited else None
-    if facts.positions is not None and length > facts.positions:
+def _max_length(known: int | None, found: _Found) -> int | None:
+    if found.backend_name == _STATIC:  # a mean over token vectors has no limit
+        return found.options.max_length
+    length, positions = found.options.max_length or known or _FALLBACK_MAX_LENGTH, found.facts.positions
+    if positions is not None and length > positions:
         raise ModelError(
-            f"the model has positions for {facts.positions} tokens, but its maximum length was to be {length}; "
-            f"give --max-length {facts.positions} or less"
+            f"the model has positions for {positions} tokens, but its maximum length was to be {length}; "
+            f"give --max-length {positions} or less"
         )
     return length
 
@@ -253,11 +294,13 @@ def _prompts(prompts: Mapping[str, str], options: ModelOptions) -> dict[str, str
     return kept
 
 
-def _notes(files: ModelFiles, facts: FileFacts, card: ModelCard | None, options: ModelOptions) -> tuple[str, ...]:
-    notes = []
-    if options.trust_remote_code and (facts.own_code or (card and card.remote_code)):
+def _notes(found: _Found) -> tuple[str, ...]:
+    notes, options, facts = [], found.options, found.facts
+    if found.backend_name == "onnx" and options.onnx_file not in (None, "export"):
+        notes.append(f"ran the ONNX file {options.onnx_file}, which may be quantised")
+    if options.trust_remote_code and (facts.own_code or (found.card and found.card.remote_code)):
         elsewhere = f" and of {', '.join(facts.foreign_code)}" if facts.foreign_code else ""
-        notes.append(f"ran Python code of {files.name}{elsewhere} (--trust-remote-code)")
+        notes.append(f"ran Python code of {found.files.name}{elsewhere} (--trust-remote-code)")
     if options.dimensions is not None:
         notes.append(f"vectors cut to {options.dimensions} dimensions")
     return tuple(notes)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evalharness.errors import ModelError
 from evalharness.models.backends import Backend, ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device
-from evalharness.models.loading import load_dense, load_encoder
+from evalharness.models.loading import check_order, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
 from evalharness.types import Dense, Emit, Encoding, Execution, Pooling
 
@@ -31,6 +31,7 @@ class TransformersBackend:
         self._name = model.spec.name
         runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         self._pipeline = TokenPipeline(runner, model.spec.similarity)
+        check_order(model)
         self._tokens = PromptTokenizer(model)
         self._model = load_encoder(model).to(self.device).eval()
         self._dense = load_dense(model).to(self.device)

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from evalharness.data import abstract_class
 from evalharness.errors import UsageError
 from evalharness.tasks import side_of
-from evalharness.types import Dense, ItemScores, ModelSpec, Scores, TextColumn
+from evalharness.types import Embeddings, ItemScores, ModelSpec, Scores, TextColumn
 
 NOTE = "scored by mteb's own code; no per-item scores"
 # mteb's default; it only names the size of the chunks in which texts are handed over
 _BATCH = 32
 
-Encode = Callable[[TextColumn], Dense]
+Encode = Callable[[TextColumn], Embeddings]
 
 
 def score_with_mteb(task: Any, split: str, subset: str, model: ModelSpec, encode: Encode) -> Scores:  # noqa: ANN401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 from evalharness.catalog import TaskSpec
@@ -182,7 +183,8 @@ def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
 
 def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
     """trec_eval's metrics at each k, mrr and nAUC. Items: nDCG@10, AP, RR and recall@100 per query."""
-    return score_ranking(records, ranking(records, search(records, embeddings["queries"], embeddings["corpus"])))
+    found = search(records, embeddings["queries"], embeddings["corpus"])
+    return replace(score_ranking(records, ranking(records, found)), notes=found.notes)
 
 
 def _counts(records: RetrievalRecords) -> dict[str, int]:

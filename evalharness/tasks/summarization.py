@@ -16,7 +16,7 @@ from evalharness.similarity import nearest_scores
 from evalharness.tables import split_table
 from evalharness.tasks import TaskType, settings_of
 from evalharness.tasks.sts import StsSettings
-from evalharness.types import Dense, Embeddings, ItemScores, Metrics, Scores, TextColumn
+from evalharness.types import Embeddings, ItemScores, Metrics, Scores, TextColumn
 
 _DEPRECATED = "DeprecatedSummarizationEvaluator"
 _DEPRECATED_NOTE = (
@@ -86,7 +86,7 @@ class _Judged:
     own: list[float]
 
 
-def _judge(human: Dense, machine: Dense) -> _Judged:
+def _judge(human: Embeddings, machine: Embeddings) -> _Judged:
     return _Judged(
         cosine=nearest_scores(machine, human, "cosine"),
         dot=nearest_scores(machine, human, "dot"),

@@ -17,7 +17,7 @@ from support.texts import sentence
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import UsageError
 from evalharness.tasks.mteb_bridge import score_with_mteb
-from evalharness.types import Dense, TaskContext, TextColumn, ignore_event
+from evalharness.types import Embeddings, TaskContext, TextColumn, ignore_event
 
 
 def regression_rows(seed: int, count: int) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def bridged(task: Any, backend: LookupBackend, **facts: Any) -> Any:
     model = EmbeddingModel(spec(**facts), backend, device="cpu")
     context = TaskContext(name=task.metadata.name, type=task.metadata.type)
 
-    def encode(column: TextColumn) -> Dense:
+    def encode(column: TextColumn) -> Embeddings:
         return model.encode_columns([column], context, ignore_event)[column.name]
 
     return score_with_mteb(task, "test", "default", model.spec, encode)

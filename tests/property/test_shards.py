@@ -6,11 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lookup import LookupBackend, smooth, stack
 
 from evalharness.embeddings import StoringEncoder
+from evalharness.shards import DamagedShardError, open_shard, write_shard
 from evalharness.types import EncodeEvent, Encoding, Notice, ignore_event
 
 ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="")
@@ -63,3 +65,21 @@ def test_a_cut(length: int) -> None:
 
 def test_added_bytes() -> None:
     with_damage(RIGHT + b"\0")
+
+
+@settings(max_examples=50, deadline=None)
+@given(order=st.permutations(["digests", "starts", "truncated", "vectors"]), damaged=st.integers(0, 3))
+def test_arrays_may_stand_in_any_order(order: list[str], damaged: int) -> None:
+    arrays = {name: np.arange(3 + number, dtype=np.float32) for number, name in enumerate(order)}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.shard"
+        write_shard(path, arrays)
+        for name, values in arrays.items():
+            np.testing.assert_array_equal(open_shard(path).read(name), values)
+        # a byte between two arrays
+        place = open_shard(path).arrays[order[damaged]]
+        content = bytearray(path.read_bytes())
+        content[place.offset + place.size] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(DamagedShardError, match="bytes between its arrays have changed"):
+            open_shard(path)

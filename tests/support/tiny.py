@@ -21,6 +21,8 @@ from transformers import (
     Qwen3Model,
     T5Config,
     T5Model,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -146,9 +148,17 @@ def save_dense(folder: Path, sizes: tuple[int, int], *, bias: bool = False) -> d
 def save_t5(folder: Path) -> Path:
     """sentence-t5's form: an encoder saved with its decoder, mean pooling, a dense layer."""
     torch.manual_seed(0)
-    sizes = {"d_model": DIMENSIONS, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    sizes: dict[str, Any] = {
+        "vocab_size": tokenizer().vocab_size,
+        "decoder_start_token_id": 0,
+        "d_model": DIMENSIONS,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+    }
     words = tokenizer()
-    T5Model(T5Config(vocab_size=words.vocab_size, decoder_start_token_id=0, **sizes)).save_pretrained(folder)
+    T5Model(T5Config(**sizes)).save_pretrained(folder)
     words.save_pretrained(folder)
     dense = save_dense(folder / "2_Dense", (DIMENSIONS, 24))
     mean = {"word_embedding_dimension": DIMENSIONS, "pooling_mode_mean_tokens": True}
@@ -168,9 +178,14 @@ def save_decoder(folder: Path, pooling: str, *, end_token: bool = True, normaliz
     decoder = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has no annotation
         tokenizer_object=core, model_max_length=64, pad_token="[PAD]", eos_token="[SEP]", padding_side="left"
     )
-    sizes = {"hidden_size": DIMENSIONS, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    more = {"intermediate_size": 64, "head_dim": 8, "initializer_range": 0.3, "max_position_embeddings": 128}
-    Qwen3Model(Qwen3Config(vocab_size=words.vocab_size, **sizes, **more)).save_pretrained(folder)
+    sizes: dict[str, Any] = {
+        "hidden_size": DIMENSIONS,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    sizes |= {"intermediate_size": 64, "head_dim": 8, "initializer_range": 0.3, "max_position_embeddings": 128}
+    Qwen3Model(Qwen3Config(vocab_size=words.vocab_size, **sizes)).save_pretrained(folder)
     decoder.save_pretrained(folder)
     settings = {"word_embedding_dimension": DIMENSIONS, "pooling_mode": pooling}
     return save_modules(
@@ -191,4 +206,24 @@ def save_real_words_cross_encoder(folder: Path, labels: int = 1) -> Path:
     words.model_max_length = 64
     BertForSequenceClassification(config(num_labels=labels, vocab_size=words.vocab_size)).save_pretrained(folder)
     words.save_pretrained(folder)
+    return folder
+
+
+def save_m3(folder: Path) -> Path:
+    """bge-m3's form: XLM-RoBERTa with a head for sparse and one for multi-vectors, which are pickles."""
+    torch.manual_seed(0)
+    words = tokenizer()
+    core = words.backend_tokenizer
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = {"bos_token": "[CLS]", "cls_token": "[CLS]", "eos_token": "[SEP]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has no annotation
+        tokenizer_object=core, model_max_length=64, pad_token="[PAD]", unk_token="[UNK]", **special
+    ).save_pretrained(folder)
+    sizes: dict[str, Any] = {"vocab_size": words.vocab_size, "hidden_size": DIMENSIONS, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.3, "pad_token_id": 0}
+    XLMRobertaModel(XLMRobertaConfig(**sizes, max_position_embeddings=70)).save_pretrained(folder)
+    for name, size in (("sparse_linear.pt", 1), ("colbert_linear.pt", DIMENSIONS)):
+        torch.save(torch.nn.Linear(DIMENSIONS, size).state_dict(), folder / name)
     return folder

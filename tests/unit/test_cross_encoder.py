@@ -86,9 +86,7 @@ def test_a_very_short_length_cuts_and_counts(tmp_path: Path, length: int) -> Non
 
 def test_what_is_no_reranker_is_refused(tmp_path: Path) -> None:
     model = resolve_model(str(save_bert(tmp_path / "bert")), ModelOptions(backend="cross-encoder"))
-    with pytest.raises(
-        ModelError, match=r"bert is no cross-encoder \(it is BertModel; expected .*scores no pairs"
-    ):
+    with pytest.raises(ModelError, match=r"bert is no cross-encoder \(it is BertModel; expected .*scores no pairs"):
         CrossEncoderBackend(model, Execution(device="cpu"))
     classifier = resolve_model(str(save_real_words_cross_encoder(tmp_path / "three", labels=3)))
     with pytest.raises(ModelError, match="local/three gives 3 scores per pair, so it classifies; a reranker gives one"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +74,8 @@ def test_the_weighted_mean_equals_sentence_transformers_and_does_not_depend_on_p
 
 def test_brackets_are_token_ids_around_the_text_which_is_cut_to_leave_room(tmp_path: Path) -> None:
     folder = save_decoder(tmp_path / "sgpt", "weightedmean", end_token=False, normalize=False)
-    words, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    words: Any = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
     before, after = (words(text, add_special_tokens=False)["input_ids"] for text in ("(", ")"))
     wanted = []
     for text in TEXTS:
@@ -117,6 +121,14 @@ def test_dimensions_are_cut_before_normalisation(tmp_path: Path) -> None:
         load_model(folder, ModelOptions(pooling="cls", dimensions=33)).encode(["a"])
 
 
+def test_an_unusual_order_of_modules_is_refused(tmp_path: Path) -> None:
+    folder = save_bert(tmp_path / "m")
+    dense = save_dense(folder / "3_Dense", (DIMENSIONS, 16))
+    save_modules(folder, {"Pooling": MEAN, "Normalize": {}, "Dense": dense}, {"max_seq_length": 64})
+    with pytest.raises(ModelError, match="Pooling, Normalize, Dense in this order; expected the pooling first"):
+        load_model(str(folder))
+
+
 def test_layer_norm_comes_first() -> None:
     vectors = torch.tensor([[1.0, 2.0, 3.0, 6.0]])
     how = Encoding(
@@ -126,10 +138,9 @@ def test_layer_norm_comes_first() -> None:
     torch.testing.assert_close(finish(vectors, how, "m"), normed / normed.norm())
 
 
-@pytest.mark.parametrize("family", ["bert", "t5", "decoder"])
-def test_families_keep_the_contract(tmp_path: Path, family: str) -> None:
-    folder = tmp_path / family
-    {"bert": save_bert, "t5": save_t5, "decoder": lambda path: save_decoder(path, "lasttoken")}[family](folder)
+@pytest.mark.parametrize("save", [save_bert, save_t5, partial(save_decoder, pooling="lasttoken")], ids=str)
+def test_families_keep_the_contract(tmp_path: Path, save: Callable[[Path], Path]) -> None:
+    folder = save(tmp_path / "model")
     check_contract(lambda execution: opened(folder, execution))
 
 

@@ -14,6 +14,8 @@ from support.lookup import spec
 
 from evalharness.errors import DataError, PrerequisiteError
 from evalharness.results import (
+    JobId,
+    JobRecord,
     experiment_name,
     items_path,
     model_meta,
@@ -24,7 +26,7 @@ from evalharness.results import (
     write_model_meta,
 )
 from evalharness.storage import atomic_path, check_writable, write_json
-from evalharness.types import ItemScores, JobId, JobRecord
+from evalharness.types import ItemScores
 
 MODEL = spec(name="sentence-transformers/all-MiniLM-L6-v2", revision="8b3219a92973c328a8e22fadcfa821b5dc75636a")
 

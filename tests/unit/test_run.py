@@ -197,7 +197,7 @@ def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path: Path, ch
 def test_two_writers_of_one_task_lose_nothing(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; from unit_results import record; "
-        "from evalharness.results import write_job; from evalharness.types import ItemScores, JobId\n"
+        "from evalharness.results import JobId, write_job; from evalharness.types import ItemScores\n"
         "for n in range(20):\n"
         "    write_job(Path(sys.argv[1]), record(JobId('T', 'test', f'{sys.argv[2]}{n}')), ItemScores(['0'], {}))"
     )

@@ -1,0 +1,240 @@
+"""Rerankers behind a server: text-embeddings-inference's protocol, or the one of Jina, Cohere, infinity and vLLM."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalharness.errors import ModelError
+from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.http_client import (
+    BATCH_TEXTS,
+    BATCH_TOKENS,
+    NOT_FOUND,
+    BadReplyError,
+    HttpClient,
+    Patience,
+    RefusedError,
+    batch_limit,
+    by_index,
+    estimated_tokens,
+    resolve_server,
+    wire_name,
+)
+from evalharness.models.options import ModelOptions
+from evalharness.rankers import split_pair
+from evalharness.types import Dense, Emit, EncodeNote, Encoding, Execution, TextsEncoded
+
+# trying another dialect would not help
+_NOT_OF_DIALECT = (401, 403, NOT_FOUND)
+_REFUSED = ("pooling", "dtype", "normalize", "dimensions", "max_length", "query_prompt", "document_prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    """How a server wants to be asked for scores.
+
+    Attributes:
+        name: for the record.
+        documents: under which key the documents go.
+        extra: what else is sent.
+        results: under which key of the reply the items are; None if it is a list of them.
+        score: under which key of an item the score is.
+    """
+
+    name: str
+    documents: str
+    extra: Mapping[str, Any]
+    results: str | None
+    score: str
+
+
+_DIALECTS = (
+    _Dialect("tei", "texts", {"raw_scores": True, "truncate": True}, None, "score"),
+    _Dialect("jina", "documents", {"raw_scores": True, "return_documents": False}, "results", "relevance_score"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Pairs of one query.
+
+    Attributes:
+        query: theirs.
+        documents: a text per pair.
+        places: of the pairs.
+    """
+
+    query: str
+    documents: list[str]
+    places: list[int]
+
+    def tokens(self) -> int:
+        """About how many go through the model."""
+        return len(self.places) * estimated_tokens(self.query) + sum(map(estimated_tokens, self.documents))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Scores of a group; `accepted` is the size of the largest request that was accepted, if one was refused."""
+
+    group: _Group
+    scores: list[float]
+    accepted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Where and how the server is asked."""
+
+    address: str
+    dialect: _Dialect
+
+
+class HttpReranker:
+    """Scores pairs by asking a server; also a `TextEncoder` of joined pairs, a score being a vector of length 1.
+
+    Attributes:
+        device: where it runs, for the record.
+        identity: what of the backend can change a score, apart from the model and the encoding.
+    """
+
+    def __init__(self, model: ResolvedModel, execution: Execution, *, patience: Patience | None = None) -> None:
+        """See the class; has the server score a pair to see where and how it answers.
+
+        Raises:
+            ModelError: the server does not answer, or knows neither protocol.
+        """
+        name, url = str(model.options.name), str(model.options.url)
+        self.device = "http"
+        self._name = model.spec.name
+        self._wire_name = wire_name(name, url)
+        self._client = HttpClient(self._name, url, patience or Patience())
+        self._route = self._client.find("rerank", self._detected)
+        self.identity = {"backend": "http-rerank", "url": url, "protocol": self._route.dialect.name}
+        self._batch_texts = min(BATCH_TEXTS, batch_limit(self._client) or BATCH_TEXTS)
+        self._batch_tokens = execution.batch_tokens or BATCH_TOKENS
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        """Score joined pairs; row i belongs to pair i.
+
+        Raises:
+            ModelError: see `score`; also if pairs are to have a prompt.
+        """
+        if encoding.prompt or encoding.suffix:
+            raise ModelError(f"{self._name}: the http-rerank backend puts no prompts before or after pairs")
+        pairs = [(pair.query, pair.document) for pair in map(split_pair, texts)]
+        return Dense(self.score(pairs, emit)[:, np.newaxis])
+
+    def score(self, pairs: Sequence[tuple[str, str]], emit: Emit) -> NDArray[np.float32]:
+        """Scores of pairs of a query and a document, as the server gives them; higher means more relevant.
+
+        Args:
+            pairs: those of one query go together.
+            emit: is told of progress.
+
+        Returns:
+            float32, shape (pairs,), in input order.
+
+        Raises:
+            ModelError: the server fails or refuses.
+        """
+        scores = np.empty(len(pairs), dtype=np.float32)
+        for found in self._client.each(self._groups(pairs), self._scored):
+            group = found.group
+            scores[group.places] = found.scores
+            if found.accepted is not None:
+                self._batch_texts = min(self._batch_texts, found.accepted)
+                note = f"pairs in a batch that the server refused for its size, sent {found.accepted} at a time"
+                emit(EncodeNote("batch_shrunk", note, len(group.places)))
+            emit(TextsEncoded(len(group.places), group.tokens()))
+        return scores
+
+    def _detected(self, address: str) -> _Route:
+        """The dialect in which the server answers at this address."""
+        said = []
+        for dialect in _DIALECTS:
+            body = self._body(dialect, "a", ["a"])
+            try:
+                if self._client.post(address, body, partial(_speaks, dialect)):
+                    return _Route(address, dialect)
+                said.append(f"{dialect.name}: the reply has no scores")
+            except RefusedError as refusal:
+                if refusal.status in _NOT_OF_DIALECT:
+                    raise
+                said.append(f"{dialect.name}: {refusal}")
+        raise ModelError(f"{self._name}: the server scores no pairs in any protocol known here; {'; '.join(said)}")
+
+    def _body(self, dialect: _Dialect, query: str, documents: Sequence[str]) -> dict[str, Any]:
+        return {"model": self._wire_name, "query": query, dialect.documents: list(documents), **dialect.extra}
+
+    def _groups(self, pairs: Sequence[tuple[str, str]]) -> Iterator[_Group]:
+        """Pairs that go together: of one query, within the limits of a request."""
+        of_query: dict[str, list[int]] = defaultdict(list)
+        for place, (query, _) in enumerate(pairs):
+            of_query[query].append(place)
+        for query, places in of_query.items():
+            group = _Group(query, [], [])
+            for place in places:
+                document = pairs[place][1]
+                more = estimated_tokens(query) + estimated_tokens(document)
+                full = len(group.places) >= self._batch_texts or group.tokens() + more > self._batch_tokens
+                if group.places and full:
+                    yield group
+                    group = _Group(query, [], [])
+                group.documents.append(document)
+                group.places.append(place)
+            yield group
+
+    def _scored(self, group: _Group) -> _Scored:
+        scores, accepted = self._halving(group.query, group.documents)
+        return _Scored(group, scores, accepted)
+
+    def _halving(self, query: str, documents: Sequence[str]) -> tuple[list[float], int | None]:
+        """Scores, in halves if the server does not take the documents at once; and the size that it took then."""
+        route = self._route
+        body = self._body(route.dialect, query, documents)
+        try:
+            return self._client.post(route.address, body, partial(_read, route.dialect, len(documents))), None
+        except RefusedError as refusal:
+            if len(documents) == 1 or not refusal.is_about_size():
+                raise
+        half = (len(documents) + 1) // 2
+        first, second = (self._halving(query, part) for part in (documents[:half], documents[half:]))
+        return [*first[0], *second[0]], min(half, first[1] or half, second[1] or half)
+
+
+def _read(dialect: _Dialect, count: int, reply: object) -> list[float]:
+    """Scores of a reply, in the order of the documents.
+
+    Raises:
+        BadReplyError: it does not hold a finite score per document.
+    """
+    if dialect.results is not None:
+        reply = reply.get(dialect.results) if isinstance(reply, dict) else None
+    scores = by_index(reply, count, dialect.score)
+    # a boolean is a number to Python
+    if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
+        raise BadReplyError("the reply has scores that are no finite numbers")
+    return [float(score) for score in scores]
+
+
+def _speaks(dialect: _Dialect, reply: object) -> bool:
+    try:
+        return len(_read(dialect, 1, reply)) == 1
+    except BadReplyError:
+        return False
+
+
+def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
+    return resolve_server(name, options, backend="http-rerank", refused=_REFUSED)
+
+
+BACKEND = Backend(open=HttpReranker, kind="reranker", resolve=_resolve, needs=("httpx",), extra="http")

@@ -1,0 +1,146 @@
+"""Models through the sentence-transformers library: its modules run as the model's files name them.
+
+Prompts, pooling, lengths and normalisation still come from the encoding alone: what the files say by themselves (a
+default prompt, a Normalize module, a truncate_dim) is switched off, or has to agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer, __version__
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+
+from evalharness.errors import ModelError
+from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.batches import BatchRunner, choose_device
+from evalharness.models.loading import TORCH_DTYPES, load_dense, load_encoder, silent
+from evalharness.models.tokens import PromptTokenizer, TokenPipeline
+from evalharness.models.transformers import finish
+from evalharness.types import Dense, Emit, Encoding, Execution
+
+# beside the tokens, the text itself: the library tokenizes once more
+_TEXT = "text"
+# above this, transformers takes a tokenizer's limit for none
+_NO_LIMIT = int(1e30)
+_TASK = "task"
+
+
+class SentenceTransformersBackend:
+    """A `TextEncoder` around `sentence_transformers.SentenceTransformer`.
+
+    Attributes:
+        device: torch device name.
+        identity: what of the backend can change a vector, apart from the model and the encoding.
+    """
+
+    def __init__(self, model: ResolvedModel, execution: Execution) -> None:
+        self.device = choose_device(execution.device)
+        self.identity = {
+            "backend": "sentence-transformers",
+            "matmul_precision": torch.get_float32_matmul_precision(),
+            "version": ".".join(__version__.split(".")[:2]),
+        }
+        self._name = model.spec.name
+        self._file_pooling = model.facts.pooling
+        runner = BatchRunner(self._name, self.device, execution.batch_tokens)
+        self._pipeline = TokenPipeline(runner, model.spec.similarity)
+        self._tokens = PromptTokenizer(model)
+        self._width = _checked_width(model)
+        self._model = _load(model, self.device)
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        """Encode texts; row i belongs to text i.
+
+        Raises:
+            ModelError: a text needs more memory than there is, or the encoding does not fit the model.
+        """
+        self._check(encoding)
+        self._model.max_seq_length = _NO_LIMIT if encoding.max_length is None else encoding.max_length
+        self._model.set_pooling_include_prompt(encoding.pool_prompt)
+        return self._pipeline.run(
+            texts,
+            emit,
+            tokenize=lambda part: self._tokenize(part, encoding),
+            forward=lambda tokens: self._vectors(tokens[_TEXT], encoding),
+            width=self._width,
+        )
+
+    def _check(self, encoding: Encoding) -> None:
+        pooling = next((module.pooling_mode for module in self._model if isinstance(module, Pooling)), None)
+        # without a file that says how to pool, the library takes one way for granted
+        own = pooling is None or self._file_pooling is not None
+        if encoding.pooling != pooling and not (encoding.pooling == "own" and own):
+            raise ModelError(
+                f"{self._name}: the sentence-transformers backend pools as the model's files say ({pooling or 'own'}), "
+                f"{encoding.pooling} is wanted; leave --pooling out, or use --backend transformers"
+            )
+        if pooling is None and encoding.prompt and not encoding.pool_prompt:
+            raise ModelError(
+                f"{self._name}: the prompt's tokens are not to be pooled, but the model has no Pooling module; "
+                "use --backend transformers"
+            )
+        if encoding.prompt_as_tokens:
+            raise ModelError(
+                f"{self._name}: the sentence-transformers backend cannot tokenize prompts by themselves; "
+                "use --backend transformers"
+            )
+        if encoding.adapter and _TASK not in self._model.get_model_kwargs():
+            raise ModelError(
+                f"{self._name}: the adapter {encoding.adapter!r} is wanted, but no module of the model takes a task"
+            )
+
+    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> tuple[dict[str, Any], list[bool]]:
+        tokens, cut = self._tokens.tokenize(texts, encoding)
+        return {"input_ids": tokens["input_ids"], _TEXT: list(texts)}, cut
+
+    def _vectors(self, texts: Sequence[str], encoding: Encoding) -> NDArray[np.float32]:
+        found = self._model.encode(
+            [text + encoding.suffix for text in texts],
+            prompt=encoding.prompt or None,
+            batch_size=len(texts),
+            show_progress_bar=False,
+            convert_to_tensor=True,
+            **({_TASK: encoding.adapter} if encoding.adapter else {}),
+        )
+        with torch.inference_mode():
+            vectors = finish(found.float(), encoding, self._name)
+        rows: NDArray[np.float32] = vectors.cpu().numpy()
+        return rows
+
+
+def _checked_width(model: ResolvedModel) -> int:
+    """The transformer's width, once it is sure that no layer is missing: the library would only warn of that."""
+    load_dense(model)
+    return int(load_encoder(model).config.hidden_size)
+
+
+def _load(model: ResolvedModel, device: str) -> Any:  # noqa: ANN401 -- the library is not typed here
+    spec = model.spec
+    with silent():
+        try:
+            loaded = SentenceTransformer(
+                str(model.facts.folder),
+                device=device,
+                trust_remote_code=spec.remote_code,
+                # code of another repository may have to be fetched
+                local_files_only=not spec.remote_code,
+                model_kwargs={"dtype": TORCH_DTYPES[spec.dtype]},
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            raise ModelError(f"{spec.name}: sentence-transformers cannot load the model: {error}") from None
+    loaded.prompts, loaded.default_prompt_name, loaded.truncate_dim = {}, None, None
+    # the encoding alone says whether vectors are normalised
+    for place in reversed(range(len(loaded))):
+        if not isinstance(loaded[place], Normalize):
+            break
+        loaded[place] = torch.nn.Identity()
+    # the library loads the dense layers in float32 whatever comes before them
+    return loaded.to(TORCH_DTYPES[spec.dtype]).eval()
+
+
+BACKEND = Backend(open=SentenceTransformersBackend, needs=("sentence_transformers",), extra="sentence-transformers")

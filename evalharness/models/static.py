@@ -1,0 +1,121 @@
+"""Static models: a vector per token of the vocabulary, and the mean of them for a text. Read by model2vec.
+
+The mean is taken here, in model2vec's way, so that a text is tokenized once and cut to exactly the length asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from model2vec import StaticModel
+from model2vec.version import __version__
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from evalharness.errors import ModelError, PrerequisiteError
+from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.batches import blocks
+from evalharness.models.transformers import finish
+from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
+
+
+class StaticBackend:
+    """A `TextEncoder` around `model2vec.StaticModel`.
+
+    Attributes:
+        device: always the CPU.
+        identity: what of the backend can change a vector, apart from the model and the encoding.
+    """
+
+    device = "cpu"
+
+    def __init__(self, model: ResolvedModel, execution: Execution) -> None:
+        if execution.device not in (None, "cpu"):
+            raise PrerequisiteError(
+                f"{model.spec.name}: static models run on the CPU, the device {execution.device!r} is wanted; "
+                "leave --device out"
+            )
+        self.identity = {
+            "backend": "static",
+            "version": ".".join(str(__version__).split(".")[:2]),
+            # sentence-transformers keeps them, so its vectors differ where a text has some
+            "unknown_tokens": "dropped",
+        }
+        self._name = model.spec.name
+        self._similarity = model.spec.similarity
+        self._model = _load(model)
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        """Encode texts; row i belongs to text i. A text without a known token has a vector of zeros.
+
+        Raises:
+            ModelError: the encoding does not fit the model.
+        """
+        self._check(encoding)
+        vectors = np.zeros((len(texts), self._model.dim), dtype=np.float32)
+        truncated = np.zeros(len(texts), dtype=bool)
+        for places in blocks(texts):
+            tokens, truncated[places] = self._tokenize([texts[place] for place in places], encoding)
+            vectors[places] = self._means(tokens)
+            emit(TextsEncoded(len(places), sum(max(1, len(ids)) for ids in tokens)))
+        finished = finish(torch.from_numpy(vectors), encoding, self._name)
+        return Dense(finished.numpy(), self._similarity, truncated)
+
+    def _check(self, encoding: Encoding) -> None:
+        refused = {
+            f"precision {encoding.dtype} (leave --dtype out)": encoding.dtype != "float32",
+            f"pooling {encoding.pooling} (leave --pooling out)": encoding.pooling != "own",
+            f"adapters ({encoding.adapter!r})": bool(encoding.adapter),
+            "prompts that are tokenized by themselves": encoding.prompt_as_tokens,
+            "prompts that are not pooled": bool(encoding.prompt) and not encoding.pool_prompt,
+        }
+        if wrong := [what for what, wanted in refused.items() if wanted]:
+            raise ModelError(f"{self._name}: the static backend has no {' and no '.join(wrong)}")
+
+    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> tuple[list[list[int]], list[bool]]:
+        """Known tokens of the prompted texts, and whether each was cut."""
+        tokenizer: Any = self._model.tokenizer
+        if encoding.max_length is None:
+            tokenizer.no_truncation()
+        else:
+            tokenizer.enable_truncation(encoding.max_length)
+        prompted = [f"{encoding.prompt}{text}{encoding.suffix}" for text in texts]
+        found = tokenizer.encode_batch_fast(prompted, add_special_tokens=False)
+        unknown = self._model.unk_token_id
+        kept = [[token for token in item.ids if token != unknown] for item in found]
+        return kept, [bool(item.overflowing) for item in found]
+
+    def _means(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """The mean of each text's token vectors, rounded as model2vec rounds it."""
+        model = self._model
+        stored = np.float32 if model.embedding.dtype == np.int8 else model.embedding.dtype
+        means = np.zeros((len(tokens), model.dim), dtype=stored)
+        for row, ids in enumerate(tokens):
+            if not ids:
+                continue
+            vectors = model.embedding[ids if model.token_mapping is None else model.token_mapping[ids]]
+            if model.weights is not None:
+                vectors = vectors * model.weights[ids][:, None]
+            means[row] = vectors.mean(axis=0)
+        return means.astype(np.float32)
+
+
+def _load(model: ResolvedModel) -> StaticModel:
+    name = model.spec.name
+    try:
+        loaded = StaticModel.from_pretrained(model.facts.folder, max_length=None)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{name}: model2vec cannot load the model: {error}") from None
+    rows = len(loaded.embedding) if loaded.token_mapping is None else len(loaded.token_mapping)
+    if rows < len(loaded.tokens) or (loaded.weights is not None and len(loaded.weights) < len(loaded.tokens)):
+        raise ModelError(
+            f"{name}: the tokenizer has {len(loaded.tokens)} tokens, but the weight file has vectors or weights for "
+            "fewer; give the folder with the files that belong together"
+        )
+    return loaded
+
+
+BACKEND = Backend(open=StaticBackend, needs=("model2vec",), extra="static")
