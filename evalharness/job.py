@@ -221,7 +221,7 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
         with work.phase("rank"):
             found = model.rank(records, job.spec.languages[subset], job.spec.context(), listener)
         with work.phase("score"):
-            return score_ranking(records, found)
+            return replace(score_ranking(records, found.ranking), notes=found.notes)
     with work.phase("encode"):
         embeddings = model.encode_columns(columns, task=job.spec.context(), emit=listener)
     with work.phase("score"):

@@ -21,6 +21,8 @@ from evalharness.rankings import Ranking, RetrievalRecords
 from evalharness.search import Hits, ranking, reranking, search, text_columns
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
 
+_COMMIT_LENGTH = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -112,7 +114,7 @@ class LexicalBackend(Protocol):
     device: str
 
     def rank(self, queries: Sequence[str], corpus: Sequence[str], request: LexicalRequest) -> Hits:
-        """Documents per query, best first; ties as in `similarity.top_k`."""
+        """Documents per query, best first; among equal scores in any order."""
         ...
 
 
@@ -122,6 +124,14 @@ class Reranker:
 
     model: PairModel
     top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A ranking, and what a reader of its scores must know."""
+
+    ranking: Ranking
+    notes: tuple[str, ...]
 
 
 class RankingModel:
@@ -155,7 +165,7 @@ class RankingModel:
         if self._reranker is not None:
             self._reranker.model.stop_with(stop)
 
-    def rank(self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit) -> Ranking:
+    def rank(self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit) -> Ranked:
         """Rank the documents of each query.
 
         Args:
@@ -168,10 +178,13 @@ class RankingModel:
             UsageError: the task gives no candidates, and there is no first stage to find some.
         """
         first = self._first_stage(records, languages, task, emit)
-        if self._reranker is None and first is not None:
-            return ranking(records, first)
-        candidates = self._candidates(records, first, task)
-        return self._reranked(records, candidates, task, emit)
+        notes = first.notes if first is not None else ()
+        if self._reranker is not None or first is None:
+            candidates = self._candidates(records, first, task)
+            return Ranked(self._reranked(records, candidates, task, emit), notes)
+        if isinstance(self._first, EmbeddingModel):
+            return Ranked(ranking(records, first), notes)
+        return Ranked(reranking(records, first.documents, first.scores), notes)
 
     def _first_stage(
         self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit
@@ -212,7 +225,8 @@ class RankingModel:
 
 def two_stage_spec(first: ModelSpec, second: ModelSpec, top_k: int) -> ModelSpec:
     """What the results of two stages are of: the first model, with the second as a change against it."""
-    named = f"{second.name}@{second.revision[:8]}"
+    is_commit = len(second.revision) == _COMMIT_LENGTH
+    named = f"{second.name}@{second.revision[:8]}" if is_commit else second.name
     overrides = {**first.overrides, "reranker": named, "rerank_top_k": top_k}
     overrides |= {f"reranker_{key}": value for key, value in second.overrides.items()}
     note = (

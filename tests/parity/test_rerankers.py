@@ -46,7 +46,7 @@ def numbers(scores: dict[str, Any]) -> dict[str, Any]:
 
 def ours(task: Any, model: RankingModel) -> Scores:
     records = task_type(task.metadata.type).from_mteb(copy.deepcopy(task), "test", "default")
-    return score_ranking(records, model.rank(records, ["eng-Latn"], TASK, ignore_event))
+    return score_ranking(records, model.rank(records, ["eng-Latn"], TASK, ignore_event).ranking)
 
 
 @VECTORS
