@@ -48,11 +48,13 @@ class ResolvedModel:
         spec: the model as it is used.
         facts: what its files say; for a model that is no files, what there is to say without them.
         options: what the user asked for.
+        given: the name that the user gave, for models that are no files.
     """
 
     spec: ModelSpec
     facts: FileFacts
     options: ModelOptions
+    given: str = ""
 
 
 @dataclass(frozen=True, slots=True)

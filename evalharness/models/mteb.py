@@ -1,0 +1,123 @@
+"""Models of mteb's registry by mteb's own code: `mteb:NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evalharness.errors import ModelError, UsageError, unknown_names
+from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.files import FileFacts
+from evalharness.models.options import ModelOptions, check_remote_code
+from evalharness.types import Dense, Emit, Encoding, Execution, Similarity, TextsEncoded
+
+_PREFIX = "mteb:"
+_BATCH = 32
+_SIMILARITIES: dict[str, Similarity] = {"cosine": "cosine", "dot": "dot"}
+# its own code decides on them
+_OWN = (
+    "pooling", "normalize", "max_length", "dtype", "dimensions", "mode", "query_prompt", "document_prompt", "like"
+)  # fmt: skip
+_NO_REVISION = "no_revision_available"
+
+
+class MtebBackend:
+    """A `TextEncoder` around a model of mteb's, which chooses its prompts by task and side: the encoding's adapter.
+
+    Attributes:
+        device: for the record.
+        identity: what of the backend can change a vector, apart from the model and the encoding.
+    """
+
+    def __init__(self, model: ResolvedModel, execution: Execution) -> None:
+        import mteb
+
+        self._name = model.given.removeprefix(_PREFIX)
+        self.device = execution.device or "mteb's own choice"
+        self.identity = {"backend": "mteb", "mteb": mteb.__version__}
+        self._similarity = model.spec.similarity
+        device: Any = {} if execution.device is None else {"device": execution.device}
+        try:
+            self._model: Any = mteb.get_model(self._name, **device)
+        except ImportError as error:
+            raise ModelError(f"{self._name}: mteb needs more packages for it: {error}") from None
+        if not callable(getattr(self._model, "encode", None)):
+            raise ModelError(
+                f"{self._name}: mteb's {type(self._model).__name__} has no encode, so it makes no vectors; expected a "
+                "model that does. For rerankers and BM25 there are backends here: cross-encoder, bm25"
+            )
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+        """Encode texts; row i belongs to text i.
+
+        Raises:
+            ModelError: the task is not one of mteb's, by which the model chooses its prompt.
+        """
+        import mteb
+        from datasets import Dataset
+        from mteb.types import PromptType
+        from torch.utils.data import DataLoader
+
+        task, _, side = encoding.adapter.partition("|")
+        try:
+            metadata = mteb.get_task(task).metadata
+        except KeyError:
+            raise ModelError(
+                f"mteb:{self._name} chooses its prompts by mteb's own tasks, and {task or 'no task'} is none of them; "
+                "run local tasks with another backend"
+            ) from None
+        loader: Any = DataLoader(Dataset.from_dict({"text": list(texts)}), batch_size=_BATCH)
+        rows = self._model.encode(
+            loader,
+            task_metadata=metadata,
+            hf_split=metadata.eval_splits[0],
+            hf_subset=metadata.hf_subsets[0],
+            prompt_type=PromptType(side) if side else None,
+            batch_size=_BATCH,
+        )
+        if hasattr(rows, "detach"):
+            rows = rows.detach().float().cpu().numpy()
+        vectors = np.asarray(rows, dtype=np.float32)
+        emit(TextsEncoded(len(texts), sum(len(text.split()) or 1 for text in texts)))
+        return Dense(vectors, self._similarity)
+
+
+def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
+    import mteb
+
+    from evalharness.models.resolving import resolve_without_files
+
+    if given := [option for option in _OWN if getattr(options, option) is not None]:
+        flags = ", ".join("--" + option.replace("_", "-") for option in given)
+        raise UsageError(f"{name} is run by mteb's own code, which decides on that; leave {flags} out")
+    wanted = name.removeprefix(_PREFIX)
+    known = {meta.name: meta for meta in mteb.get_model_metas() if meta.name}
+    if wanted not in known:
+        raise UsageError(unknown_names("model of mteb", [wanted], known))
+    meta = known[wanted]
+    if (meta.loader_kwargs or {}).get("trust_remote_code"):
+        check_remote_code(wanted, options)
+    similarity = str(getattr(meta.similarity_fn_name, "value", meta.similarity_fn_name) or "cosine")
+    if similarity not in _SIMILARITIES:
+        raise ModelError(f"{name}: compares its vectors by {similarity}; expected cosine or dot")
+    content = f"mteb {mteb.__version__} {wanted} {meta.revision}"
+    spec = resolve_without_files(
+        wanted, options.model_copy(update={"backend": "mteb"}), backend="mteb", content=content,
+        revision=meta.revision or _NO_REVISION,
+    )  # fmt: skip
+    # its prompts and the rest are its own, whatever a card of ours says
+    own = {"prompts": {}, "adapters": {}, "default_prompt": "", "instruction_template": "", "layer_norm": False}
+    more = {"normalize": False, "max_length": None, "adapter_by_task": True, "similarity": _SIMILARITIES[similarity]}
+    spec = spec.model_copy(update={**own, **more, "facts_from": f"mteb {mteb.__version__}"})
+    overrides = {**spec.overrides, "backend": "mteb"}
+    return ResolvedModel(
+        spec.model_copy(update={"overrides": overrides, "languages": tuple(meta.languages or ())}),
+        FileFacts(),
+        options,
+        given=name,
+    )
+
+
+BACKEND = Backend(open=MtebBackend, resolve=_resolve)
