@@ -26,6 +26,7 @@ _NO_PROMPTS_IN_MTEB = (
     "Qwen/Qwen3-Embedding-0.6B", "intfloat/multilingual-e5-large-instruct", "BAAI/bge-multilingual-gemma2",
     "BAAI/bge-en-icl", "lightonai/GTE-ModernColBERT-v1",
 )  # fmt: skip
+_NOT_IN_THE_REFERENCE = {"BAAI/bge-reranker-v2-gemma", "BAAI/bge-reranker-v2-minicpm-layerwise"}
 _ADAPTERS = "jinaai/jina-embeddings-v3"
 BGE_EN = "Represent this sentence for searching relevant passages: "
 BGE_ZH = "为这个句子生成表示以用于检索相关文章\uff1a"
@@ -68,7 +69,7 @@ def test_cards_have_the_prompts_and_revisions_of_mteb() -> None:
 @needs_reference
 def test_every_model_of_the_reference_has_a_card_with_its_facts() -> None:
     poolings = {"last_token": "lasttoken", "cls": "cls", "mean": "mean"}
-    assert set(facts()) == set(cards())
+    assert set(cards()) - set(facts()) == _NOT_IN_THE_REFERENCE
     for name, wanted in facts().items():
         card = cards()[name]
         assert (card.kind, card.revision, card.max_length) == (
