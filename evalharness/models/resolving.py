@@ -47,7 +47,11 @@ def named_backend(name: str, options: ModelOptions) -> str | None:
     if prefix in backend_names() and find_backend(prefix).resolve is not None and not Path(name).exists():
         return prefix
     card = _card(name, options)
-    return (card.backend or _BACKEND_OF_KIND[card.kind]) if card else None
+    return _usual_backend(card) if card else None
+
+
+def _usual_backend(card: ModelCard) -> str:
+    return card.backend or _BACKEND_OF_KIND[card.kind]
 
 
 def _card(name: str, options: ModelOptions) -> ModelCard | None:
@@ -148,7 +152,8 @@ def _spec(found: _Found) -> ModelSpec:
     return known.model_copy(
         update={
             "name": options.name or files.name,
-            "revision": files.revision or content[:40],
+            # without what only one backend or mode reads, so that all of them are of one revision
+            "revision": files.revision or fingerprint(files.folder)[:40],
             "fingerprint": content,
             "kind": found.backend.kind,
             "backend": found.backend_name,
@@ -206,7 +211,7 @@ def _outputs(counted: Mapping[Output, float]) -> tuple[Output, ...]:
 
 def _overrides(found: _Found) -> dict[str, object]:
     overrides = found.options.overrides()
-    usual = _BACKEND_OF_KIND[found.card.kind] if found.card else _DEFAULT_BACKEND
+    usual = _usual_backend(found.card) if found.card else _DEFAULT_BACKEND
     if overrides.get("backend") == usual:
         del overrides["backend"]
     if found.options.like is not None:
@@ -320,7 +325,9 @@ def resolve_without_files(name: str, options: ModelOptions, *, backend: str, con
     blank = ModelSpec(name="", revision="", fingerprint="", pooling="own", normalize=False, max_length=None)
     known = card_facts(card, options) if card else blank.model_copy(update={"facts_from": "nothing but the options"})
     overrides = options.overrides()
-    overrides.pop("backend", None)
+    # a model that is mostly run here has results of its own when a server runs it
+    if card is None or backend == _usual_backend(card):
+        overrides.pop("backend", None)
     if options.like is not None and card is not None:
         overrides["like"] = card.name
     return known.model_copy(

@@ -49,7 +49,7 @@ def render(board: Leaderboard) -> str:
     lines += [_line(["---", *["---:"] * (2 + len(sizes))])]
     for name, row in zip(names, board.rows, strict=True):
         lines.append(_line([name, _cell(row.mean_task), _cell(row.mean_type), *map(_cell, row.types.values())]))
-    lines += ["", f"## Tasks ({protocol})", "", _line(["Task", "Type", *map(_system, board.rows)])]
+    lines += ["", f"## Tasks ({protocol})", "", _line(["Task", "Type", *names])]
     lines += [_line(["---", "---", *["---:"] * len(board.rows)])]
     for kind, tasks in board.types.items():
         lines += [_line([task, kind, *(_cell(row.tasks[task]) for row in board.rows)]) for task in tasks]

@@ -73,6 +73,7 @@ class FakeServer:
         dimensions: of its vectors.
         knows_dimensions: whether it obeys the field of that name.
         max_batch, max_characters: more are refused with `too_many` and `too_long`.
+        embed: gives the vectors of texts; without it they come from hashes.
         faults: one per request, first the next; then comes `always`.
         seen: requests to routes that it has.
     """
@@ -86,6 +87,7 @@ class FakeServer:
     max_characters: int = 1_000_000
     too_many: Fault = Fault(413, body='{"error": "batch size is larger than the maximum"}')
     too_long: Fault = Fault(400, body='{"error": "this model has a maximum context length"}')
+    embed: Callable[[Sequence[str]], list[list[float]]] | None = None
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault = FINE
     seen: list[Seen] = field(default_factory=list)
@@ -112,10 +114,8 @@ class FakeServer:
         if path == "/rerank":
             return FINE, self._scores(body["query"], texts)
         wanted = body.get("dimensions") if self.knows_dimensions else None
-        data = [
-            {"object": "embedding", "index": place, "embedding": vector(text, self.dimensions)[:wanted]}
-            for place, text in enumerate(texts)
-        ]
+        vectors = self.embed(texts) if self.embed else [vector(text, self.dimensions)[:wanted] for text in texts]
+        data = [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(vectors)]
         return FINE, {"object": "list", "data": data, "usage": {"prompt_tokens": 2 * len(texts)}}
 
     def _documents(self) -> str:

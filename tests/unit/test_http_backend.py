@@ -251,9 +251,7 @@ def test_the_key_comes_from_the_environment_only(server: FakeServer, monkeypatch
     # OpenAI's own key goes to OpenAI alone
     assert "authorization" not in server.seen[-1].headers
     monkeypatch.setenv("EVALHARNESS_API_KEY", "sk-a\nb")
-    with pytest.raises(
-        UsageError, match=r"^the key in EVALHARNESS_API_KEY has spaces or letters that no HTTP"
-    ):
+    with pytest.raises(UsageError, match=r"^the key in EVALHARNESS_API_KEY has spaces or letters that no HTTP"):
         backend(server)
 
 
