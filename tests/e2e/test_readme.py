@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import StartHub
 from support.quick_hub import write_quick_hub
-from support.tiny import save_bert, save_sentence_model
+from support.tiny import save_bert, save_cross_encoder, save_sentence_model
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -84,6 +84,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, start_hub: StartHub) -> 
     """A folder with a checkpoint, and a Hub with tiny data and a random model under BGE's name."""
     folder = tmp_path_factory.mktemp("readme")
     save_bert(folder / "checkpoints" / "step-2000", max_length=512)
+    save_cross_encoder(folder / "checkpoints" / "reranker")
     model = save_sentence_model(folder / "bge", max_length=512)
     root = write_quick_hub(folder / "hub")
     write_own_tasks(folder)
