@@ -11,6 +11,7 @@ import torch
 from FlagEmbedding import FlagReranker
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
+from support.contract import PAIRS, check_pair_contract
 from support.tiny import save_bert, save_cross_encoder, save_real_words_cross_encoder
 
 from evalharness.encoder import encoding
@@ -19,17 +20,6 @@ from evalharness.models import ModelOptions, resolve_model
 from evalharness.models.cross_encoder import CrossEncoderBackend
 from evalharness.rankers import Pair, PairModel, join_pair
 from evalharness.types import EncodeEvent, EncodeNote, Execution, ignore_event
-
-PAIRS = [
-    ("How do ferns grow?", "in the shade. " * 40),
-    ("what is a stone " * 40, "a river " * 3),
-    ("what is a stone " * 40, "a river " * 60),
-    ("a", "b"),
-    ("", "lemon"),
-    ("a", "b"),
-    ("the window", "a copper train; and paper"),
-    *((f"question {number}", "answer " * (number % 9 + 1)) for number in range(30)),
-]
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +35,23 @@ def scores(folder: Path, pairs: list[tuple[str, str]], like: str | None = None, 
 
 def test_bge_rerankers_equal_flag_embedding(reranker: Path) -> None:
     reference = FlagReranker(str(reranker), use_fp16=False, devices="cpu", max_length=64)
-    wanted = reference.compute_score(PAIRS)
-    np.testing.assert_allclose(scores(reranker, PAIRS, "BAAI/bge-reranker-base"), wanted, atol=1e-5)
+    # it forgets that a pair with an empty document is one
+    pairs = [(query, document) for query, document in PAIRS if document]
+    wanted = reference.compute_score(pairs)
+    np.testing.assert_allclose(scores(reranker, pairs, "BAAI/bge-reranker-base"), wanted, atol=1e-5)
 
 
 def test_other_rerankers_equal_sentence_transformers_without_its_sigmoid(reranker: Path) -> None:
-    pairs = [*PAIRS, ("a query", "")]
     reference = CrossEncoder(str(reranker), device="cpu", max_length=64)
-    wanted = reference.predict(pairs, activation_fn=torch.nn.Identity())
-    np.testing.assert_allclose(scores(reranker, pairs), wanted, atol=1e-5)
+    wanted = reference.predict(PAIRS, activation_fn=torch.nn.Identity())
+    np.testing.assert_allclose(scores(reranker, PAIRS), wanted, atol=1e-5)
     # the two ways of cutting differ on long queries
-    assert np.abs(scores(reranker, pairs) - scores(reranker, pairs, "BAAI/bge-reranker-base")).max() > 0.01
+    assert np.abs(scores(reranker, PAIRS) - scores(reranker, PAIRS, "BAAI/bge-reranker-base")).max() > 0.01
 
 
-def test_order_duplicates_and_batches_do_not_matter(reranker: Path) -> None:
-    found = scores(reranker, PAIRS)
-    assert found.dtype == np.float32
-    assert found.shape == (len(PAIRS),)
-    np.testing.assert_allclose(scores(reranker, PAIRS[::-1])[::-1], found, atol=1e-5)
-    assert found[3] == found[5]
-    np.testing.assert_array_equal(scores(reranker, PAIRS), found)
-    for batch_tokens in (1, 100, 100_000):
-        np.testing.assert_allclose(scores(reranker, PAIRS, batch_tokens=batch_tokens), found, atol=1e-5)
-    assert scores(reranker, []).shape == (0,)
+def test_the_contract_of_rerankers(reranker: Path) -> None:
+    model = resolve_model(str(reranker), ModelOptions(max_length=64))
+    check_pair_contract(lambda run: PairModel(model.spec, CrossEncoderBackend(model, run), device="cpu"))
 
 
 @pytest.mark.parametrize("length", [5, 8, 12])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.contract import check_pair_contract
 from support.fake_server import MODEL, FakeServer, Fault, running, score
 
 from evalharness.errors import ModelError, UsageError
@@ -71,6 +72,11 @@ def test_as_an_encoder_of_joined_pairs_it_serves_the_pair_model(server: FakeServ
     assert (resolved.spec.kind, resolved.spec.pooling) == ("reranker", "own")
     with pytest.raises(ModelError, match="the http-rerank backend puts no prompts before or after pairs"):
         reranker(server).encode([join_pair(pairs[0])], OWN.model_copy(update={"prompt": "q: "}), ignore_event)
+
+
+def test_the_contract_of_rerankers(server: FakeServer) -> None:
+    spec = resolve_model(MODEL, ModelOptions(backend="http-rerank", url=server.url)).spec
+    check_pair_contract(lambda run: PairModel(spec, reranker(server, run), device="http"))
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 100_000])

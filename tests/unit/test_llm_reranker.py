@@ -13,6 +13,8 @@ from FlagEmbedding import FlagLLMReranker, LayerWiseFlagLLMReranker
 from mteb.models.model_implementations.qwen3_reranker import Qwen3RerankerWrapper
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from support.contract import PAIRS as CONTRACT_PAIRS
+from support.contract import check_pair_contract
 from support.tiny import save_bert, save_cross_encoder, write
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -35,18 +37,7 @@ from evalharness.rankers import Pair, PairModel, join_pair
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded, ignore_event
 
 POSITIONS = 1024
-PAIRS = [
-    ("How do ferns grow?", "in the shade. " * 40),
-    ("what is a stone " * 40, "a river " * 3),
-    ("what is a stone " * 40, "a river " * 60),
-    ("a", "b"),
-    ("", "lemon"),
-    ("a", "b"),
-    ("a query", ""),
-    ("为什么", "\n\n 因为 \n"),
-    ("the window", "a copper train; and paper"),
-    *((f"question {number}", "answer " * (number % 9 + 1)) for number in range(20)),
-]
+PAIRS = [*CONTRACT_PAIRS, ("为什么", "\n\n 因为 \n")]
 CODE = """
 import torch
 from transformers import LlamaConfig, LlamaModel, LlamaPreTrainedModel
@@ -240,19 +231,9 @@ def test_the_template_is_part_of_what_identifies_scores(home: Path) -> None:
 
 
 @pytest.mark.parametrize("template", ["yes", "qwen", "layers"])
-def test_order_duplicates_and_batches_do_not_matter(home: Path, template: str) -> None:
-    folder = home / template
-    found = scores(folder, options(home, template))
-    assert found.dtype == np.float32
-    assert found.shape == (len(PAIRS),)
-    assert len(np.unique(found[[0, 1, 3, 4, 6, 7, 8]].round(5))) == 7
-    np.testing.assert_allclose(scores(folder, options(home, template), PAIRS[::-1])[::-1], found, atol=1e-5)
-    assert found[3] == found[5]
-    np.testing.assert_array_equal(scores(folder, options(home, template)), found)
-    for batch_tokens in (1, 500, 100_000):
-        other = scores(folder, options(home, template), batch_tokens=batch_tokens)
-        np.testing.assert_allclose(other, found, atol=1e-5)
-    assert scores(folder, options(home, template), []).shape == (0,)
+def test_the_contract_of_rerankers(home: Path, template: str) -> None:
+    model = resolve_model(str(home / template), options(home, template))
+    check_pair_contract(lambda run: PairModel(model.spec, LLMRerankerBackend(model, run), device="cpu"))
 
 
 def test_padding_moves_no_text_of_a_model_with_learned_positions(tmp_path: Path, home: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from FlagEmbedding import BGEM3FlagModel
-from support.contract import TEXTS
+from support.contract import PROMPT, TEXTS, check_contract
 from support.tiny import save_bert, save_m3
 
 from evalharness import multipart, search
@@ -65,6 +65,12 @@ def test_all_kinds_of_vectors_equal_flag_embedding(folder: Path, reference: Any)
 def test_the_dense_mode_is_the_dense_vector_alone(folder: Path, reference: Any) -> None:
     vectors = opened(folder, "dense").encode(TEXTS)
     np.testing.assert_allclose(vectors, reference.encode(TEXTS, max_length=64)["dense_vecs"], atol=1e-5)
+
+
+def test_the_contract_of_embedders(folder: Path) -> None:
+    prompted = {"like": "BAAI/bge-m3", "max_length": 64, "allow_pickle": True, "query_prompt": PROMPT}
+    resolved = resolve_model(str(folder), ModelOptions(**prompted))
+    check_contract(lambda execution: open_embedder(resolved, execution))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from mteb.models.model_meta import ModelMeta
 from mteb.models.sentence_transformer_wrapper import SentenceTransformerEncoderWrapper
 from mteb.types import PromptType
-from support.contract import TEXTS
+from support.contract import PROMPT, TEXTS, check_contract
 from support.tiny import save_sentence_model
 
 from evalharness.encoder import EmbeddingModel
@@ -20,7 +20,7 @@ from evalharness.errors import ModelError, UsageError
 from evalharness.models import ModelOptions, open_embedder, resolve_model
 from evalharness.types import Execution, TextColumn, ignore_event
 
-PROMPTS = {"query": "Q: ", "STS12": "12: ", "STS": "S: "}
+PROMPTS = {"query": PROMPT, "STS12": "12: ", "STS": "S: "}
 Register = Callable[..., None]
 
 
@@ -77,6 +77,12 @@ def test_vectors_are_those_that_mteb_makes_for_the_task(register: Register, task
         prompt_type=PromptType(side) if side else None,
     )
     np.testing.assert_allclose(found, np.asarray(theirs), atol=1e-5)
+
+
+def test_the_contract_of_embedders(register: Register) -> None:
+    del register
+    resolved = resolve_model("mteb:tiny/model")
+    check_contract(lambda execution: open_embedder(resolved, execution), task="SciFact")
 
 
 def test_prompts_differ_by_task_and_so_do_the_keys(register: Register) -> None:
