@@ -13,6 +13,15 @@ from evalharness.types import Frozen, PairTemplate, PairTruncation, Pooling, Pub
 
 CardKind: TypeAlias = Literal["bi-encoder", "cross-encoder", "multi-functional", "static", "lexical", "api"]
 
+_BACKEND_OF_KIND: Mapping[CardKind, str] = {
+    "bi-encoder": "transformers",
+    "cross-encoder": "cross-encoder",
+    "multi-functional": "m3",
+    "static": "static",
+    "lexical": "bm25",
+    "api": "http",
+}
+
 
 class ModelCard(Frozen):
     """Facts of one model, from `evalharness/models/cards.toml` or a user's file. See `ModelSpec` for most fields.
@@ -45,6 +54,11 @@ class ModelCard(Frozen):
     languages: tuple[str, ...] = ()
     remote_code: bool = False
     published: Published | None = None
+
+    @property
+    def usual_backend(self) -> str:
+        """The backend that runs the model unless another one is asked for."""
+        return self.backend or _BACKEND_OF_KIND[self.kind]
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -29,6 +30,12 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
 def reason(error: Exception) -> str:
     """The kind and first line of an error, for a message."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if isinstance(error, OfflineModeIsEnabled):
+        # the library's own advice is wrong where it was us who saw that the Hub is out of reach
+        return "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in os.environ else f"{constants.ENDPOINT} does not answer"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {clip(lines[0], _LONGEST_REASON)}" if lines else type(error).__name__
 

@@ -237,7 +237,7 @@ def check_rankable(task: TaskSpec, model: ModelSpec) -> None:
     """
     makes_vectors = model.kind == "embedder" and "reranker" not in model.overrides and not model.output_weights
     if not makes_vectors and not (is_native(task) and task_type(task.scoring).ranks):
-        what = f"a {model.kind}"
+        what = "a lexical model" if model.kind == "lexical" else f"a {model.kind}"
         if model.kind == "embedder":
             mode = "+".join(model.output_weights)
             what = "run with a reranker" if "reranker" in model.overrides else f"run with --mode {mode}"

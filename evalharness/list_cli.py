@@ -12,8 +12,13 @@ from evalharness.errors import UsageError, unknown_names
 
 if TYPE_CHECKING:
     from evalharness.cards import ModelCard
+    from evalharness.types import PairTruncation
 
 list_app = typer.Typer(help="List what can be named in other commands.", no_args_is_help=True, rich_markup_mode=None)
+_CUT: Mapping[PairTruncation, str] = {
+    "longest_first": "the longer text is cut, token by token",
+    "only_second": "the query is cut to 3/4 of the maximum length, then the document",
+}
 _VISIBLE_SPACE, _VISIBLE_NEWLINE = "\u2423", "\u23ce"
 
 
@@ -107,17 +112,17 @@ def _length(card: ModelCard) -> str:
 
 def _print_card(card: ModelCard, *, code_points: bool) -> None:
     """A card, a line per fact; the spaces of prompts are visible."""
-    for label, value in (
+    facts = [
         ("name", card.name),
         ("kind", card.kind),
+        ("backend", card.usual_backend),
         ("revision", card.revision or "not known; the newest is taken"),
-        ("pooling", card.pooling + ("" if card.pool_prompt else ", without the prompt's tokens")),
-        ("normalised", "yes" if card.normalize else "no"),
-        ("similarity", card.similarity),
+        *(_pair_facts(card) if card.kind == "cross-encoder" else _vector_facts(card)),
         ("maximum length", _length(card)),
         ("own Python code", "needed (--trust-remote-code)" if card.remote_code else "not needed"),
         ("languages", ", ".join(card.languages) or "unknown"),
-    ):
+    ]
+    for label, value in facts:
         typer.echo(f"{label}: {value}")
     _print_prompts({"prompts": ""} if not card.prompts else card.prompts, code_points=code_points)
     if card.default_prompt:
@@ -127,6 +132,23 @@ def _print_card(card: ModelCard, *, code_points: bool) -> None:
     for key, adapter in card.adapters.items():
         typer.echo(f"adapter {key}: {adapter or 'none'}")
     _print_published(card, code_points=code_points)
+
+
+def _pair_facts(card: ModelCard) -> list[tuple[str, str]]:
+    """How a reranker reads pairs."""
+    if card.pair_template is not None:
+        return [("pair template", card.pair_template)]
+    return [("pairs that are too long", _CUT[card.pair_truncation])]
+
+
+def _vector_facts(card: ModelCard) -> list[tuple[str, str]]:
+    """How a model's vectors are made, layer by layer."""
+    found = [("pooling", card.pooling + ("" if card.pool_prompt else ", without the prompt's tokens"))]
+    if card.layer_norm:
+        found.append(("layer norm", "after the pooling"))
+    if card.dense_layers:
+        found.append(("dense layers", str(card.dense_layers)))
+    return [*found, ("normalised", "yes" if card.normalize else "no"), ("similarity", card.similarity)]
 
 
 def _print_prompts(prompts: Mapping[str, str], *, code_points: bool) -> None:

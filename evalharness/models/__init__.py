@@ -60,7 +60,7 @@ def open_embedder(
     """
     spec = resolved.spec
     if spec.kind != "embedder":
-        raise UsageError(f"{spec.name} is a {spec.kind}: it ranks documents and has no embeddings")
+        raise UsageError(f"{spec.name} is of the kind {spec.kind}: it ranks documents and has no embeddings")
     opened = _opened(resolved, execution or Execution())
     return EmbeddingModel(spec, _stored(resolved, opened, store), device=opened.device)
 

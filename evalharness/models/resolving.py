@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from evalharness.cards import CardKind, ModelCard, find_card
+from evalharness.cards import ModelCard, find_card
 from evalharness.errors import ModelError, UsageError
 from evalharness.hub import ignore_message
 from evalharness.models.backends import Backend, ResolvedModel, backend_names, find_backend
@@ -25,14 +25,6 @@ from evalharness.models.source import (
 from evalharness.types import OUTPUTS, ModelSpec, Output, Pooling, Published
 
 _FALLBACK_MAX_LENGTH = 512
-_BACKEND_OF_KIND: Mapping[CardKind, str] = {
-    "bi-encoder": "transformers",
-    "cross-encoder": "cross-encoder",
-    "multi-functional": "m3",
-    "static": "static",
-    "lexical": "bm25",
-    "api": "http",
-}
 _DEFAULT_BACKEND, _STATIC = "transformers", "static"
 
 
@@ -47,11 +39,7 @@ def named_backend(name: str, options: ModelOptions) -> str | None:
     if prefix in backend_names() and find_backend(prefix).resolve is not None and not Path(name).exists():
         return prefix
     card = _card(name, options)
-    return _usual_backend(card) if card else None
-
-
-def _usual_backend(card: ModelCard) -> str:
-    return card.backend or _BACKEND_OF_KIND[card.kind]
+    return card.usual_backend if card else None
 
 
 def _card(name: str, options: ModelOptions) -> ModelCard | None:
@@ -211,7 +199,7 @@ def _outputs(counted: Mapping[Output, float]) -> tuple[Output, ...]:
 
 def _overrides(found: _Found) -> dict[str, object]:
     overrides = found.options.overrides()
-    usual = _usual_backend(found.card) if found.card else _DEFAULT_BACKEND
+    usual = found.card.usual_backend if found.card else _DEFAULT_BACKEND
     if overrides.get("backend") == usual:
         del overrides["backend"]
     if found.options.like is not None:
@@ -326,7 +314,7 @@ def resolve_without_files(name: str, options: ModelOptions, *, backend: str, con
     known = card_facts(card, options) if card else blank.model_copy(update={"facts_from": "nothing but the options"})
     overrides = options.overrides()
     # a model that is mostly run here has results of its own when a server runs it
-    if card is None or backend == _usual_backend(card):
+    if card is None or backend == card.usual_backend:
         overrides.pop("backend", None)
     if options.like is not None and card is not None:
         overrides["like"] = card.name

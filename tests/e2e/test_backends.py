@@ -95,6 +95,7 @@ def test_wrong_second_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (first, ["--protocol", "published"], "cannot be run by the published protocol"),
         (first, ["--protocol", "publisht"], "unknown protocol 'publisht': did you mean published"),
         ("reranker", ["--reranker", "reranker"], "is a reranker, too; the first stage finds documents"),
+        ("bm25", ["--tasks", "StarterSTSEng"], "is a lexical model, which ranks documents, but StarterSTSEng (STS)"),
     ):
         with pytest.raises(EvalHarnessError, match=re.escape(message)):
             app(args=["run", "--model", model, "--tasks", "StarterRetrievalEng", *options])

@@ -89,6 +89,11 @@ def test_a_card_shows_its_exact_prompts(cli: Cli) -> None:
     assert "published protocol: FlagEmbedding, research/C_MTEB/eval_C-MTEB.py" in shown
     assert "query: query:\u2423\n" in cli("list", "models", "intfloat/e5-base-v2").stdout
     assert "prompts: none" in cli("list", "models", "thenlper/gte-base").stdout
+    assert "layer norm: after the pooling" in cli("list", "models", "nomic-ai/nomic-embed-text-v1.5").stdout
+    reranker = cli("list", "models", "Qwen/Qwen3-Reranker-0.6B").stdout
+    assert "backend: llm-reranker" in reranker
+    assert "pair template: qwen3" in reranker
+    assert "pooling" not in reranker
     wrong = cli("list", "models", "BAAI/bge-base-en-v1.6")
     assert wrong.returncode == 2
     assert "unknown model card 'BAAI/bge-base-en-v1.6': did you mean BAAI/bge-base-en-v1.5" in wrong.stderr

@@ -179,7 +179,7 @@ def test_pooling_takes_padding_on_either_side() -> None:
 
 def test_a_reranker_is_never_an_encoder(tmp_path: Path) -> None:
     folder = save_cross_encoder(tmp_path / "reranker")
-    with pytest.raises(UsageError, match=r"local/reranker is a reranker: it ranks documents and has no embeddings"):
+    with pytest.raises(UsageError, match=r"local/reranker is of the kind reranker: it ranks documents and has no"):
         load_model(str(folder))
     with pytest.raises(ModelError, match=r"is a cross-encoder \(Bert.*give it as --reranker"):
         load_model(str(folder), ModelOptions(pooling="cls", backend="transformers"))

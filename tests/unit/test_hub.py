@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
 from evalharness import hub as hub_module
-from evalharness.hub import hub_errors, is_transient, with_retries
+from evalharness.hub import hub_errors, is_transient, reason, with_retries
 
 TRANSPORT = hub_errors()[1]
 
@@ -82,3 +82,11 @@ def test_what_does_not_pass_is_not_tried_again_for_ever() -> None:
         with pytest.raises(HfHubHTTPError):
             with_retries(flaky, "loading mteb/x", lambda _: None)
         assert flaky.calls == calls
+
+
+def test_what_to_do_about_offline_mode_depends_on_who_chose_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OfflineModeIsEnabled("Cannot reach x. To disable it, please unset HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert reason(error) == "HF_HUB_OFFLINE is set"
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert reason(error).endswith(" does not answer")
