@@ -29,6 +29,7 @@ class ModelCard(Frozen):
     Attributes:
         revision: commit, or what the results repository calls it; None if it is not known, then the newest is taken.
         backend: where it is not the usual one of its kind.
+        mteb_max_length: tokens that mteb's code for the model keeps, where they are fewer than the model can take.
         dense_layers: how many follow the pooling; their weights are in the model's files.
         remote_code: whether it cannot run without the repository's own Python code.
         published: the authors' own protocol, where it is known.
@@ -41,6 +42,7 @@ class ModelCard(Frozen):
     pooling: Pooling = "own"
     normalize: bool = False
     max_length: int | None = None
+    mteb_max_length: int | None = None
     prompts: dict[str, str] = {}
     adapters: dict[str, str] = {}
     default_prompt: str = ""
@@ -101,7 +103,9 @@ def _base_card(table: dict[str, Any], known: Mapping[str, ModelCard], where: str
         return {}
     if base not in known:
         raise DataError(f"{where}: {unknown_names('model card', [base], known)}")
-    return known[base].model_dump(exclude={"name", "revision"}, exclude_unset=True)
+    # a length of the user's own is meant for mteb's protocol, too
+    replaced = {"mteb_max_length"} if "max_length" in table else set()
+    return known[base].model_dump(exclude={"name", "revision", *replaced}, exclude_unset=True)
 
 
 def find_card(name: str, own: Path | None = None) -> ModelCard | None:

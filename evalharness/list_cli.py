@@ -118,7 +118,7 @@ def _print_card(card: ModelCard, *, code_points: bool) -> None:
         ("backend", card.usual_backend),
         ("revision", card.revision or "not known; the newest is taken"),
         *(_pair_facts(card) if card.kind == "cross-encoder" else _vector_facts(card)),
-        ("maximum length", _length(card)),
+        ("maximum length", _length(card) + (f", {card.mteb_max_length} in mteb" if card.mteb_max_length else "")),
         ("own Python code", "needed (--trust-remote-code)" if card.remote_code else "not needed"),
         ("languages", ", ".join(card.languages) or "unknown"),
     ]

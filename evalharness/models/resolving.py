@@ -209,13 +209,14 @@ def _overrides(found: _Found) -> dict[str, object]:
 
 def card_facts(card: ModelCard, options: ModelOptions) -> ModelSpec:
     """What a card says of a model under a protocol; its identity is left blank."""
+    published = card.published if options.protocol == "published" else None
     spec = ModelSpec(
         name=card.name,
         revision=card.revision or "",
         fingerprint="",
         pooling=card.pooling,
         normalize=card.normalize,
-        max_length=card.max_length,
+        max_length=card.max_length if published else card.mteb_max_length or card.max_length,
         prompts=dict(card.prompts),
         adapters=dict(card.adapters),
         pool_prompt=card.pool_prompt,
@@ -228,7 +229,7 @@ def card_facts(card: ModelCard, options: ModelOptions) -> ModelSpec:
         languages=card.languages,
         facts_from=f"card of {card.name}",
     )
-    return published_facts(spec, card.published) if options.protocol == "published" and card.published else spec
+    return published_facts(spec, published) if published else spec
 
 
 def published_facts(spec: ModelSpec, published: Published) -> ModelSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from evalharness.errors import DataError, UsageError
 from evalharness.models import ModelOptions
 from evalharness.models.options import check_protocol
 from evalharness.models.resolving import card_facts
-from evalharness.types import Encoding, ModelSpec, Protocol, Side, TaskContext
+from evalharness.types import Encoding, ModelSpec, Protocol, Published, Side, TaskContext
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "models.json"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_file(), reason="needs ../shared/reference/models.json")
@@ -64,6 +65,29 @@ def test_cards_have_the_prompts_and_revisions_of_mteb() -> None:
         if meta.max_tokens is not None and card.max_length is not None:
             assert card.max_length == (512 if meta.max_tokens == 514 else meta.max_tokens), name
     assert compared == 59
+
+
+def test_rerankers_keep_as_many_tokens_as_mteb_does() -> None:
+    from FlagEmbedding.inference.reranker.encoder_only.base import BaseReranker
+    from mteb.models.model_implementations.qwen3_reranker import Qwen3RerankerWrapper
+
+    # mteb opens the first by FlagEmbedding, without a word on lengths
+    for name, theirs in (("BAAI/bge-reranker-v2-m3", BaseReranker), ("Qwen/Qwen3-Reranker-0.6B", Qwen3RerankerWrapper)):
+        usual = signature(theirs).parameters["max_length"].default
+        limit = cards()[name].max_length
+        assert limit is not None
+        assert spec_of(name).max_length == usual < limit
+        card = cards()[name].model_copy(update={"published": Published(source="a script")})
+        assert card_facts(card, ModelOptions(protocol="published")).max_length == limit
+
+
+def test_a_length_of_the_users_own_holds_in_every_protocol(tmp_path: Path) -> None:
+    base = 'like = "BAAI/bge-reranker-v2-m3"'
+    (tmp_path / "own.toml").write_text(f'["me/long"]\n{base}\nmax_length = 1024\n["me/same"]\n{base}\n')
+    lengths = [
+        card_facts(cards(tmp_path / "own.toml")[name], ModelOptions()).max_length for name in ("me/long", "me/same")
+    ]
+    assert lengths == [1024, 512]
 
 
 @needs_reference
