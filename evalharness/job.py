@@ -25,7 +25,6 @@ from evalharness.errors import (
     shorten,
 )
 from evalharness.rankers import RankingModel
-from evalharness.rankings import score_ranking
 from evalharness.results import JobId, JobRecord, installed_version
 from evalharness.selection import TaskChoice
 from evalharness.tasks import is_native, task_type
@@ -221,6 +220,8 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
         with work.phase("rank"):
             found = model.rank(records, job.spec.languages[subset], job.spec.context(), listener)
         with work.phase("score"):
+            from evalharness.rankings import score_ranking
+
             return replace(score_ranking(records, found.ranking), notes=found.notes)
     with work.phase("encode"):
         embeddings = model.encode_columns(columns, task=job.spec.context(), emit=listener)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.encoder import DedupingEncoder, EmbeddingModel, encoding
 from evalharness.errors import UsageError
-from evalharness.rankings import Ranking, RetrievalRecords
-from evalharness.search import Hits, ranking, reranking, search, text_columns
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
+
+# search and scoring import torch and sklearn: seconds that a mistyped command need not wait for
+if TYPE_CHECKING:
+    from evalharness.rankings import Ranking, RetrievalRecords
+    from evalharness.search import Hits
 
 _COMMIT_LENGTH = 40
 
@@ -177,6 +180,8 @@ class RankingModel:
         Raises:
             UsageError: the task gives no candidates, and there is no first stage to find some.
         """
+        from evalharness.search import ranking, reranking
+
         first = self._first_stage(records, languages, task, emit)
         notes = first.notes if first is not None else ()
         if self._reranker is not None or first is None:
@@ -192,6 +197,8 @@ class RankingModel:
         if self._first is None:
             return None
         if isinstance(self._first, EmbeddingModel):
+            from evalharness.search import search, text_columns
+
             found = self._first.encode_columns(text_columns(records), task, emit)
             return search(records, found["queries"], found["corpus"])
         request = LexicalRequest(records.corpus_ids, max(records.k_values), records.candidates, languages)
@@ -211,6 +218,8 @@ class RankingModel:
     def _reranked(
         self, records: RetrievalRecords, candidates: Sequence[NDArray[np.int64]], task: TaskContext, emit: Emit
     ) -> Ranking:
+        from evalharness.search import reranking
+
         if self._reranker is None:
             raise UsageError(f"{self.spec.name} finds no documents and ranks none")
         pairs = [

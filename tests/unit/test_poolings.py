@@ -138,7 +138,9 @@ def test_layer_norm_comes_first() -> None:
     torch.testing.assert_close(finish(vectors, how, "m"), normed / normed.norm())
 
 
-@pytest.mark.parametrize("save", [save_bert, save_t5, partial(save_decoder, pooling="lasttoken")], ids=str)
+@pytest.mark.parametrize(
+    "save", [save_bert, save_t5, partial(save_decoder, pooling="lasttoken")], ids=["bert", "t5", "decoder"]
+)
 def test_families_keep_the_contract(tmp_path: Path, save: Callable[[Path], Path]) -> None:
     folder = save(tmp_path / "model")
     check_contract(lambda execution: opened(folder, execution))

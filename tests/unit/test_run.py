@@ -89,7 +89,7 @@ def changed(**change: Any) -> ModelSpec:
         changed(default_prompt="P: "),
         changed(prompts={"STS": "P: "}),
     ],
-    ids=lambda model: str(model.model_dump(exclude_defaults=True).keys() - {"name", "revision"}),
+    ids=("fingerprint", "pooling", "normalize", "max_length", "dtype", "similarity", "default_prompt", "prompts"),
 )
 def test_whatever_can_change_a_score_makes_a_job_undone(
     tmp_path: Path, choices: list[TaskChoice], model: ModelSpec
