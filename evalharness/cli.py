@@ -316,16 +316,29 @@ def _end_soon(number: int, frame: object) -> None:
     raise _SignalledError(number)
 
 
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command line, without the program's name; what is wrong with it goes to stderr.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        app(args=repeat_lists(arguments))
+    except EvalHarnessError as error:
+        typer.echo(f"error: {error}", err=True)
+        return EXIT_USAGE
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
 def main() -> None:
     """Entry point of `evalharness` and `python -m evalharness`."""
     _quiet_libraries()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_soon)
     try:
-        app(args=repeat_lists(sys.argv[1:]))
-    except EvalHarnessError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(EXIT_USAGE)
+        sys.exit(execute(sys.argv[1:]))
     except _SignalledError as signalled:
         # not sys.exit: threads of libraries may wait for work that never comes
         sys.stdout.flush()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from evalharness.cli import execute
+
 SHARED = Path(__file__).parents[2] / "shared"
 SERVER = SHARED / "hub" / "serve.py"
 
@@ -68,5 +70,20 @@ def cli(tmp_path: Path) -> Cli:
             timeout=600,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """As `cli`, but in this process, which has imported everything; for what asks no Hub and needs no clean start."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        code = execute(arguments)
+        shown = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, shown.out, shown.err)
 
     return run

@@ -46,7 +46,7 @@ def test_bad_input(cli: Cli, tmp_path: Path, arguments: list[str], messages: lis
     assert {path.name for path in tmp_path.iterdir()} - {"hf"} == {"file"}
 
 
-def test_folders_that_are_no_encoder(cli: Cli, tmp_path: Path) -> None:
+def test_folders_that_are_no_encoder(here: Cli, tmp_path: Path) -> None:
     for name, message in (
         ("empty", "holds no model: expected config.json or modules.json, found nothing"),
         ("bare", "nothing tells how to pool"),
@@ -60,7 +60,7 @@ def test_folders_that_are_no_encoder(cli: Cli, tmp_path: Path) -> None:
         if name in ("reranker", "embedder"):
             save_cross_encoder(folder)
         extra = ["--pooling", "cls", "--backend", "transformers"] if name == "embedder" else []
-        done = cli("run", "--model", str(folder), "--suite", "starter", *extra)
+        done = here("run", "--model", str(folder), "--suite", "starter", *extra)
         assert done.returncode == 2
         assert message in done.stderr
         assert not (tmp_path / "results").exists()
@@ -81,19 +81,19 @@ def test_help_and_version(cli: Cli) -> None:
     assert cli("rnu").returncode == 2
 
 
-def test_a_card_shows_its_exact_prompts(cli: Cli) -> None:
-    shown = cli("list", "models", "BAAI/bge-base-zh-v1.5", "--code-points").stdout
+def test_a_card_shows_its_exact_prompts(here: Cli) -> None:
+    shown = here("list", "models", "BAAI/bge-base-zh-v1.5", "--code-points").stdout
     assert "query: 为这个句子生成表示以用于检索相关文章：" in shown
     # the full-width colon
     assert "U+7AE0 U+FF1A\n" in shown
     assert "published protocol: FlagEmbedding, research/C_MTEB/eval_C-MTEB.py" in shown
-    assert "query: query:\u2423\n" in cli("list", "models", "intfloat/e5-base-v2").stdout
-    assert "prompts: none" in cli("list", "models", "thenlper/gte-base").stdout
-    assert "layer norm: after the pooling" in cli("list", "models", "nomic-ai/nomic-embed-text-v1.5").stdout
-    reranker = cli("list", "models", "Qwen/Qwen3-Reranker-0.6B").stdout
+    assert "query: query:\u2423\n" in here("list", "models", "intfloat/e5-base-v2").stdout
+    assert "prompts: none" in here("list", "models", "thenlper/gte-base").stdout
+    assert "layer norm: after the pooling" in here("list", "models", "nomic-ai/nomic-embed-text-v1.5").stdout
+    reranker = here("list", "models", "Qwen/Qwen3-Reranker-0.6B").stdout
     assert "backend: llm-reranker" in reranker
     assert "pair template: qwen3" in reranker
     assert "pooling" not in reranker
-    wrong = cli("list", "models", "BAAI/bge-base-en-v1.6")
+    wrong = here("list", "models", "BAAI/bge-base-en-v1.6")
     assert wrong.returncode == 2
     assert "unknown model card 'BAAI/bge-base-en-v1.6': did you mean BAAI/bge-base-en-v1.5" in wrong.stderr

@@ -17,36 +17,36 @@ def test_the_example_task_runs_without_a_hub(cli: Cli) -> None:
     assert "MyPairs" in done.stdout
 
 
-def test_checking_data_counts_or_names_what_is_wrong(cli: Cli, tmp_path: Path) -> None:
-    done = cli("check-data", str(EXAMPLES))
+def test_checking_data_counts_or_names_what_is_wrong(here: Cli, tmp_path: Path) -> None:
+    done = here("check-data", str(EXAMPLES))
     assert done.returncode == 0, done.stderr
     assert "MyPairs [test]: " in done.stdout
     for name in ("my_task.toml", "my_pairs.jsonl"):
         (tmp_path / name).write_text((EXAMPLES / name).read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "my_pairs.jsonl").write_text('{"question": "a", "other": "b", "rating": 9}\n')
-    done = cli("check-data", "my_task.toml", "gone.toml")
+    done = here("check-data", "my_task.toml", "gone.toml")
     assert done.returncode == 2
     assert "my_pairs.jsonl, row 1, column 'rating': expected a number from 1 to 5, got '9'" in done.stderr
     assert "gone.toml: cannot be read" in done.stderr
     assert not (tmp_path / "results").exists()
 
 
-def test_a_ranking_goes_out_and_comes_back_with_the_same_scores(cli: Cli, tmp_path: Path) -> None:
-    done = cli("run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterRerankingEng", "--save-rankings")
+def test_a_ranking_goes_out_and_comes_back_with_the_same_scores(here: Cli, tmp_path: Path) -> None:
+    done = here("run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterRerankingEng", "--save-rankings")
     assert done.returncode == 0, done.stderr
     ranking = next((tmp_path / "results").rglob("test.default.trec"))
-    again = cli("score-run", str(ranking), "--task", "StarterRerankingEng", "--name", "me/again")
+    again = here("score-run", str(ranking), "--task", "StarterRerankingEng", "--name", "me/again")
     assert again.returncode == 0, again.stderr
     first, second = (
         json.loads(next((tmp_path / "results" / folder).rglob("StarterRerankingEng.json")).read_text())["scores"]
         for folder in ("sentence-transformers__all-MiniLM-L6-v2", "me__again")
     )
     assert first == second
-    board = cli("report", "results", "--suite", "starter").stdout
+    board = here("report", "results", "--suite", "starter").stdout
     assert "me/again" in board
 
 
-def test_run_files_that_are_wrong(cli: Cli, tmp_path: Path) -> None:
+def test_run_files_that_are_wrong(here: Cli, tmp_path: Path) -> None:
     for text, message in (
         ("q1 Q0 d1 1 high tag\n", "run.trec, line 1: expected `query Q0 document rank score tag`"),
         ("q1 Q0 d1 1 2.5\n", "run.trec, line 1: expected"),
@@ -55,9 +55,9 @@ def test_run_files_that_are_wrong(cli: Cli, tmp_path: Path) -> None:
         ("", "holds no lines"),
     ):
         (tmp_path / "run.trec").write_text(text)
-        done = cli("score-run", "run.trec", "--task", "StarterRerankingEng", "--name", "me/x")
+        done = here("score-run", "run.trec", "--task", "StarterRerankingEng", "--name", "me/x")
         assert done.returncode == 2
         assert message in done.stderr
-    done = cli("score-run", "run.trec", "--task", "StarterSTSEng", "--name", "me/x")
+    done = here("score-run", "run.trec", "--task", "StarterSTSEng", "--name", "me/x")
     assert "StarterSTSEng is of the type STS; a run file can be scored on retrieval and reranking" in done.stderr
     assert not (tmp_path / "results").exists()

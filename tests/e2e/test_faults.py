@@ -72,11 +72,11 @@ def test_a_disk_that_is_full(tmp_path: Path, limit: int) -> None:
     assert scores(tmp_path / "results") == scores(tmp_path / "whole") != {}
 
 
-def test_folders_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
-    done = cli(*STARTER, "--output", "/proc/nowhere")
+def test_folders_that_cannot_be_written(here: Cli, tmp_path: Path) -> None:
+    done = here(*STARTER, "--output", "/proc/nowhere")
     assert done.returncode == 2
     assert "results cannot be written to /proc/nowhere" in done.stderr
-    done = cli(*STARTER, "--store", "/proc/nowhere")
+    done = here(*STARTER, "--store", "/proc/nowhere")
     assert done.returncode == 2
     assert "the embedding store /proc/nowhere cannot be used" in done.stderr
     assert "--no-store" in done.stderr
@@ -99,14 +99,14 @@ def test_a_signal_ends_the_run_within_two_seconds_and_says_how_to_go_on(
     assert "Traceback" not in errors
 
 
-def test_a_time_budget_ends_cleanly(cli: Cli, tmp_path: Path) -> None:
-    done = cli(*STARTER, "--time-budget", "0s")
+def test_a_time_budget_ends_cleanly(here: Cli, tmp_path: Path) -> None:
+    done = here(*STARTER, "--time-budget", "0s")
     assert done.returncode == 3
     assert "2 jobs are not done; the same command goes on with them" in done.stderr
-    done = cli(*STARTER, "--time-budget", "2 weeks")
+    done = here(*STARTER, "--time-budget", "2 weeks")
     assert done.returncode == 2
     assert "'2 weeks' is no duration; expected something like 90s, 30m or 2h" in done.stderr
-    assert cli(*STARTER, "--time-budget", "1h").returncode == 0
+    assert here(*STARTER, "--time-budget", "1h").returncode == 0
     lines = [json.loads(line) for line in next(tmp_path.rglob("run.log")).read_text().splitlines()]
     assert [line["job"]["task"] for line in lines] == ["StarterSTSEng", "StarterClassificationEng"]
     first = lines[0]
@@ -114,7 +114,7 @@ def test_a_time_budget_ends_cleanly(cli: Cli, tmp_path: Path) -> None:
     assert 0 < first["texts_encoded"] <= first["texts"] < first["tokens"] < first["bytes"] < first["peak_memory_bytes"]
 
 
-def test_the_first_failed_job_may_end_the_run(cli: Cli, tmp_path: Path) -> None:
+def test_the_first_failed_job_may_end_the_run(here: Cli, tmp_path: Path) -> None:
     for name, score in (("bad", 9), ("good", 1)):
         rows = [{"sentence1": "a", "sentence2": "b", "score": score}, {"sentence1": "c", "sentence2": "d", "score": 2}]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -123,33 +123,33 @@ def test_the_first_failed_job_may_end_the_run(cli: Cli, tmp_path: Path) -> None:
             f'[data]\nformat = "jsonl"\nfiles = {{ test = "{name}.jsonl" }}\n'
         )
     command = ["run", "--model", "all-MiniLM-L6-v2", "--tasks", "bad.toml", "good.toml"]
-    done = cli(*command, "--fail-fast")
+    done = here(*command, "--fail-fast")
     assert done.returncode == 3
     assert "1 jobs are not done" in done.stderr
-    assert cli(*command).returncode == 3
+    assert here(*command).returncode == 3
     assert len(list((tmp_path / "results").rglob("good.json"))) == 1
 
 
-def test_the_store_command(cli: Cli, tmp_path: Path) -> None:
-    assert cli(*STARTER).returncode == 0
-    told = cli("store", "info").stdout
+def test_the_store_command(here: Cli, tmp_path: Path) -> None:
+    assert here(*STARTER).returncode == 0
+    told = here("store", "info").stdout
     assert "sentence-transformers/all-MiniLM-L6-v2 (256 tokens)" in told
     assert "StarterSTSEng: " in told
-    assert "are whole, 0 are damaged" in cli("store", "verify").stdout
+    assert "are whole, 0 are damaged" in here("store", "verify").stdout
     path = next((tmp_path / "cache").rglob("*.shard"))
     path.write_bytes(path.read_bytes()[:-1])
-    damaged = cli("store", "verify")
+    damaged = here("store", "verify")
     assert damaged.returncode == 3
     assert "has" in damaged.stdout
-    again = cli(*STARTER, "--overwrite")
+    again = here(*STARTER, "--overwrite")
     assert again.returncode == 0
     assert again.stderr.count("its texts are encoded again") == 1
-    wrong = cli("store", "gc", "--max-size", "much")
+    wrong = here("store", "gc", "--max-size", "much")
     assert wrong.returncode == 2
     assert "'much' is no size; expected something like 500MB or 50GB" in wrong.stderr
-    assert "removed 0 shards" in cli("store", "gc", "--keep-days", "1").stdout
-    assert "removed" in cli("store", "gc", "--model", MODEL).stdout
+    assert "removed 0 shards" in here("store", "gc", "--keep-days", "1").stdout
+    assert "removed" in here("store", "gc", "--model", MODEL).stdout
     assert not list((tmp_path / "cache").rglob("*.shard"))
-    both = cli(*STARTER, "--no-store", "--store", "x")
+    both = here(*STARTER, "--no-store", "--store", "x")
     assert both.returncode == 2
     assert "--store and --no-store contradict each other" in both.stderr
