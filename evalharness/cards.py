@@ -23,6 +23,13 @@ _BACKEND_OF_KIND: Mapping[CardKind, str] = {
 }
 
 
+# what a card can say of vectors, and of a reranker cannot
+OF_VECTORS = (
+    "prompts", "suffixes", "adapters", "default_prompt", "instruction_template", "prompt_as_tokens", "pool_prompt",
+    "normalize", "unnormalized_types", "layer_norm", "dimensions",
+)  # fmt: skip
+
+
 class ModelCard(Frozen):
     """Facts of one model, from `evalharness/models/cards.toml` or a user's file. See `ModelSpec` for most fields.
 
@@ -93,7 +100,12 @@ def _card(name: str, table: dict[str, Any], families: Mapping[str, dict[str, Any
     if family is not None and family not in families:
         raise DataError(f"{where} [{name}]: {unknown_names('family', [family], families)}")
     shared = families[family] if family is not None else {}
-    return validated(ModelCard, {**shared, **table, "name": name}, f"{where} [{name}]")
+    card = validated(ModelCard, {**shared, **table, "name": name}, f"{where} [{name}]")
+    fields = ModelCard.model_fields
+    said = [fact for fact in OF_VECTORS if fact in fields and getattr(card, fact) != fields[fact].default]
+    if said and card.kind == "cross-encoder":
+        raise DataError(f"{where} [{name}]: a cross-encoder makes no vectors, so it has no {' and no '.join(said)}")
+    return card
 
 
 def _base_card(table: dict[str, Any], known: Mapping[str, ModelCard], where: str) -> dict[str, Any]:

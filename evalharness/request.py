@@ -15,7 +15,7 @@ from evalharness.errors import PrerequisiteError, UsageError, unknown_names
 from evalharness.hub import work_offline_if_unreachable
 from evalharness.job import check_rankable
 from evalharness.models import ModelOptions, System, resolve_model
-from evalharness.models.backends import backend_names
+from evalharness.models.backends import BACKENDS
 from evalharness.models.resolving import check_model
 from evalharness.models.resolving import needs_hub as model_needs_hub
 from evalharness.run import Plan, make_plan
@@ -172,8 +172,8 @@ def _model_options(changes: Mapping[str, Any]) -> ModelOptions:
             raise UsageError(f"--{flag} must be {' or '.join(known)}, got {changes[flag]!r}")
     if changes["protocol"] not in PROTOCOLS:
         raise UsageError(unknown_names("protocol", [changes["protocol"]], PROTOCOLS))
-    if changes["backend"] not in (None, *backend_names()):
-        raise UsageError(unknown_names("backend", [changes["backend"]], backend_names()))
+    if changes["backend"] not in (None, *BACKENDS):
+        raise UsageError(unknown_names("backend", [changes["backend"]], BACKENDS))
     weights = _weights(changes["mode_weights"])
     return ModelOptions.model_validate({**changes, "mode_weights": weights})
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from evalharness.embeddings import StoringEncoder, TextEncoder
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import UsageError
-from evalharness.models.backends import OpenBackend, ResolvedModel, check_installed, find_backend
+from evalharness.models.backends import OpenBackend, ResolvedModel, find_backend, open_backend
 from evalharness.models.options import ModelOptions, check_options
 from evalharness.models.resolving import resolve_model
 from evalharness.rankers import PairModel, RankingModel, Reranker, two_stage_spec
@@ -61,7 +60,7 @@ def open_embedder(
     spec = resolved.spec
     if spec.kind != "embedder":
         raise UsageError(f"{spec.name} is of the kind {spec.kind}: it ranks documents and has no embeddings")
-    opened = _opened(resolved, execution or Execution())
+    opened = open_backend(resolved, execution or Execution())
     return EmbeddingModel(spec, _stored(resolved, opened, store), device=opened.device)
 
 
@@ -72,22 +71,17 @@ def open_model(
     execution, model = execution or Execution(), system.model
     second = None
     if system.reranker is not None:
-        opened = _opened(system.reranker, execution)
+        opened = open_backend(system.reranker, execution)
         pairs = PairModel(system.reranker.spec, _stored(system.reranker, opened, store), device=opened.device)
         second = Reranker(pairs, system.top_k)
     if model.spec.kind == "embedder":
         embedder = open_embedder(model, execution, store=store)
         return embedder if second is None else RankingModel(system.spec, embedder, second)
-    first = _opened(model, execution)
+    first = open_backend(model, execution)
     if model.spec.kind == "lexical":
         return RankingModel(system.spec, first, second)
     alone = PairModel(model.spec, _stored(model, first, store), device=first.device)
     return RankingModel(model.spec, None, Reranker(alone, 0))
-
-
-def _opened(resolved: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- by the backend's kind
-    check_installed(resolved.spec.backend)
-    return find_backend(resolved.spec.backend).open(resolved, execution)
 
 
 def _stored(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) -> TextEncoder:

@@ -1,27 +1,32 @@
-"""Backends: code that turns texts into vectors, or pairs into scores. A file in this folder is a backend.
+"""Backends: code that turns texts into vectors, or pairs into scores.
 
-`sentence-transformers` is `sentence_transformers.py`, imported on use. Each such file defines BACKEND.
+A backend is a row of BACKENDS, which says what it is, and a file of its name, which is imported on use and does it:
+`sentence-transformers` is `sentence_transformers.py`. Such a file defines `open_backend`, which loads a resolved model;
+where the model is no files of a folder or of the Hub, also `resolve`, which says what the model is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import glob
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Protocol
 
-from evalharness.errors import PrerequisiteError, UsageError, unknown_names
+from evalharness.errors import PrerequisiteError, UsageError, shorten, unknown_names
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions
 from evalharness.models.source import TORCH_WEIGHTS, WeightFiles
-from evalharness.types import Embeddings, Emit, Encoding, Execution, Kind, ModelSpec
+from evalharness.types import Embeddings, Emit, Encoding, Execution, Kind, ModelSpec, Output
 
-_OTHERS = (
-    "__init__", "backends", "batches", "files", "http_client", "loading", "options", "resolving", "source", "tokens"
-)  # fmt: skip
+# of bge-m3: the layers behind its other vectors
+M3_HEADS: Mapping[Output, str] = {"sparse": "sparse_linear.pt", "multi-vector": "colbert_linear.pt"}
+ONNX_EXPORT = "export"
+ONNX_PLAIN_FILES = ("model.onnx", "onnx/model.onnx")
+# a file in a folder of a folder would not be part of the fingerprint
+_ONNX_FILE = re.compile(r"(?:[^/\\]+/)?[^/\\]+\.onnx")
 
 
 class OpenBackend(Protocol):
@@ -59,34 +64,107 @@ class ResolvedModel:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What a backend's file defines as BACKEND.
+    """What a backend is.
 
     Attributes:
-        open: loads a resolved model.
+        uses: options that it does something with; others would be ignored, so they are refused.
+        why: says why there are no others.
         kind: what it makes.
-        resolve: (name, options) -> model, for models that are not files of a folder or of the Hub.
+        is_files: whether its models are files of a folder or of the Hub.
         weights: which files hold the weights, given the options.
         needs: packages beyond the core, by import name.
         extra: the extra of evalharness that installs them.
-        makes_parts: whether it makes sparse and multi-vectors, too.
         keeps_vectors: whether vectors may go into the store: only if the fingerprint tells one model from another.
     """
 
-    open: Callable[[ResolvedModel, Execution], Any]
+    uses: tuple[str, ...]
+    why: str
     kind: Kind = "embedder"
-    resolve: Callable[[str, ModelOptions], ResolvedModel] | None = None
+    is_files: bool = True
     weights: Callable[[ModelOptions], WeightFiles] = lambda _: TORCH_WEIGHTS
     needs: tuple[str, ...] = ()
     extra: str = ""
-    makes_parts: bool = False
     keeps_vectors: bool = True
 
 
-@cache
-def backend_names() -> tuple[str, ...]:
-    """All backends."""
-    files = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _OTHERS)
-    return tuple(name.replace("_", "-") for name in files)
+def _m3_weights(options: ModelOptions) -> WeightFiles:
+    wanted = tuple(name for output, name in M3_HEADS.items() if options.mode is not None and output in options.mode)
+    return WeightFiles(TORCH_WEIGHTS.safe, TORCH_WEIGHTS.pickled, wanted)
+
+
+def _onnx_weights(options: ModelOptions) -> WeightFiles:
+    """The ONNX files that running the model reads, with the files of their numbers."""
+    if options.onnx_file == ONNX_EXPORT:
+        return TORCH_WEIGHTS
+    if options.onnx_file is not None and (not _ONNX_FILE.fullmatch(options.onnx_file) or ".." in options.onnx_file):
+        raise UsageError(
+            f"the ONNX file {options.onnx_file!r} has to be the path of an .onnx file in the model's repository, at "
+            "most one folder deep, such as onnx/model.onnx"
+        )
+    files = [glob.escape(file) for file in ([options.onnx_file] if options.onnx_file else ONNX_PLAIN_FILES)]
+    with_numbers = [pattern for file in files for pattern in (file, f"{file}_data*", f"{file}.data*")]
+    return WeightFiles(safe=(*with_numbers, "[0-9]*_*/*.safetensors"))
+
+
+_AROUND = ("like", "query_prompt", "document_prompt", "normalize", "dimensions")
+_ENCODER = (*_AROUND, "pooling", "max_length", "dtype")
+_PAIRS = ("like", "max_length", "dtype")
+
+BACKENDS: Mapping[str, Backend] = {
+    "transformers": Backend(uses=_ENCODER, why="it makes one dense vector per text from the model's files"),
+    "sentence-transformers": Backend(
+        uses=_ENCODER,
+        why="it makes one dense vector per text from the model's files",
+        needs=("sentence_transformers",),
+        extra="sentence-transformers",
+    ),
+    "onnx": Backend(
+        uses=(*_ENCODER, "onnx_file"),
+        why="it makes one dense vector per text from an ONNX file",
+        weights=_onnx_weights,
+        needs=("onnxruntime",),
+        extra="onnx",
+    ),
+    "m3": Backend(uses=(*_ENCODER, "mode", "mode_weights"), why="it runs bge-m3's own files", weights=_m3_weights),
+    "static": Backend(
+        uses=(*_AROUND, "max_length"),
+        why="it takes the mean of stored float32 vectors",
+        needs=("model2vec",),
+        extra="static",
+    ),
+    "cross-encoder": Backend(uses=_PAIRS, why="it scores pairs and makes no vectors", kind="reranker"),
+    "llm-reranker": Backend(
+        uses=(*_PAIRS, "cutoff_layer"),
+        why="it has its own words around a pair, gives one raw score and makes no vectors",
+        kind="reranker",
+    ),
+    "http": Backend(
+        uses=(*_AROUND, "max_length", "url"),
+        why="the server decides on that; set it up there",
+        is_files=False,
+        needs=("httpx",),
+        extra="http",
+    ),
+    "http-rerank": Backend(
+        uses=("like", "url"),
+        why="the server decides on that; set it up there",
+        kind="reranker",
+        is_files=False,
+        needs=("httpx",),
+        extra="http",
+    ),
+    "bm25": Backend(
+        uses=(),
+        why="it counts words and makes no vectors",
+        kind="lexical",
+        is_files=False,
+        needs=("bm25s", "Stemmer"),
+        extra="bm25",
+    ),
+    # what cannot be told apart by its fingerprint must not share vectors
+    "python": Backend(uses=_AROUND, why="the object decides on that itself", is_files=False, keeps_vectors=False),
+    "mteb": Backend(uses=(), why="mteb's own code decides on that", is_files=False),
+}
 
 
 def find_backend(name: str) -> Backend:
@@ -95,10 +173,34 @@ def find_backend(name: str) -> Backend:
     Raises:
         UsageError: there is none.
     """
-    if name not in backend_names():
-        raise UsageError(unknown_names("backend", [name], backend_names()))
-    found: Backend = import_module(f"evalharness.models.{name.replace('-', '_')}").BACKEND
-    return found
+    if name not in BACKENDS:
+        raise UsageError(unknown_names("backend", [name], BACKENDS))
+    return BACKENDS[name]
+
+
+def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- by the backend's kind
+    """Load a resolved model.
+
+    Raises:
+        PrerequisiteError: the device is not there.
+        ModelError: its files do not fit.
+    """
+    return _code(model.spec.backend).open_backend(model, execution)
+
+
+def resolve_elsewhere(backend: str, name: str, options: ModelOptions) -> ResolvedModel:
+    """A model that is no files, by its backend.
+
+    Raises:
+        UsageError: there is no such model, or it cannot be used so.
+        ModelError: it is not one that can be run.
+    """
+    resolved: ResolvedModel = _code(backend).resolve(name, options)
+    return resolved
+
+
+def _code(backend: str) -> Any:  # noqa: ANN401 -- a module
+    return import_module(f"evalharness.models.{backend.replace('-', '_')}")
 
 
 def check_installed(name: str) -> None:
@@ -113,3 +215,30 @@ def check_installed(name: str) -> None:
             f"the {name} backend needs {' and '.join(missing)}, which is not installed: "
             f"pip install 'evalharness[{backend.extra}]'"
         )
+
+
+def check_used(name: str, options: ModelOptions, backends: Iterable[str]) -> None:
+    """See that every option does something with a model.
+
+    Args:
+        name: the model's, for the message.
+        options: what the user gave.
+        backends: those that may run the model; the first is named in the message.
+
+    Raises:
+        UsageError: some do nothing; all of them are named, and backends that use them.
+    """
+    first, *others = backends
+    used = {option for backend in (first, *others) for option in find_backend(backend).uses}
+    unused = {option: flag for option, flag in options.flags().items() if option not in used}
+    if not unused:
+        return
+    hints = [
+        f"{flag} works with --backend {shorten(able)}"
+        for option, flag in unused.items()
+        if (able := [backend for backend, facts in BACKENDS.items() if option in facts.uses])
+    ]
+    raise UsageError(
+        f"{name}: the {first} backend has no use for {' and '.join(unused.values())}, for {find_backend(first).why}. "
+        f"Leave that out ({'; '.join(hints)})"
+    )

@@ -9,8 +9,7 @@ from io import StringIO
 
 import numpy as np
 
-from evalharness.errors import UsageError
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions
 from evalharness.rankers import LexicalRequest
@@ -23,9 +22,6 @@ _K1, _B, _DELTA, _METHOD = 1.5, 0.75, 0.5, "lucene"
 _LANGUAGE = "eng"
 # a reader of the result must know what mteb does with candidates
 _DEPTH_NOTE = "candidates that are not among the {depth} best documents of the whole corpus were dropped, as in mteb"
-_MEANINGLESS = (
-    "pooling", "normalize", "max_length", "dtype", "dimensions", "mode", "query_prompt", "document_prompt"
-)  # fmt: skip
 
 
 class Bm25Backend:
@@ -73,16 +69,15 @@ class Bm25Backend:
         )
 
 
-def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
+def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+    """The one word counter that there is; its versions are what it is known by."""
     from evalharness.models.resolving import resolve_without_files
 
-    if given := [option for option in _MEANINGLESS if getattr(options, option) is not None]:
-        flags = ", ".join("--" + option.replace("_", "-") for option in given)
-        raise UsageError(f"{name} counts words and has no vectors; leave {flags} out")
+    del name
     # what stems and tokenizes
     content = " ".join(f"{package} {version(package)}" for package in ("bm25s", "PyStemmer", "mteb"))
     spec = resolve_without_files(_NAME, options, backend="bm25", content=content, revision="0_3_0")
     return ResolvedModel(spec, FileFacts(), options)
 
 
-BACKEND = Backend(open=Bm25Backend, kind="lexical", resolve=_resolve, needs=("bm25s", "Stemmer"), extra="bm25")
+open_backend = Bm25Backend

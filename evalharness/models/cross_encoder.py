@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
 from evalharness.errors import ModelError, shorten
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, blocks, choose_device
 from evalharness.models.loading import check_complete, load_config, load_tokenizer, load_weights
 from evalharness.rankers import Pair, split_pair
@@ -108,4 +108,4 @@ def _load(model: ResolvedModel) -> Any:  # noqa: ANN401 -- transformers has no c
     return loaded
 
 
-BACKEND = Backend(open=CrossEncoderBackend, kind="reranker")
+open_backend = CrossEncoderBackend

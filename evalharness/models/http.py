@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.errors import ModelError, PrerequisiteError, clip
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.http_client import (
     BATCH_TEXTS,
     BATCH_TOKENS,
@@ -302,10 +302,14 @@ def _finished(rows: Vectors, encoding: Encoding) -> Vectors:
     return scaled
 
 
-def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
-    # only OpenAI's tokenizer is known here
-    lengths = () if name.startswith(OPENAI) else ("max_length",)
-    return resolve_server(name, options, backend="http", refused=("pooling", "dtype", *lengths))
+def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+    """A model behind a server that embeds. See `resolve_server`."""
+    if options.max_length is not None and not name.startswith(OPENAI):
+        raise UsageError(
+            f"{name}: a server cannot be told --max-length, and only the tokenizer of {OPENAI}* models is known here, "
+            "which texts could be cut with; leave it out and set the server up for it"
+        )
+    return resolve_server(name, options, backend="http")
 
 
-BACKEND = Backend(open=HttpBackend, resolve=_resolve, needs=("httpx",), extra="http")
+open_backend = HttpBackend

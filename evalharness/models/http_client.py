@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -347,23 +347,19 @@ def wire_name(name: str, url: str) -> str:
     return name.removeprefix(OPENAI) if urlsplit(url).hostname == urlsplit(_OPENAI_URL).hostname else name
 
 
-def resolve_server(name: str, options: ModelOptions, *, backend: str, refused: Sequence[str]) -> ResolvedModel:
+def resolve_server(name: str, options: ModelOptions, *, backend: str) -> ResolvedModel:
     """A model behind a server; the server is not asked.
 
     Args:
         name: as the user gave it, which is what the server is asked for.
         options: what the user changes.
         backend: its backend.
-        refused: options that the backend cannot honour.
 
     Raises:
-        UsageError: there is no address or a wrong one, or one of the refused options is given.
+        UsageError: there is no address or a wrong one.
         ModelError: the protocol needs a precision, which only the server could choose.
     """
     url = _address(name, options)
-    if wrong := [option for option in refused if getattr(options, option) is not None]:
-        flags = " and ".join(f"--{option.replace('_', '-')}" for option in wrong)
-        raise UsageError(f"{name} runs on the server at {url}, which cannot be told {flags}; set the server up for it")
     card = find_card(name, options.cards)
     revision = card.revision if card and card.revision else NO_REVISION
     content = json.dumps([name, url, revision])

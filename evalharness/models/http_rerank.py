@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.http_client import (
     BATCH_TEXTS,
     BATCH_TOKENS,
@@ -34,7 +34,6 @@ from evalharness.types import Dense, Emit, EncodeNote, Encoding, Execution, Text
 
 # trying another dialect would not help
 _NOT_OF_DIALECT = (401, 403, NOT_FOUND)
-_REFUSED = ("pooling", "dtype", "normalize", "dimensions", "max_length", "query_prompt", "document_prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +125,9 @@ class HttpReranker:
         """Score joined pairs; row i belongs to pair i.
 
         Raises:
-            ModelError: see `score`; also if pairs are to have a prompt.
+            ModelError: see `score`.
         """
-        if encoding.prompt or encoding.suffix:
-            raise ModelError(f"{self._name}: the http-rerank backend puts no prompts before or after pairs")
+        del encoding
         pairs = [(pair.query, pair.document) for pair in map(split_pair, texts)]
         return Dense(self.score(pairs, emit)[:, np.newaxis])
 
@@ -233,8 +231,9 @@ def _speaks(dialect: _Dialect, reply: object) -> bool:
         return False
 
 
-def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
-    return resolve_server(name, options, backend="http-rerank", refused=_REFUSED)
+def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+    """A model behind a server that scores pairs. See `resolve_server`."""
+    return resolve_server(name, options, backend="http-rerank")
 
 
-BACKEND = Backend(open=HttpReranker, kind="reranker", resolve=_resolve, needs=("httpx",), extra="http")
+open_backend = HttpReranker

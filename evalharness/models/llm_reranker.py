@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from evalharness.cards import cards
 from evalharness.errors import ModelError, shorten
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device
 from evalharness.models.loading import check_complete, load_config, load_tokenizer, load_weights
 from evalharness.models.options import check_remote_code
@@ -56,7 +56,6 @@ class LLMRerankerBackend:
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
         self._name = model.spec.name
-        _refuse(self._name, ["--query-prompt or --document-prompt"] if model.spec.prompts else [])
         template = _template(model)
         if template == "layerwise" and not model.spec.remote_code:
             check_remote_code(self._name, model.options)
@@ -90,9 +89,8 @@ class LLMRerankerBackend:
         """Score joined pairs; row i belongs to pair i.
 
         Raises:
-            ModelError: a pair needs more memory than there is, or the encoding does not fit the model.
+            ModelError: a pair needs more memory than there is, or the maximum length leaves no room for one.
         """
-        self._check(encoding)
         return self._pipeline.run(
             texts,
             emit,
@@ -100,11 +98,6 @@ class LLMRerankerBackend:
             forward=self._scores,
             width=1,
         )
-
-    def _check(self, encoding: Encoding) -> None:
-        prompted = bool(encoding.prompt or encoding.suffix)
-        wanted = {"a prompt": prompted, "--normalize": encoding.normalize, "--dimensions": encoding.dimensions}
-        _refuse(self._name, [what for what, value in wanted.items() if value])
 
     def _scores(self, tokens: dict[str, list[Any]]) -> NDArray[Any]:
         """One score per row. Padding is on the left, so that the last position is the answer's in every row."""
@@ -265,14 +258,6 @@ def _template(model: ResolvedModel) -> PairTemplate:
     return model.spec.pair_template
 
 
-def _refuse(name: str, wanted: Sequence[str]) -> None:
-    if wanted:
-        raise ModelError(
-            f"{name}: a reranker that is a language model has its own words around a pair and gives one raw score, so "
-            f"it cannot do what {shorten(wanted)} asks; leave that out"
-        )
-
-
 def _check_head(name: str, config: Any) -> None:  # noqa: ANN401
     heads = list(config.architectures or ())
     if not any(head.endswith(_HEAD) for head in heads):
@@ -323,4 +308,4 @@ def _own_code(model: ResolvedModel) -> Iterator[None]:
         ) from None
 
 
-BACKEND = Backend(open=LLMRerankerBackend, kind="reranker")
+open_backend = LLMRerankerBackend

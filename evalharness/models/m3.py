@@ -11,17 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import M3_HEADS, ResolvedModel
 from evalharness.models.batches import BatchRunner, blocks, choose_device, same_tokens
 from evalharness.models.loading import load_encoder, load_pickle, load_tokenizer
-from evalharness.models.options import ModelOptions
-from evalharness.models.source import TORCH_WEIGHTS, WeightFiles
 from evalharness.models.tokens import PromptTokenizer
 from evalharness.models.transformers import TransformersBackend, pool
 from evalharness.multipart import PackedArrays, Parts, pack
 from evalharness.types import Embeddings, Emit, Encoding, Execution, MultiPart, Output, TextsEncoded
 
-_HEADS: dict[Output, str] = {"sparse": "sparse_linear.pt", "multi-vector": "colbert_linear.pt"}
 # their weights say nothing of the text
 _SPECIAL = ("cls_token", "eos_token", "pad_token", "unk_token")
 
@@ -44,7 +41,7 @@ class M3Backend:
         tokenizer = load_tokenizer(model)
         named = (getattr(tokenizer, name, None) for name in _SPECIAL)
         self._special = {tokenizer.convert_tokens_to_ids(token) for token in named if token is not None}
-        wanted = [output for output in model.spec.outputs if output in _HEADS]
+        wanted = [output for output in model.spec.outputs if output in M3_HEADS]
         self._heads = {output: _load_head(model, output).to(self.device) for output in wanted}
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
@@ -116,7 +113,7 @@ def _weights(ids: Sequence[int], weights: NDArray[np.float32], special: set[int]
 
 
 def _load_head(model: ResolvedModel, output: Output) -> torch.nn.Linear:
-    path = Path(model.facts.folder) / _HEADS[output]
+    path = Path(model.facts.folder) / M3_HEADS[output]
     if not path.is_file():
         raise ModelError(
             f"{model.spec.name} has no {path.name}, which makes its {output} vectors; --mode dense works without it"
@@ -130,15 +127,7 @@ def _load_head(model: ResolvedModel, output: Output) -> torch.nn.Linear:
     return head.eval()
 
 
-def _open(model: ResolvedModel, execution: Execution) -> TransformersBackend | M3Backend:
+def open_backend(model: ResolvedModel, execution: Execution) -> TransformersBackend | M3Backend:
     """The dense vectors alone are those of any other model."""
     kind = TransformersBackend if model.spec.outputs == ("dense",) else M3Backend
     return kind(model, execution)
-
-
-def _weight_files(options: ModelOptions) -> WeightFiles:
-    wanted = tuple(name for output, name in _HEADS.items() if options.mode is not None and output in options.mode)
-    return WeightFiles(TORCH_WEIGHTS.safe, TORCH_WEIGHTS.pickled, wanted)
-
-
-BACKEND = Backend(open=_open, weights=_weight_files, makes_parts=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evalharness.errors import ModelError, UsageError, unknown_names
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions, check_remote_code
 from evalharness.types import Dense, Emit, Encoding, Execution, Similarity, TextsEncoded
@@ -16,10 +16,6 @@ from evalharness.types import Dense, Emit, Encoding, Execution, Similarity, Text
 _PREFIX = "mteb:"
 _BATCH = 32
 _SIMILARITIES: dict[str, Similarity] = {"cosine": "cosine", "dot": "dot"}
-# its own code decides on them
-_OWN = (
-    "pooling", "normalize", "max_length", "dtype", "dimensions", "mode", "query_prompt", "document_prompt", "like"
-)  # fmt: skip
 _NO_REVISION = "no_revision_available"
 
 
@@ -84,14 +80,17 @@ class MtebBackend:
         return Dense(vectors, self._similarity)
 
 
-def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
+def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+    """A model of mteb's registry.
+
+    Raises:
+        UsageError: mteb has none of this name.
+        ModelError: it needs permissions that it does not have, or compares vectors in a way that is not known here.
+    """
     import mteb
 
     from evalharness.models.resolving import resolve_without_files
 
-    if given := [option for option in _OWN if getattr(options, option) is not None]:
-        flags = ", ".join("--" + option.replace("_", "-") for option in given)
-        raise UsageError(f"{name} is run by mteb's own code, which decides on that; leave {flags} out")
     wanted = name.removeprefix(_PREFIX)
     known = {meta.name: meta for meta in mteb.get_model_metas() if meta.name}
     if wanted not in known:
@@ -120,4 +119,4 @@ def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
     )
 
 
-BACKEND = Backend(open=MtebBackend, resolve=_resolve)
+open_backend = MtebBackend

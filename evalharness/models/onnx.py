@@ -5,7 +5,6 @@ Tokens, pooling and all that follows are those of the transformers backend; only
 
 from __future__ import annotations
 
-import glob
 import mmap
 import re
 import warnings
@@ -23,20 +22,14 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.errors import ModelError, PrerequisiteError, shorten
+from evalharness.models.backends import ONNX_EXPORT, ONNX_PLAIN_FILES, ResolvedModel
 from evalharness.models.batches import BatchRunner
 from evalharness.models.loading import check_order, load_config, load_dense, load_encoder
-from evalharness.models.options import ModelOptions
-from evalharness.models.source import TORCH_WEIGHTS, WeightFiles
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
 from evalharness.models.transformers import finish, pool
 from evalharness.types import Dense, Emit, Encoding, Execution, ModelSpec, ignore_event
 
-_EXPORT = "export"
-_PLAIN_FILES = ("model.onnx", "onnx/model.onnx")
-# a file in a folder of a folder would not be part of the fingerprint
-_FILE_NAME = re.compile(r"(?:[^/\\]+/)?[^/\\]+\.onnx")
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _INPUT_TYPES: dict[str, Any] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 # what these scale by is taken from the whole batch, padding included
@@ -90,8 +83,8 @@ class OnnxBackend:
         _check_kind(model)
         provider = _provider(execution.device)
         self.device = provider.device
-        exported = model.options.onnx_file == _EXPORT
-        file = _EXPORT if exported else _chosen_file(model)
+        exported = model.options.onnx_file == ONNX_EXPORT
+        file = ONNX_EXPORT if exported else _chosen_file(model)
         self.identity = {
             "backend": "onnx",
             "file": file,
@@ -278,13 +271,13 @@ def _chosen_file(model: ResolvedModel) -> str:
     """The ONNX file to run, by its path in the model's folder; nothing but a plain one unless it is named."""
     name, folder, chosen = model.spec.name, model.facts.folder, model.options.onnx_file
     there = sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("*/*.onnx")])
-    plain = [file for file in _PLAIN_FILES if file in there]
+    plain = [file for file in ONNX_PLAIN_FILES if file in there]
     listed = shorten(there) or "none"
     if chosen is not None and chosen not in there:
         raise ModelError(f"{name}: has no file {chosen}; its ONNX files are: {listed}")
     if chosen is None and len(plain) != 1:
         raise ModelError(
-            f"{name}: {'more than one' if plain else 'no'} plain ONNX file ({' or '.join(_PLAIN_FILES)}); its ONNX "
+            f"{name}: {'more than one' if plain else 'no'} plain ONNX file ({' or '.join(ONNX_PLAIN_FILES)}); its ONNX "
             f"files are: {listed}. Name one with --onnx-file, or make one with --onnx-file export"
         )
     file = chosen or plain[0]
@@ -378,18 +371,4 @@ def _exported(encoder: Any, tokens: PromptTokenizer, provider: _Provider, *, nam
         return _Graph(name, path, provider)
 
 
-def _weights(options: ModelOptions) -> WeightFiles:
-    """The ONNX files that running the model reads, with the files of their numbers."""
-    if options.onnx_file == _EXPORT:
-        return TORCH_WEIGHTS
-    if options.onnx_file is not None and (not _FILE_NAME.fullmatch(options.onnx_file) or ".." in options.onnx_file):
-        raise UsageError(
-            f"the ONNX file {options.onnx_file!r} has to be the path of an .onnx file in the model's repository, at "
-            "most one folder deep, such as onnx/model.onnx"
-        )
-    files = [glob.escape(file) for file in ([options.onnx_file] if options.onnx_file else _PLAIN_FILES)]
-    with_numbers = [pattern for file in files for pattern in (file, f"{file}_data*", f"{file}.data*")]
-    return WeightFiles(safe=(*with_numbers, "[0-9]*_*/*.safetensors"))
-
-
-BACKEND = Backend(open=OnnxBackend, weights=_weights, needs=("onnxruntime",), extra="onnx")
+open_backend = OnnxBackend

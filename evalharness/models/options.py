@@ -12,6 +12,8 @@ from evalharness.types import OUTPUTS, DType, Frozen, Output, Pooling, Protocol
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # options that say where something is or what is allowed; they change no number
 _NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "allow_pickle", "url")
+# every model takes them
+_OF_ALL = ("name", "cards", "trust_remote_code", "allow_pickle", "protocol", "backend")
 _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 
 
@@ -58,7 +60,15 @@ class ModelOptions(Frozen):
     def overrides(self) -> dict[str, object]:
         """The part of it that changes numbers against the card or files; goes into the result path."""
         chosen = self.model_dump(exclude_none=True, exclude=set(_NO_OVERRIDES))
-        return {key: value for key, value in chosen.items() if _DEFAULTS.get(key) != value}
+        chosen = {key: value for key, value in chosen.items() if _DEFAULTS.get(key) != value}
+        if self.mode_weights is not None:
+            chosen["mode_weights"] = ",".join(f"{weight:g}" for weight in self.mode_weights)
+        return chosen
+
+    def flags(self) -> dict[str, str]:
+        """Options that were given and that not every model has a use for, as the command line spells them."""
+        given = self.model_dump(exclude_none=True, exclude={*_OF_ALL, *(["mode"] if self.mode == OUTPUTS[0] else [])})
+        return {key: f"--{'no-' if value is False else ''}{key.replace('_', '-')}" for key, value in given.items()}
 
 
 def check_options(options: ModelOptions) -> None:
@@ -92,6 +102,8 @@ def modes(options: ModelOptions) -> dict[Output, float]:
         )
     if len(set(names)) < len(names):
         raise UsageError(f"the mode {options.mode!r} names a kind twice")
+    if options.mode_weights is not None and len(names) == 1:
+        raise UsageError(f"weights say how much each of several modes counts, and {names[0]} is one; leave them out")
     weights = options.mode_weights or (1.0,) * len(names)
     if len(weights) != len(names) or min(weights) < 0 or not sum(weights):
         raise UsageError(

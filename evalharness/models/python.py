@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, UsageError, clip, unknown_names
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
@@ -24,7 +24,6 @@ _CHUNK = 1024
 _PARTS = 3
 # what FlagEmbedding's M3 returns has its vectors under this name
 _DENSE_KEY = "dense_vecs"
-_OWN = ("pooling", "max_length", "dtype", "mode")
 _NOTE = "a Python object, known by the source of its module only: a change of its weights is not noticed"
 
 Encode = Callable[[Sequence[str], str], Any]
@@ -71,8 +70,7 @@ class PythonBackend:
         try:
             found = self._encode(texts, side)
         except Exception as error:
-            first = (str(error).splitlines() or [""])[0]
-            raise ModelError(f"{self._name} failed with {type(error).__name__}: {clip(first, 300)}") from error
+            raise ModelError(f"{self._name} failed with {_said(error)}") from error
         rows = _as_rows(found)
         if rows is None or rows.shape[0] != len(texts):
             shape = f"an array of shape {rows.shape}" if rows is not None else type(found).__name__
@@ -164,6 +162,8 @@ def _module(name: str) -> Any:  # noqa: ANN401
             return importlib.import_module(name)
         except ImportError as error:
             raise UsageError(f"the module {name} cannot be imported from the current folder: {error}") from None
+        except Exception as error:
+            raise ModelError(f"the module {name} fails when it is imported, with {_said(error)}") from error
 
 
 def _object(name: str) -> Any:  # noqa: ANN401
@@ -172,20 +172,36 @@ def _object(name: str) -> Any:  # noqa: ANN401
     found = getattr(module, attribute)
     is_maker = inspect.isfunction(found) or inspect.isclass(found)
     with _current_folder():
-        return found() if is_maker else found
+        try:
+            return found() if is_maker else found
+        except Exception as error:
+            raise ModelError(
+                f"{name} failed with {_said(error)}; expected a function or class that is called without arguments and "
+                "gives the model"
+            ) from error
 
 
-def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
+def _said(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {clip(first, 300)}"
+
+
+def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+    """An object of a module of the user's; the module is imported.
+
+    Raises:
+        UsageError: there is none of this name.
+        ModelError: the module fails.
+    """
     from evalharness.models.resolving import resolve_without_files
 
     module_name, attribute = _named(name)
-    if given := [option for option in _OWN if getattr(options, option) is not None]:
-        flags = ", ".join("--" + option.replace("_", "-") for option in given)
-        raise UsageError(f"{name} decides on that itself; leave {flags} out")
     module = _module(module_name)
     if not hasattr(module, attribute):
         raise UsageError(unknown_names(f"name in the module {module_name}", [attribute], vars(module)))
-    source = Path(module.__file__).read_text(encoding="utf-8") if module.__file__ else module_name
+    # a module need not be a file of Python's, or a file at all
+    file = getattr(module, "__file__", None)
+    source = Path(file).read_text(encoding="utf-8", errors="backslashreplace") if file else module_name
     spec = resolve_without_files(
         f"python/{module_name}.{attribute}",
         options,
@@ -198,5 +214,4 @@ def _resolve(name: str, options: ModelOptions) -> ResolvedModel:
     return ResolvedModel(spec, FileFacts(), options, given=name)
 
 
-# what cannot be told apart by its fingerprint must not share vectors
-BACKEND = Backend(open=PythonBackend, resolve=_resolve, keeps_vectors=False)
+open_backend = PythonBackend

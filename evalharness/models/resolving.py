@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from evalharness.cards import ModelCard, find_card
-from evalharness.errors import ModelError, UsageError
+from evalharness.cards import OF_VECTORS, ModelCard, find_card
+from evalharness.errors import ModelError
 from evalharness.hub import ignore_message
-from evalharness.models.backends import Backend, ResolvedModel, backend_names, find_backend
+from evalharness.models.backends import (
+    BACKENDS,
+    Backend,
+    ResolvedModel,
+    check_installed,
+    check_used,
+    find_backend,
+    resolve_elsewhere,
+)
 from evalharness.models.files import FileFacts, is_static, read_facts, read_json
 from evalharness.models.options import ModelOptions, check_options, check_protocol, check_remote_code, modes
 from evalharness.models.source import (
@@ -25,7 +33,9 @@ from evalharness.models.source import (
 from evalharness.types import OUTPUTS, ModelSpec, Output, Pooling, Published
 
 _FALLBACK_MAX_LENGTH = 512
-_DEFAULT_BACKEND, _STATIC = "transformers", "static"
+_DEFAULT_BACKEND, _STATIC, _PAIRS = "transformers", "static", "cross-encoder"
+# of models without a card, whose files tell
+_BY_FILES = (_DEFAULT_BACKEND, _STATIC, _PAIRS)
 
 
 def named_backend(name: str, options: ModelOptions) -> str | None:
@@ -36,7 +46,7 @@ def named_backend(name: str, options: ModelOptions) -> str | None:
     if options.backend is not None:
         return options.backend
     prefix = name.partition(":")[0]
-    if prefix in backend_names() and find_backend(prefix).resolve is not None and not Path(name).exists():
+    if prefix in BACKENDS and not BACKENDS[prefix].is_files and not Path(name).exists():
         return prefix
     card = _card(name, options)
     return card.usual_backend if card else None
@@ -52,18 +62,22 @@ def check_model(name: str, options: ModelOptions) -> None:
     Raises:
         UsageError: one does not exist, or they do not go together.
         DataError: the user's file of cards is wrong.
+        PrerequisiteError: a package that the backend needs is not there.
     """
     check_options(options)
     backend = named_backend(name, options)
-    if backend is None or find_backend(backend).resolve is None:
+    if backend is None or find_backend(backend).is_files:
         check_name(name, options.cards)
+    check_used(name, options, _BY_FILES if backend is None else [backend])
+    if backend is not None:
+        check_installed(backend)
     check_protocol(name, options)
 
 
 def needs_hub(name: str, options: ModelOptions) -> bool:
     """Whether the model has to be looked for on the Hub."""
     backend = named_backend(name, options)
-    return is_hub_name(name) and (backend is None or find_backend(backend).resolve is None)
+    return is_hub_name(name) and (backend is None or find_backend(backend).is_files)
 
 
 def resolve_model(
@@ -91,8 +105,8 @@ def resolve_model(
     check_model(name, options)
     chosen = named_backend(name, options)
     backend = find_backend(chosen or _DEFAULT_BACKEND)
-    if backend.resolve is not None:
-        return backend.resolve(name, options)
+    if not backend.is_files:
+        return resolve_elsewhere(chosen or _DEFAULT_BACKEND, name, options)
     card = _card(name, options)
     if card is not None and card.remote_code:
         check_remote_code(card.name, options)
@@ -100,7 +114,8 @@ def resolve_model(
     files = find_model(name, Lookup(options.cards, download, say, choice))
     if chosen is None:
         chosen = _backend_of_files(files.folder)
-        backend = find_backend(chosen)
+        check_used(files.name, options, [chosen])
+        check_installed(chosen)
     facts = read_facts(files.folder)
     card = find_card(options.like or files.name, options.cards)
     return ResolvedModel(_spec(_Found(files, facts, card, options, chosen)), facts, options)
@@ -113,7 +128,7 @@ def _backend_of_files(folder: Path) -> str:
     config = folder / "config.json"
     settings = read_json(config) if config.is_file() else {}
     heads = settings.get("architectures") or ()
-    return "cross-encoder" if any(head.endswith("ForSequenceClassification") for head in heads) else _DEFAULT_BACKEND
+    return _PAIRS if any(head.endswith("ForSequenceClassification") for head in heads) else _DEFAULT_BACKEND
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +151,8 @@ def _spec(found: _Found) -> ModelSpec:
     content = fingerprint(files.folder, found.backend.weights(options))
     _check_dense_layers(found)
     known = card_facts(card, options) if card else file_facts(facts)
-    counted = _counted_outputs(found)
-    return known.model_copy(
+    counted = modes(options)
+    spec = known.model_copy(
         update={
             "name": options.name or files.name,
             # without what only one backend or mode reads, so that all of them are of one revision
@@ -159,6 +174,15 @@ def _spec(found: _Found) -> ModelSpec:
             "overrides": _overrides(found),
         }
     )
+    return _of_its_kind(spec)
+
+
+def _of_its_kind(spec: ModelSpec) -> ModelSpec:
+    """A reranker without what is said of vectors: the card that was lent to it (`like`) may be an embedder's."""
+    if spec.kind != "reranker":
+        return spec
+    blank = ModelSpec(name="", revision="", fingerprint="", pooling="own", normalize=False, max_length=None)
+    return spec.model_copy(update={name: getattr(blank, name) for name in OF_VECTORS})
 
 
 def _pooling(found: _Found) -> Pooling:
@@ -181,15 +205,6 @@ def _check_dense_layers(found: _Found) -> None:
             f"{found.files.name}: the model has {card.dense_layers} dense layers after the pooling, but its "
             f"modules.json names {layers}; without them every vector is wrong. Give the folder with all of its files"
         )
-
-
-def _counted_outputs(found: _Found) -> dict[Output, float]:
-    counted = modes(found.options)
-    if set(counted) != {"dense"} and not found.backend.makes_parts:
-        raise UsageError(
-            f"--mode {found.options.mode}: {found.files.name} makes one dense vector per text; bge-m3 makes others, too"
-        )
-    return counted
 
 
 def _outputs(counted: Mapping[Output, float]) -> tuple[Output, ...]:
@@ -319,7 +334,7 @@ def resolve_without_files(name: str, options: ModelOptions, *, backend: str, con
         overrides.pop("backend", None)
     if options.like is not None and card is not None:
         overrides["like"] = card.name
-    return known.model_copy(
+    spec = known.model_copy(
         update={
             "name": options.name or name,
             "revision": revision,
@@ -335,3 +350,4 @@ def resolve_without_files(name: str, options: ModelOptions, *, backend: str, con
             "overrides": overrides,
         }
     )
+    return _of_its_kind(spec)

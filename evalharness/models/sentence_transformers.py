@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer, __version__
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 from evalharness.errors import ModelError
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device
 from evalharness.models.loading import TORCH_DTYPES, load_dense, load_encoder, silent
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
@@ -143,4 +143,4 @@ def _load(model: ResolvedModel, device: str) -> Any:  # noqa: ANN401 -- the libr
     return loaded.to(TORCH_DTYPES[spec.dtype]).eval()
 
 
-BACKEND = Backend(open=SentenceTransformersBackend, needs=("sentence_transformers",), extra="sentence-transformers")
+open_backend = SentenceTransformersBackend

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from evalharness.errors import ModelError, PrerequisiteError
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import blocks
 from evalharness.models.transformers import finish
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
@@ -118,4 +118,4 @@ def _load(model: ResolvedModel) -> StaticModel:
     return loaded
 
 
-BACKEND = Backend(open=StaticBackend, needs=("model2vec",), extra="static")
+open_backend = StaticBackend

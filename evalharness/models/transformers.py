@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.models.backends import Backend, ResolvedModel
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device
 from evalharness.models.loading import check_order, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
@@ -114,4 +114,4 @@ def finish(vectors: torch.Tensor, encoding: Encoding, name: str) -> torch.Tensor
     return torch.nn.functional.normalize(vectors, p=2, dim=1) if encoding.normalize else vectors
 
 
-BACKEND = Backend(open=TransformersBackend)
+open_backend = TransformersBackend

@@ -17,7 +17,7 @@ from evalharness.models import ModelOptions, resolve_model
 from evalharness.models.http import HttpBackend
 from evalharness.models.http_client import Patience
 from evalharness.models.http_rerank import HttpReranker
-from evalharness.rankers import Pair, PairModel, join_pair
+from evalharness.rankers import Pair, PairModel
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded, ignore_event
 
 PAIRS = [("ferns", "in shade"), ("ferns", "on stone"), ("rivers", "to the sea"), ("ferns", "中 文"), ("rivers", "")]
@@ -70,8 +70,6 @@ def test_as_an_encoder_of_joined_pairs_it_serves_the_pair_model(server: FakeServ
     pairs = [Pair(*pair) for pair in (*PAIRS, PAIRS[0])]
     np.testing.assert_array_equal(model.score_pairs(pairs, None, ignore_event), known([*PAIRS, PAIRS[0]]))
     assert (resolved.spec.kind, resolved.spec.pooling) == ("reranker", "own")
-    with pytest.raises(ModelError, match="the http-rerank backend puts no prompts before or after pairs"):
-        reranker(server).encode([join_pair(pairs[0])], OWN.model_copy(update={"prompt": "q: "}), ignore_event)
 
 
 def test_the_contract_of_rerankers(server: FakeServer) -> None:
@@ -146,8 +144,8 @@ def test_a_server_without_reranking_is_an_error(server: FakeServer) -> None:
     [
         ("http", {"pooling": "cls"}, "--pooling"),
         ("http", {"dtype": "bfloat16"}, "--dtype"),
-        ("http", {"max_length": 128}, "--max-length"),
         ("http", {"pooling": "mean", "dtype": "float32"}, "--pooling and --dtype"),
+        ("http-rerank", {"dtype": "float32"}, "--dtype"),
         ("http-rerank", {"max_length": 128}, "--max-length"),
         ("http-rerank", {"query_prompt": "q: "}, "--query-prompt"),
         ("http-rerank", {"normalize": True}, "--normalize"),
@@ -155,7 +153,14 @@ def test_a_server_without_reranking_is_an_error(server: FakeServer) -> None:
 )
 def test_options_that_a_server_cannot_be_told_are_refused(backend: str, changes: dict[str, Any], flag: str) -> None:
     options = ModelOptions(**({"backend": backend, "url": "http://a/v1"} | changes))
-    with pytest.raises(UsageError, match=f"on the server at http://a/v1, which cannot be told {flag}; set the server"):
+    expected = f"the {backend} backend has no use for {flag}, for the server decides on that; set it up there"
+    with pytest.raises(UsageError, match=expected):
+        resolve_model(MODEL, options)
+
+
+def test_a_length_that_nobody_can_cut_to_is_refused() -> None:
+    options = ModelOptions(backend="http", url="http://a/v1", max_length=128)
+    with pytest.raises(UsageError, match=r"cannot be told --max-length, and only the tokenizer of openai/\* models"):
         resolve_model(MODEL, options)
 
 

@@ -32,9 +32,9 @@ from transformers import (
 from evalharness.encoder import encoding
 from evalharness.errors import ModelError
 from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.llm_reranker import BACKEND, LLMRerankerBackend
+from evalharness.models.llm_reranker import LLMRerankerBackend
 from evalharness.rankers import Pair, PairModel, join_pair
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded, ignore_event
+from evalharness.types import EncodeEvent, EncodeNote, Execution, TextsEncoded, ignore_event
 
 POSITIONS = 1024
 PAIRS = [*CONTRACT_PAIRS, ("为什么", "\n\n 因为 \n")]
@@ -227,7 +227,6 @@ def test_the_template_is_part_of_what_identifies_scores(home: Path) -> None:
     identities = [opened(home / "qwen", options(home, template)).identity for template in ("yes", "qwen")]
     assert [identity["pair_template"] for identity in identities] == ["yes-logit", "qwen3"]
     assert {identity["backend"] for identity in identities} == {"llm-reranker"}
-    assert BACKEND.kind == "reranker"
 
 
 @pytest.mark.parametrize("template", ["yes", "qwen", "layers"])
@@ -360,21 +359,3 @@ def test_own_code_that_gives_something_else_is_an_error(tmp_path: Path, home: Pa
     folder = save_layers(tmp_path / "m", CODE.replace("scores[:, :, 0] for", "scores for"))
     with pytest.raises(ModelError, match=r"gave logits of shape \(1, \d+, 1\) for layer 4; .* per token, \(1, \d+\)"):
         scores(folder, options(home, "layers"), PAIRS[:1])
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"prompt": "q: "}, "a prompt"),
-        ({"suffix": "!"}, "a prompt"),
-        ({"normalize": True}, "--normalize"),
-        ({"dimensions": 1}, "--dimensions"),
-    ],
-)
-def test_what_a_reranker_cannot_do_is_refused(home: Path, change: dict[str, Any], named: str) -> None:
-    usual = encoding(resolve_model(str(home / "yes"), options(home, "yes")).spec, None, None)
-    asked = Encoding.model_validate({**usual.model_dump(), **change})
-    with pytest.raises(ModelError, match=f"local/yes: .* cannot do what {named} asks; leave that out"):
-        opened(home / "yes", options(home, "yes")).encode([join_pair(Pair("a", "b"))], asked, ignore_event)
-    with pytest.raises(ModelError, match="cannot do what --query-prompt or --document-prompt asks"):
-        opened(home / "yes", options(home, "yes", query_prompt="q: "))

@@ -174,8 +174,9 @@ def test_documents_without_words_or_vectors_score_zero() -> None:
         ({"mode": "spares"}, "unknown mode 'spares': did you mean sparse"),
         ({"mode": "dense+dense"}, "names a kind twice"),
         ({"mode": "dense+sparse", "mode_weights": (1.0,)}, "the mode dense.sparse needs 2 weights.*; got 1"),
+        ({"mode": "sparse", "mode_weights": (1.0,)}, "several modes counts, and sparse is one; leave them out"),
         ({"mode": "dense+sparse", "mode_weights": (0.0, 0.0)}, "not all 0; got 0, 0"),
-        ({"mode": "sparse", "mode_weights": (-1.0,)}, "none below 0"),
+        ({"mode": "dense+sparse", "mode_weights": (-1.0, 2.0)}, "none below 0"),
     ],
 )
 def test_wrong_modes_are_usage_errors(folder: Path, options: dict[str, Any], message: str) -> None:
@@ -184,7 +185,9 @@ def test_wrong_modes_are_usage_errors(folder: Path, options: dict[str, Any], mes
 
 
 def test_other_models_have_no_modes_and_heads_must_be_there(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--mode sparse: local/bert makes one dense vector per text"):
+    with pytest.raises(
+        UsageError, match="bert: the transformers backend has no use for --mode, for it makes one dense vector"
+    ):
         resolve_model(str(save_bert(tmp_path / "bert")), ModelOptions(pooling="cls", mode="sparse"))
     with pytest.raises(ModelError, match=r"its weights are pickles \(sparse_linear\.pt\)"):
         resolve_model(str(folder), ModelOptions(like="BAAI/bge-m3", max_length=64, mode="sparse"))
@@ -205,7 +208,7 @@ def test_a_mode_names_its_results_and_changes_the_key(folder: Path) -> None:
         like="BAAI/bge-m3", max_length=64, allow_pickle=True, mode="dense+sparse", mode_weights=(0.2, 0.8)
     )
     spec = resolve_model(str(folder), options).spec
-    assert (spec.overrides["mode"], spec.overrides["mode_weights"]) == ("dense+sparse", (0.2, 0.8))
+    assert (spec.overrides["mode"], spec.overrides["mode_weights"]) == ("dense+sparse", "0.2,0.8")
     assert (spec.outputs, spec.output_weights) == (("dense", "sparse"), {"dense": 0.2, "sparse": 0.8})
     with pytest.raises(UsageError, match="sparse and multi-vectors can rank documents, but they are no single vectors"):
         opened(folder, "sparse").encode(["a"])

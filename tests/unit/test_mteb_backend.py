@@ -104,7 +104,7 @@ def test_a_local_task_has_no_prompt_there(register: Register) -> None:
 def test_what_cannot_be_run_is_refused(register: Register) -> None:
     with pytest.raises(UsageError, match="unknown model of mteb 'tiny/modl': did you mean tiny/model"):
         resolve_model("mteb:tiny/modl")
-    with pytest.raises(UsageError, match="run by mteb's own code, which decides on that; leave --pooling, --like"):
+    with pytest.raises(UsageError, match="no use for --like and --pooling, for mteb's own code decides on that"):
         resolve_model("mteb:tiny/model", ModelOptions(pooling="cls", like="BAAI/bge-m3"))
     register(NoEncoder)
     with pytest.raises(ModelError, match="mteb's NoEncoder has no encode, so it makes no vectors"):

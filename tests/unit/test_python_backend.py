@@ -166,8 +166,31 @@ def test_names_that_lead_nowhere(here: str) -> None:
             resolve_model(name)
     with pytest.raises(ModelError, match="is a int with none of the interfaces known here: encode_queries"):
         opened(f"python:{here}:number")
-    with pytest.raises(UsageError, match="decides on that itself; leave --pooling, --max-length out"):
+    with pytest.raises(
+        UsageError, match="no use for --pooling and --max-length, for the object decides on that itself"
+    ):
         resolve_model(f"python:{here}:Both", ModelOptions(pooling="cls", max_length=3))
+
+
+def test_a_module_or_a_function_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_written.py").write_text("def (", encoding="utf-8")
+    (tmp_path / "out_of_luck.py").write_text(
+        "def boom():\n    raise RuntimeError('no weights\\nand more')\nclass Needs:\n    def __init__(self, x): pass\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="the module half_written fails when it is imported, with SyntaxError: 'inva"):
+        resolve_model("python:half_written:x")
+    with pytest.raises(ModelError, match=r"out_of_luck:boom failed with RuntimeError: 'no weights'; .* without arg"):
+        opened("python:out_of_luck:boom")
+    with pytest.raises(ModelError, match=r"out_of_luck:Needs failed with TypeError: .*missing 1 required"):
+        opened("python:out_of_luck:Needs")
+
+
+@pytest.mark.parametrize("name", ["math:pi", "sys:path"])
+def test_modules_that_are_no_text_are_objects_too(name: str) -> None:
+    with pytest.raises(ModelError, match="with none of the interfaces known here"):
+        opened(f"python:{name}")
 
 
 def test_its_vectors_are_not_stored_and_its_results_say_why(here: str, tmp_path: Path) -> None:

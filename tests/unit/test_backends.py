@@ -1,0 +1,133 @@
+"""What every backend says of itself: the options that it uses, and the packages that it needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny import save_bert, save_cross_encoder, save_sentence_model
+
+from evalharness.cards import cards
+from evalharness.errors import DataError, PrerequisiteError, UsageError
+from evalharness.models import ModelOptions, backends, open_embedder, resolve_model
+from evalharness.models.backends import BACKENDS, check_used
+from evalharness.models.resolving import check_model
+
+FOLDER = Path(backends.__file__).parent
+SHARED = (
+    "__init__", "backends", "batches", "files", "http_client", "loading", "options", "resolving", "source", "tokens"
+)  # fmt: skip
+# a value for every option that not all models take
+GIVEN: dict[str, Any] = {
+    "like": "BAAI/bge-m3",
+    "pooling": "mean",
+    "normalize": False,
+    "max_length": 32,
+    "dtype": "float32",
+    "dimensions": 4,
+    "mode": "dense+sparse",
+    "mode_weights": (0.5, 0.5),
+    "query_prompt": "q: ",
+    "document_prompt": "d: ",
+    "cutoff_layer": 2,
+    "url": "http://127.0.0.1:9",
+    "onnx_file": "export",
+}
+ALWAYS = {"name", "protocol", "backend", "cards", "trust_remote_code", "allow_pickle"}
+
+
+def test_every_file_of_the_folder_is_a_backend_or_shared() -> None:
+    files = {path.stem.replace("_", "-") for path in FOLDER.glob("*.py") if path.stem not in SHARED}
+    assert files == set(BACKENDS)
+
+
+def test_every_option_is_used_somewhere_or_taken_by_all() -> None:
+    used = {option for backend in BACKENDS.values() for option in backend.uses}
+    assert used == set(GIVEN)
+    assert used | ALWAYS == set(ModelOptions.model_fields)
+
+
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+@pytest.mark.parametrize("option", sorted(GIVEN))
+def test_an_option_without_effect_is_refused(backend: str, option: str) -> None:
+    options = ModelOptions(**{option: GIVEN[option]})
+    if option in BACKENDS[backend].uses:
+        check_used("a/b", options, [backend])
+        return
+    flag = {"normalize": "no-normalize"}.get(option, option.replace("_", "-"))
+    with pytest.raises(UsageError, match=rf"^a/b: the {backend} backend has no use for --{flag}, for .*\(--{flag} wor"):
+        check_used("a/b", options, [backend])
+
+
+def test_what_the_files_decide_is_refused_as_soon_as_it_can_be(tmp_path: Path) -> None:
+    folder = str(save_cross_encoder(tmp_path / "ce"))
+    # no model without a card could use it, so nothing has to be looked at
+    with pytest.raises(UsageError, match=r"the transformers backend has no use for --url, .* --backend http, http-rer"):
+        check_model("any/model", ModelOptions(url="http://a"))
+    check_model(folder, ModelOptions(pooling="mean"))
+    with pytest.raises(UsageError, match="local/ce: the cross-encoder backend has no use for --pooling and --no-norm"):
+        resolve_model(folder, ModelOptions(pooling="mean", normalize=False))
+
+
+def test_the_mode_that_every_model_has_may_be_named(tmp_path: Path) -> None:
+    folder = str(save_sentence_model(tmp_path / "m"))
+    assert resolve_model(folder, ModelOptions(mode="dense")).spec == resolve_model(folder).spec
+
+
+def test_a_reranker_takes_nothing_of_vectors_from_the_card_that_it_is_lent(tmp_path: Path) -> None:
+    folder = str(save_cross_encoder(tmp_path / "ce"))
+    options = ModelOptions(like="intfloat/e5-base-v2", backend="cross-encoder", max_length=32)
+    spec = resolve_model(folder, options).spec
+    assert (spec.kind, spec.prompts, spec.normalize) == ("reranker", {}, False)
+    assert cards()["intfloat/e5-base-v2"].prompts
+
+
+def test_a_card_of_a_reranker_says_nothing_of_vectors(tmp_path: Path) -> None:
+    own = tmp_path / "cards.toml"
+    own.write_text('["a/b"]\nkind = "cross-encoder"\nnormalize = true\nprompts = {query = "q"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"\[a/b\]: a cross-encoder makes no vectors, so it has no prompts and no norm"):
+        cards(own)
+
+
+@pytest.mark.parametrize("backend", sorted(name for name, facts in BACKENDS.items() if facts.needs))
+def test_a_missing_package_is_named_with_the_command(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = BACKENDS[backend]
+    for package in facts.needs:
+        monkeypatch.setitem(sys.modules, package, None)
+    folder = str(save_bert(tmp_path / "m"))
+    expected = f"the {backend} backend needs {facts.needs[0]}.*: pip install 'evalharness\\[{facts.extra}\\]'"
+    # before anything is fetched or imported
+    with pytest.raises(PrerequisiteError, match=expected):
+        check_model(folder, ModelOptions(backend=backend, url="http://a" if "url" in facts.uses else None))
+    project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert facts.extra in project["optional-dependencies"]
+
+
+def test_a_package_that_the_model_s_files_ask_for_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "potion"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "model2vec"}', encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "model2vec", None)
+    with pytest.raises(PrerequisiteError, match=r"pip install 'evalharness\[static\]'"):
+        resolve_model(str(folder))
+
+
+def test_planning_imports_nothing_that_computes(tmp_path: Path) -> None:
+    folder = str(save_sentence_model(tmp_path / "m"))
+    code = (
+        f"import sys; from evalharness.models import resolve_model; resolve_model({folder!r}); "
+        "print(*({'torch', 'transformers', 'sklearn', 'mteb'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_backend_still_opens_what_was_resolved(tmp_path: Path) -> None:
+    resolved = resolve_model(str(save_sentence_model(tmp_path / "m")), ModelOptions(backend="sentence-transformers"))
+    assert open_embedder(resolved).encode(["a"]).shape == (1, 32)
