@@ -40,6 +40,7 @@ class ModelCard(Frozen):
         dense_layers: how many follow the pooling; their weights are in the model's files.
         remote_code: whether it cannot run without the repository's own Python code.
         published: the authors' own protocol, where it is known.
+        unsupported: why no backend here runs the model as its authors mean it; empty for all others.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelCard(Frozen):
     languages: tuple[str, ...] = ()
     remote_code: bool = False
     published: Published | None = None
+    unsupported: str = ""
 
     @property
     def usual_backend(self) -> str:

@@ -115,7 +115,7 @@ def _print_card(card: ModelCard, *, code_points: bool) -> None:
     facts = [
         ("name", card.name),
         ("kind", card.kind),
-        ("backend", card.usual_backend),
+        ("backend", f"none, for {card.unsupported}" if card.unsupported else card.usual_backend),
         ("revision", card.revision or "not known; the newest is taken"),
         *(_pair_facts(card) if card.kind == "cross-encoder" else _vector_facts(card)),
         ("maximum length", _length(card) + (f", {card.mteb_max_length} in mteb" if card.mteb_max_length else "")),

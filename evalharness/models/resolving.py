@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from evalharness.cards import OF_VECTORS, ModelCard, find_card
-from evalharness.errors import ModelError
+from evalharness.errors import ModelError, UsageError
 from evalharness.hub import ignore_message
 from evalharness.models.backends import (
     BACKENDS,
@@ -68,6 +68,11 @@ def check_model(name: str, options: ModelOptions) -> None:
     backend = named_backend(name, options)
     if backend is None or find_backend(backend).is_files:
         check_name(name, options.cards)
+    if (card := _card(name, options)) and card.unsupported:
+        raise UsageError(
+            f"{name} cannot be run as {card.name} is meant to be, by no backend here: {card.unsupported}. Its card is "
+            "for reading only"
+        )
     check_used(name, options, _BY_FILES if backend is None else [backend])
     if backend is not None:
         check_installed(backend)
