@@ -70,8 +70,8 @@ def check_model(name: str, options: ModelOptions) -> None:
         check_name(name, options.cards)
     if (card := _card(name, options)) and card.unsupported:
         raise UsageError(
-            f"{name} cannot be run as {card.name} is meant to be, by no backend here: {card.unsupported}. Its card is "
-            "for reading only"
+            f"{name}: no backend here runs {card.name} as its authors mean it, for {card.unsupported}. Its card is for "
+            "reading only"
         )
     check_used(name, options, _BY_FILES if backend is None else [backend])
     if backend is not None:
