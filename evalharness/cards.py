@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from evalharness.catalog import read_toml, validated
 from evalharness.errors import DataError, unknown_names
-from evalharness.types import Frozen, PairTemplate, PairTruncation, Pooling, Published, Similarity
+from evalharness.types import Frozen, PairInstruction, PairTemplate, PairTruncation, Pooling, Published, Similarity
 
 CardKind: TypeAlias = Literal["bi-encoder", "cross-encoder", "multi-functional", "static", "lexical", "api"]
 
@@ -61,6 +61,7 @@ class ModelCard(Frozen):
     similarity: Similarity = "cosine"
     pair_template: PairTemplate | None = None
     pair_truncation: PairTruncation = "longest_first"
+    pair_instruction: PairInstruction = "joined"
     languages: tuple[str, ...] = ()
     remote_code: bool = False
     published: Published | None = None

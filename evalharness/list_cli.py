@@ -12,12 +12,17 @@ from evalharness.errors import UsageError, unknown_names
 
 if TYPE_CHECKING:
     from evalharness.cards import ModelCard
-    from evalharness.types import PairTruncation
+    from evalharness.types import PairInstruction, PairTruncation
 
 list_app = typer.Typer(help="List what can be named in other commands.", no_args_is_help=True, rich_markup_mode=None)
 _CUT: Mapping[PairTruncation, str] = {
     "longest_first": "the longer text is cut, token by token",
     "only_second": "the query is cut to 3/4 of the maximum length, then the document",
+}
+_INSTRUCTION: Mapping[PairInstruction, str] = {
+    "joined": "follows the query",
+    "template": "follows the query and stands in the template, as in mteb",
+    "left-out": "is left out, as in mteb",
 }
 _VISIBLE_SPACE, _VISIBLE_NEWLINE = "\u2423", "\u23ce"
 
@@ -136,9 +141,10 @@ def _print_card(card: ModelCard, *, code_points: bool) -> None:
 
 def _pair_facts(card: ModelCard) -> list[tuple[str, str]]:
     """How a reranker reads pairs."""
+    read = ("a query's instruction", _INSTRUCTION[card.pair_instruction])
     if card.pair_template is not None:
-        return [("pair template", card.pair_template)]
-    return [("pairs that are too long", _CUT[card.pair_truncation])]
+        return [("pair template", card.pair_template), read]
+    return [("pairs that are too long", _CUT[card.pair_truncation]), read]
 
 
 def _vector_facts(card: ModelCard) -> list[tuple[str, str]]:

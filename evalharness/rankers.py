@@ -29,10 +29,11 @@ _COMMIT_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A query and a document, as a reranker reads them."""
+    """A query and a document, as a reranker reads them; with the instruction, for those that read it apart."""
 
     query: str
     document: str
+    instruction: str | None = None
 
 
 def join_pair(pair: Pair) -> str:
@@ -41,13 +42,13 @@ def join_pair(pair: Pair) -> str:
     >>> split_pair(join_pair(Pair("a", "b"))) == Pair("a", "b")
     True
     """
-    return json.dumps([pair.query, pair.document], ensure_ascii=False)
+    apart = [] if pair.instruction is None else [pair.instruction]
+    return json.dumps([pair.query, pair.document, *apart], ensure_ascii=False)
 
 
 def split_pair(text: str) -> Pair:
     """The pair of such a text."""
-    query, document = json.loads(text)
-    return Pair(query, document)
+    return Pair(*json.loads(text))
 
 
 class PairModel:
@@ -186,7 +187,7 @@ class RankingModel:
         notes = first.notes if first is not None else ()
         if self._reranker is not None or first is None:
             candidates = self._candidates(records, first, task)
-            return Ranked(self._reranked(records, candidates, task, emit), notes)
+            return Ranked(self._reranked(records, candidates, task, emit), (*notes, *self._pair_notes(records)))
         if isinstance(self._first, EmbeddingModel):
             return Ranked(ranking(records, first), notes)
         return Ranked(reranking(records, first.documents, first.scores), notes)
@@ -215,6 +216,12 @@ class RankingModel:
             )
         return [np.asarray(candidates, dtype=np.int64) for candidates in records.candidates]
 
+    def _pair_notes(self, records: RetrievalRecords) -> tuple[str, ...]:
+        left_out = self._reranker is not None and self._reranker.model.spec.pair_instruction == "left-out"
+        if not (left_out and records.instructions):
+            return ()
+        return ("the reranker got the queries without their instructions, as in mteb",)
+
     def _reranked(
         self, records: RetrievalRecords, candidates: Sequence[NDArray[np.int64]], task: TaskContext, emit: Emit
     ) -> Ranking:
@@ -222,14 +229,27 @@ class RankingModel:
 
         if self._reranker is None:
             raise UsageError(f"{self.spec.name} finds no documents and ranks none")
+        how, apart = self._reranker.model.spec.pair_instruction, records.instructions
+        queries = records.bare_queries if how == "left-out" and apart else records.queries
+        instructions = apart if how == "template" and apart else [None] * len(queries)
         pairs = [
-            Pair(query, records.corpus[number])
-            for query, numbers in zip(records.queries, candidates, strict=True)
+            Pair(query, records.corpus[number], instruction)
+            for query, instruction, numbers in zip(queries, instructions, candidates, strict=True)
             for number in numbers.tolist()
         ]
         scores = self._reranker.model.score_pairs(pairs, task, emit)
         borders = np.cumsum([len(numbers) for numbers in candidates])[:-1]
         return reranking(records, candidates, np.split(scores, borders))
+
+
+def pair_facts(spec: ModelSpec) -> dict[str, str]:
+    """What of a reranker can change its scores, apart from its files and the encoding; defaults left out, but one."""
+    found: dict[str, str] = {"pair_truncation": spec.pair_truncation}
+    if spec.pair_template is not None:
+        found["pair_template"] = spec.pair_template
+    if spec.pair_instruction != "joined":
+        found["pair_instruction"] = spec.pair_instruction
+    return found
 
 
 def two_stage_spec(first: ModelSpec, second: ModelSpec, top_k: int) -> ModelSpec:
@@ -245,7 +265,7 @@ def two_stage_spec(first: ModelSpec, second: ModelSpec, top_k: int) -> ModelSpec
     both = {
         "first": first.fingerprint,
         "second": second.fingerprint,
-        "pairs": {**encoding(second, None, None).facts(), "truncation": second.pair_truncation},
+        "pairs": {**encoding(second, None, None).facts(), **pair_facts(second)},
         "top_k": top_k,
     }
     notes = (*first.notes, *(f"reranker: {text}" for text in second.notes), note)

@@ -49,6 +49,8 @@ class RetrievalRecords:
         own_scores: a task's further metrics, from what was found and trec_eval's scores per query.
         has_subqueries: whether queries `base_1`, `base_2` ... are one question; then `max_over_subqueries_` metrics
             rank a document by its best score among them.
+        bare_queries, instructions: the two parts of each query's text, for rerankers that read them apart; an
+            instruction may be None. Both are empty where no query has one.
     """
 
     corpus_ids: Sequence[str]
@@ -61,6 +63,8 @@ class RetrievalRecords:
     k_values: Sequence[int] = K_VALUES
     own_scores: OwnScores | None = None
     has_subqueries: bool = False
+    bare_queries: Sequence[str] = ()
+    instructions: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from evalharness.job import (
     attempt_job,
     draws_in_order,
 )
+from evalharness.rankers import pair_facts
 from evalharness.results import (
     JobId,
     JobRecord,
@@ -69,7 +70,7 @@ def job_key(spec: ModelSpec, task: TaskSpec, protocol: Protocol) -> dict[str, An
         "protocol": protocol,
         "dataset_revision": task.revision,
         **({"output_weights": spec.output_weights} if spec.output_weights else {}),
-        **({"pair_truncation": spec.pair_truncation} if spec.kind == "reranker" else {}),
+        **(pair_facts(spec) if spec.kind == "reranker" else {}),
         **_scored_by(task),
         **({} if task.data is None else {"settings": task.settings, "columns": dict(task.data.columns)}),
     }

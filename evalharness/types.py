@@ -25,13 +25,14 @@ Protocol: TypeAlias = Literal["mteb", "published"]
 Output: TypeAlias = Literal["dense", "sparse", "multi-vector"]
 PairTemplate: TypeAlias = Literal["yes-logit", "qwen3", "layerwise"]
 PairTruncation: TypeAlias = Literal["longest_first", "only_second"]
+PairInstruction: TypeAlias = Literal["joined", "template", "left-out"]
 Similarity: TypeAlias = Literal["cosine", "dot"]
 Metrics: TypeAlias = dict[str, Any]
 
 PROTOCOLS: tuple[Protocol, ...] = ("mteb", "published")
 DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16")
-# `own`: what the backend does by itself (a server, a library), which is not ours to choose
 OUTPUTS: tuple[Output, ...] = ("dense", "sparse", "multi-vector")
+# `own`: what the backend does by itself (a server, a library), which is not ours to choose
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "weightedmean", "lasttoken", "own")
 
 
@@ -133,9 +134,7 @@ class ModelSpec(Frozen):
         kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
         backend: name of what runs it; see `evalharness.models`.
         pooling, normalize, max_length, dtype, prompt_as_tokens, pool_prompt, layer_norm, dimensions: as in `Encoding`.
-        prompts: prompt by key.
-        suffixes: text after the input, by key.
-        adapters: adapter by key.
+        prompts, suffixes, adapters: by key; what they are, see `Encoding`.
         adapter_by_task: whether the adapter is the task and the side instead, for models that choose their prompts.
         default_prompt: prompt for texts that have no side, where no key fits.
         instruction_template: turns a task's instruction into a prompt for queries and for texts without a side, where
@@ -145,8 +144,10 @@ class ModelSpec(Frozen):
         output_weights: where more than one kind of vector counts, or another than the dense, by how much each.
         similarity: the model's own similarity function.
         pair_template: how a language model is asked about a pair: `yes-logit`, `qwen3` or `layerwise`.
-        pair_truncation: what is cut of a pair that is too long: whichever text is longer, token by token; or the
-            document, after the query was cut to three quarters of the length (FlagEmbedding).
+        pair_truncation: what is cut of a pair that is too long: the longer text, token by token; or the document, after
+            the query was cut to three quarters of the length (FlagEmbedding).
+        pair_instruction: where a reranker reads a query's instruction: behind the query, there and in the template, or
+            nowhere.
         languages: mteb language codes; empty where unknown.
         remote_code: whether the repository's own Python code runs.
         facts_from: where pooling, prompts and the rest were read, for the manifest.
@@ -179,6 +180,7 @@ class ModelSpec(Frozen):
     similarity: Similarity = "cosine"
     pair_template: PairTemplate | None = None
     pair_truncation: PairTruncation = "longest_first"
+    pair_instruction: PairInstruction = "joined"
     languages: tuple[str, ...] = ()
     remote_code: bool = False
     facts_from: str = ""

@@ -223,7 +223,9 @@ class _ChatPrompt:
                 f"around it take {around}; give a greater --max-length"
             )
         texts = [
-            f"<Instruct>: {_QWEN_INSTRUCTION}\n<Query>: {pair.query}\n<Document>: {pair.document}" for pair in pairs
+            f"<Instruct>: {_QWEN_INSTRUCTION if pair.instruction is None else pair.instruction}\n"
+            f"<Query>: {pair.query}\n<Document>: {pair.document}"
+            for pair in pairs
         ]
         room = None if max_length is None else max_length - around
         found = self._tokenizer(texts, truncation=room is not None, max_length=room, verbose=False)

@@ -246,6 +246,7 @@ def card_facts(card: ModelCard, options: ModelOptions) -> ModelSpec:
         similarity=card.similarity,
         pair_template=card.pair_template,
         pair_truncation=card.pair_truncation,
+        pair_instruction=card.pair_instruction,
         languages=card.languages,
         facts_from=f"card of {card.name}",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 from evalharness.catalog import TaskSpec
 from evalharness.data import abstract_class, column, mteb_rows
@@ -51,7 +51,7 @@ def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa:
         corpus_ids=documents,
         corpus=_documents(rows["corpus"], where),
         query_ids=asked,
-        queries=[query_text(texts[number], instructions[number]) for number in kept],
+        **_queries([texts[number] for number in kept], [instructions[number] for number in kept]),
         qrels=[qrels[query] for query in asked],
         candidates=candidate_numbers(rows["top_ranked"], asked, documents, where),
         ignore_identical_ids=task.ignore_identical_ids,
@@ -59,6 +59,21 @@ def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa:
         own_scores=_own_scores(task, qrels, split, subset),
         has_subqueries=_merges_subqueries(task),
     )
+
+
+class _Queries(TypedDict):
+    """What records have of queries; see `RetrievalRecords`."""
+
+    queries: list[str]
+    bare_queries: list[str]
+    instructions: Sequence[str | None]
+
+
+def _queries(texts: Sequence[Any], instructions: Sequence[str | None]) -> _Queries:
+    joined = [query_text(*item) for item in zip(texts, instructions, strict=True)]
+    if all(instruction is None for instruction in instructions):
+        return {"queries": joined, "bare_queries": [], "instructions": []}
+    return {"queries": joined, "bare_queries": [query_text(text, None) for text in texts], "instructions": instructions}
 
 
 def _merges_subqueries(task: Any) -> bool:  # noqa: ANN401
@@ -138,7 +153,7 @@ def records_from_files(spec: TaskSpec, split: str, *, with_candidates: bool = Fa
         corpus_ids=documents,
         corpus=_local_documents(corpus),
         query_ids=names,
-        queries=[query_text(texts[number], instructions[number]) for number in kept],
+        **_queries([texts[number] for number in kept], [instructions[number] for number in kept]),
         qrels=[judged[query] for query in names],
         candidates=candidates,
         ignore_identical_ids=settings_of(spec, RetrievalSettings).ignore_identical_ids,

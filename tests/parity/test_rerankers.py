@@ -9,18 +9,21 @@ from typing import Any
 
 import mteb
 import pytest
+from mteb.models.model_implementations.rerankers_custom import BGEReranker
 from support.compare import differences
 from support.lookup import Vectorize, coarse, lookup_model, mteb_lookup_model, smooth
 from support.pairs import LookupPairs, MtebPairs, pair_model, reranker_alone
 from support.synthetic import make_task, retrieval_split
 from support.texts import sentence
+from support.tiny import save_real_words_cross_encoder
 
 from evalharness.embeddings import StoringEncoder
 from evalharness.errors import UsageError
+from evalharness.models import ModelOptions, System, open_model, resolve_model
 from evalharness.rankers import PairModel, RankingModel, Reranker, two_stage_spec
 from evalharness.rankings import score_ranking
 from evalharness.tasks import task_type
-from evalharness.types import Scores, TaskContext, ignore_event
+from evalharness.types import Execution, PairInstruction, Scores, TaskContext, ignore_event
 
 VECTORS = pytest.mark.parametrize("vectorize", [smooth, coarse], ids=["smooth", "ties"])
 TASK = TaskContext(name="Synthetic", type="Retrieval")
@@ -56,6 +59,63 @@ def test_a_reranker_on_candidates_equals_mteb(vectorize: Vectorize, ignore: bool
     found = ours(task, reranker_alone(vectorize))
     theirs = task.evaluate(MtebPairs(vectorize), "test", encode_kwargs={"batch_size": 32})["default"]
     assert differences(found.metrics, numbers(theirs)) == []
+
+
+def instructed() -> dict[str, Any]:
+    rng = random.Random(8)
+    split = data(candidates=True)["default"]["test"]
+    plain = [dict(row) for row in split["queries"]]
+    rows = [{**row, "instruction": sentence(rng)} for row in plain]
+    return {
+        "default": {"test": retrieval_split(list(split["corpus"]), rows, split["relevant_docs"], split["top_ranked"])}
+    }
+
+
+WAYS: tuple[PairInstruction, ...] = ("joined", "template", "left-out")
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_instructions_are_read_where_mteb_s_model_reads_them(how: PairInstruction) -> None:
+    task = make_task("Reranking", instructed())
+    found = ours(task, reranker_alone(smooth, how))
+    theirs = task.evaluate(MtebPairs(smooth, how), "test", encode_kwargs={"batch_size": 32})["default"]
+    assert differences(found.metrics, numbers(theirs)) == []
+    for other in set(WAYS) - {how}:
+        assert ours(task, reranker_alone(smooth, other)).metrics != found.metrics
+
+
+def test_bge_reranker_v2_m3_reads_what_it_reads_in_mteb(tmp_path: Path) -> None:
+    folder = str(save_real_words_cross_encoder(tmp_path / "m"))
+    task = make_task("InstructionReranking", instructed(), main_score="ndcg_at_10")
+    resolved = resolve_model(folder, ModelOptions(like="BAAI/bge-reranker-v2-m3", max_length=64))
+    model = open_model(System(resolved), Execution(device="cpu"))
+    assert isinstance(model, RankingModel)
+    records = task_type("InstructionReranking").from_mteb(copy.deepcopy(task), "test", "default")
+    ranked = model.rank(records, ["eng-Latn"], TASK, ignore_event)
+    reference: Any = BGEReranker(folder, device="cpu")
+    reference.mteb_model_meta = MtebPairs(smooth).mteb_model_meta
+    reference.model.max_length = 64
+    theirs = task.evaluate(reference, "test", encode_kwargs={"batch_size": 32})["default"]
+    found = score_ranking(records, ranked.ranking).metrics
+    assert differences({name: found[name] for name in found if "nauc" not in name}, without_nauc(numbers(theirs))) == []
+    assert "the reranker got the queries without their instructions, as in mteb" in ranked.notes
+
+
+def without_nauc(scores: dict[str, Any]) -> dict[str, Any]:
+    """mteb's wrapper gives probabilities, which rank as the raw scores do, but whose spread is another."""
+    return {name: value for name, value in scores.items() if "nauc" not in name}
+
+
+def test_without_instructions_nothing_is_left_out() -> None:
+    task = make_task("Reranking", data(candidates=True))
+    records = task_type("Reranking").from_mteb(copy.deepcopy(task), "test", "default")
+    assert (records.bare_queries, records.instructions) == ([], [])
+    usual = reranker_alone(smooth).rank(records, [], TASK, ignore_event)
+    for how in WAYS[1:]:
+        ranked = reranker_alone(smooth, how).rank(records, [], TASK, ignore_event)
+        assert ranked.notes == ()
+        found = score_ranking(records, ranked.ranking).metrics
+        assert differences(found, score_ranking(records, usual.ranking).metrics) == []
 
 
 @pytest.mark.parametrize("top_k", [1, 7, 40])

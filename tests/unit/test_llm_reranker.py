@@ -190,6 +190,19 @@ def test_qwen3_scores_equal_mteb(tmp_path: Path, home: Path, length: int, tie: b
     assert 0 < found.min() < found.max() < 1
 
 
+def test_qwen3_reads_the_instruction_in_its_place(home: Path) -> None:
+    model = resolve_model(str(home / "qwen"), options(home, "qwen", max_length=1024))
+    pairs = [Pair(*pair, instruction) for pair in PAIRS for instruction in ("find ferns", "", None)]
+    found = PairModel(model.spec, LLMRerankerBackend(model, Execution()), device="cpu").score_pairs(
+        pairs, None, ignore_event
+    )
+    reference = Qwen3RerankerWrapper(str(home / "qwen"), device="cpu", max_length=1024)
+    texts = [reference.format_instruction(pair.instruction, pair.query, pair.document) for pair in pairs]
+    wanted = reference.compute_logits(reference.process_inputs(texts))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert len(set(np.round(found[:3], 6))) == 3
+
+
 def test_qwen3_needs_room_for_a_pair(home: Path) -> None:
     tokenizer = Qwen3RerankerWrapper(str(home / "qwen"), device="cpu")
     least = len(tokenizer.prefix_tokens) + len(tokenizer.suffix_tokens)
