@@ -34,6 +34,8 @@ EXIT_FAILED_JOBS = 3
 _SIGNALLED = 128
 _PATIENCE_SECONDS = 1.5
 _FILE_WIDTH = 160
+# documents that a first stage finds per query: as deep as mteb's metrics go
+_SEARCH_DEPTH = 1000
 # options that take several values after one flag: --languages eng cmn
 _LISTS = ("--tasks", "--suite", "--benchmark", "--languages", "--task-types", "--splits", "--subsets")
 
@@ -99,7 +101,9 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     name: Annotated[str | None, typer.Option(help="Name in results: organisation/model.")] = None,
     reranker: Annotated[str | None, typer.Option(help="A cross-encoder that ranks again what the model found.")] = None,
     reranker_url: Annotated[str | None, typer.Option(help="Server that has the reranker.")] = None,
-    rerank_top_k: Annotated[int | None, typer.Option(min=1, help="Documents it gets per query; default 100.")] = None,
+    rerank_top_k: Annotated[
+        int | None, typer.Option(min=1, max=_SEARCH_DEPTH, help="Documents it gets per query; default 100.")
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="What runs the model; see README.")] = None,
     cards: Annotated[Path | None, typer.Option(help="A file of your own model cards.")] = None,
     url: Annotated[str | None, typer.Option(help="Server that has the model, for --backend http.")] = None,

@@ -83,6 +83,7 @@ def test_wrong_second_stages(here: Cli, tmp_path: Path) -> None:
     first = "all-MiniLM-L6-v2"
     for model, options, message in (
         (first, ["--rerank-top-k", "5"], "--rerank-top-k is about a second stage; name one with --reranker"),
+        (first, ["--reranker", "reranker", "--rerank-top-k", "1001"], "Invalid value for '--rerank-top-k'"),
         (first, ["--reranker", "all-MiniLM-L6-v2"], "is of the kind embedder, and a second stage scores pairs"),
         (first, ["--reranker", "nowhere"], "unknown model 'nowhere'"),
         (first, ["--mode", "sparse"], "the transformers backend has no use for --mode, for"),
