@@ -26,7 +26,7 @@ _BACKEND_OF_KIND: Mapping[CardKind, str] = {
 # what a card can say of vectors, and of a reranker cannot
 OF_VECTORS = (
     "prompts", "suffixes", "adapters", "default_prompt", "instruction_template", "prompt_as_tokens", "pool_prompt",
-    "normalize", "unnormalized_types", "layer_norm", "dimensions",
+    "normalize", "unnormalized_types", "layer_norm", "dimensions", "prompt_within",
 )  # fmt: skip
 
 
@@ -55,6 +55,7 @@ class ModelCard(Frozen):
     adapters: dict[str, str] = {}
     default_prompt: str = ""
     instruction_template: str = ""
+    prompt_within: dict[str, int] = {}
     pool_prompt: bool = True
     layer_norm: bool = False
     dense_layers: int = 0

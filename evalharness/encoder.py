@@ -89,6 +89,7 @@ def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
         prompt=choose_prompt(spec, side, task),
         suffix=_by_key(spec.suffixes, keys, "" if side else spec.suffixes.get("", "")),
         prompt_as_tokens=spec.prompt_as_tokens,
+        prompt_within=next((spec.prompt_within[key] for key in keys if key in spec.prompt_within), None),
         pool_prompt=spec.pool_prompt,
         layer_norm=spec.layer_norm,
         dimensions=spec.dimensions,

@@ -150,6 +150,10 @@ def _pair_facts(card: ModelCard) -> list[tuple[str, str]]:
 def _vector_facts(card: ModelCard) -> list[tuple[str, str]]:
     """How a model's vectors are made, layer by layer."""
     found = [("pooling", card.pooling + ("" if card.pool_prompt else ", without the prompt's tokens"))]
+    found += [
+        (f"prompt of {key}", f"left out where it and the text have more than {limit} tokens")
+        for key, limit in card.prompt_within.items()
+    ]
     if card.layer_norm:
         found.append(("layer norm", "after the pooling"))
     if card.dense_layers:

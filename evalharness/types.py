@@ -53,6 +53,7 @@ class Encoding(Frozen):
         prompt, suffix: the exact text put before and after the input.
         prompt_as_tokens: whether prompt and suffix are tokenized by themselves and put around the text's tokens, so
             that no token spans the border and the text is what gets cut (SGPT's brackets).
+        prompt_within: tokens of prompt and text together beyond which a text goes without the prompt (instructor).
         pool_prompt: whether the prompt's tokens count in the pooling (instructor: no).
         layer_norm: whether vectors are brought to mean 0 and variance 1 before anything else (nomic).
         dimensions: how many are kept (Matryoshka), before normalisation. None: all.
@@ -67,6 +68,7 @@ class Encoding(Frozen):
     prompt: str
     suffix: str = ""
     prompt_as_tokens: bool = False
+    prompt_within: int | None = None
     pool_prompt: bool = True
     layer_norm: bool = False
     dimensions: int | None = None
@@ -106,9 +108,8 @@ class Published(Frozen):
         normalize, dtype: as in `Encoding`; None as in the card.
         unnormalized_types: task types whose vectors are not scaled to length 1.
         prompts: replace the card's.
-        default_prompt: as in `ModelSpec`.
         query_prompt_tasks: the only tasks whose queries get the card's query prompt; None for no such rule.
-        suffixes, prompt_as_tokens: as in `ModelSpec`.
+        default_prompt, suffixes, prompt_as_tokens: as in `ModelSpec`.
     """
 
     source: str
@@ -134,11 +135,10 @@ class ModelSpec(Frozen):
         kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
         backend: name of what runs it; see `evalharness.models`.
         pooling, normalize, max_length, dtype, prompt_as_tokens, pool_prompt, layer_norm, dimensions: as in `Encoding`.
-        prompts, suffixes, adapters: by key; what they are, see `Encoding`.
+        prompts, suffixes, adapters, prompt_within: by key; what they are, see `Encoding`.
         adapter_by_task: whether the adapter is the task and the side instead, for models that choose their prompts.
         default_prompt: prompt for texts that have no side, where no key fits.
-        instruction_template: turns a task's instruction into a prompt for queries and for texts without a side, where
-            no key but the side's own fits.
+        instruction_template: makes a task's instruction a prompt (not of documents) where no key but the side's fits.
         unnormalized_types: task types whose vectors are not scaled to length 1.
         outputs: as in `Encoding`.
         output_weights: where more than one kind of vector counts, or another than the dense, by how much each.
@@ -146,8 +146,7 @@ class ModelSpec(Frozen):
         pair_template: how a language model is asked about a pair: `yes-logit`, `qwen3` or `layerwise`.
         pair_truncation: what is cut of a pair that is too long: the longer text, token by token; or the document, after
             the query was cut to three quarters of the length (FlagEmbedding).
-        pair_instruction: where a reranker reads a query's instruction: behind the query, there and in the template, or
-            nowhere.
+        pair_instruction: where a query's instruction is read: behind the query, there and in the template, or nowhere.
         languages: mteb language codes; empty where unknown.
         remote_code: whether the repository's own Python code runs.
         facts_from: where pooling, prompts and the rest were read, for the manifest.
@@ -168,6 +167,7 @@ class ModelSpec(Frozen):
     suffixes: dict[str, str] = {}
     adapters: dict[str, str] = {}
     adapter_by_task: bool = False
+    prompt_within: dict[str, int] = {}
     prompt_as_tokens: bool = False
     pool_prompt: bool = True
     layer_norm: bool = False

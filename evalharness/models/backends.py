@@ -87,6 +87,18 @@ class Backend:
     keeps_vectors: bool = True
 
 
+def of_tokens(encoding: Encoding) -> list[str]:
+    """What an encoding wants that only a backend can do that sees tokens and layers."""
+    wanted = {
+        f"{encoding.pooling} pooling": encoding.pooling != "own",
+        f"dtype {encoding.dtype}": encoding.dtype != "float32",
+        "prompts as tokens of their own": encoding.prompt_as_tokens,
+        "prompts left out of the pooling": bool(encoding.prompt) and not encoding.pool_prompt,
+        "prompts left out of long texts": bool(encoding.prompt) and encoding.prompt_within is not None,
+    }
+    return [what for what, is_wanted in wanted.items() if is_wanted]
+
+
 def _m3_weights(options: ModelOptions) -> WeightFiles:
     wanted = tuple(name for output, name in M3_HEADS.items() if options.mode is not None and output in options.mode)
     return WeightFiles(TORCH_WEIGHTS.safe, TORCH_WEIGHTS.pickled, wanted)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip
-from evalharness.models.backends import ResolvedModel
+from evalharness.models.backends import ResolvedModel, of_tokens
 from evalharness.models.http_client import (
     BATCH_TEXTS,
     BATCH_TOKENS,
@@ -133,15 +133,10 @@ class HttpBackend:
         return Dense(vectors, self._similarity, truncated if known else None)
 
     def _check(self, encoding: Encoding) -> None:
-        wanted = {
-            f"{encoding.pooling} pooling": encoding.pooling != "own",
-            f"dtype {encoding.dtype}": encoding.dtype != "float32",
-            "a layer norm": encoding.layer_norm,
-            f"the adapter {encoding.adapter!r}": bool(encoding.adapter),
-            "prompts as tokens of their own": encoding.prompt_as_tokens,
-            "prompts left out of the pooling": bool(encoding.prompt) and not encoding.pool_prompt,
-        }
-        if asked := [what for what, is_wanted in wanted.items() if is_wanted]:
+        asked = of_tokens(encoding)
+        asked += ["a layer norm"] if encoding.layer_norm else []
+        asked += [f"the adapter {encoding.adapter!r}"] if encoding.adapter else []
+        if asked:
             raise ModelError(
                 f"{self._name}: a server cannot be told {' and '.join(asked)}, which the model needs; run it here, "
                 "with another --backend"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, UsageError, clip, unknown_names
-from evalharness.models.backends import ResolvedModel
+from evalharness.models.backends import ResolvedModel, of_tokens
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
@@ -49,8 +49,13 @@ class PythonBackend:
         """Encode texts; row i belongs to text i. The encoding's adapter says which side they are of.
 
         Raises:
-            ModelError: the object fails, or returns what are no vectors of these texts.
+            ModelError: the object fails, returns what are no vectors of these texts, or cannot do what is wanted.
         """
+        if asked := of_tokens(encoding):
+            raise ModelError(
+                f"{self._name} cannot be told {' and '.join(asked)}, which the card that it was lent asks for; leave "
+                "--like out, or run the model itself"
+            )
         prompted = [f"{encoding.prompt}{text}{encoding.suffix}" for text in texts]
         parts: list[NDArray[np.float32]] = []
         for first in range(0, len(prompted), _CHUNK):
@@ -63,8 +68,13 @@ class PythonBackend:
             parts.append(rows)
             # words, for it does not say what it takes for a token
             emit(TextsEncoded(len(chunk), sum(len(text.split()) or 1 for text in chunk)))
+        # torch, which naming a model need not wait for
+        import torch
+
+        from evalharness.models.transformers import finish
+
         vectors = np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
-        return Dense(self._finished(vectors, encoding), self._similarity)
+        return Dense(finish(torch.from_numpy(vectors), encoding, self._name).numpy(), self._similarity)
 
     def _checked(self, texts: list[str], side: str) -> NDArray[np.float32]:
         try:
@@ -78,20 +88,6 @@ class PythonBackend:
                 f"{self._name} returned {shape} for {len(texts)} texts; expected a vector of numbers for each"
             )
         return rows
-
-    def _finished(self, vectors: NDArray[np.float32], encoding: Encoding) -> NDArray[np.float32]:
-        if encoding.dimensions is not None:
-            if encoding.dimensions > vectors.shape[1]:
-                raise ModelError(
-                    f"{self._name}: has vectors of {vectors.shape[1]} dimensions, {encoding.dimensions} are to be "
-                    f"kept; give --dimensions {vectors.shape[1]} or less"
-                )
-            vectors = vectors[:, : encoding.dimensions]
-        if not encoding.normalize:
-            return vectors
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        scaled: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-12))
-        return scaled
 
 
 def _as_rows(found: Any) -> NDArray[np.float32] | None:  # noqa: ANN401 -- whatever the object returns

@@ -239,6 +239,7 @@ def card_facts(card: ModelCard, options: ModelOptions) -> ModelSpec:
         max_length=card.max_length if published else card.mteb_max_length or card.max_length,
         prompts=dict(card.prompts),
         adapters=dict(card.adapters),
+        prompt_within=dict(card.prompt_within),
         pool_prompt=card.pool_prompt,
         layer_norm=card.layer_norm,
         default_prompt=card.default_prompt,

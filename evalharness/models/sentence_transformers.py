@@ -84,10 +84,10 @@ class SentenceTransformersBackend:
                 f"{self._name}: the prompt's tokens are not to be pooled, but the model has no Pooling module; "
                 "use --backend transformers"
             )
-        if encoding.prompt_as_tokens:
+        if encoding.prompt_as_tokens or (encoding.prompt and encoding.prompt_within is not None):
+            what = "tokenize prompts by themselves" if encoding.prompt_as_tokens else "leave prompts out of long texts"
             raise ModelError(
-                f"{self._name}: the sentence-transformers backend cannot tokenize prompts by themselves; "
-                "use --backend transformers"
+                f"{self._name}: the sentence-transformers backend cannot {what}; use --backend transformers"
             )
         if encoding.adapter and _TASK not in self._model.get_model_kwargs():
             raise ModelError(

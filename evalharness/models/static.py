@@ -67,6 +67,7 @@ class StaticBackend:
     def _check(self, encoding: Encoding) -> None:
         refused = {
             f"precision {encoding.dtype} (leave --dtype out)": encoding.dtype != "float32",
+            "prompts that long texts go without": bool(encoding.prompt) and encoding.prompt_within is not None,
             f"pooling {encoding.pooling} (leave --pooling out)": encoding.pooling != "own",
             f"adapters ({encoding.adapter!r})": bool(encoding.adapter),
             "prompts that are tokenized by themselves": encoding.prompt_as_tokens,

@@ -46,11 +46,13 @@ class PromptTokenizer:
         """Tokens of the prompted texts, and whether each was cut."""
         if encoding.prompt_as_tokens:
             return self._wrapped(texts, encoding)
-        prompted = [f"{encoding.prompt}{text}{encoding.suffix}" for text in texts]
+        prompts = self._prompts(texts, encoding)
+        prompted = [f"{prompt}{text}{encoding.suffix}" for prompt, text in zip(prompts, texts, strict=True)]
         found = self._tokenizer(self._cased(prompted), truncation=True, max_length=encoding.max_length)
         tokens = dict(found)
         if encoding.prompt and not encoding.pool_prompt:
-            tokens[_PROMPT_TOKENS] = [self._prompt_tokens(encoding)] * len(texts)
+            count = self._prompt_tokens(encoding)
+            tokens[_PROMPT_TOKENS] = [count if prompt else 0 for prompt in prompts]
         return tokens, [bool(item.overflowing) for item in found.encodings]
 
     def padded(self, tokens: dict[str, list[Any]], device: str) -> Padded:
@@ -59,8 +61,17 @@ class PromptTokenizer:
         own = {key: values for key, values in tokens.items() if key != _PROMPT_TOKENS}
         inputs = self._tokenizer.pad(own, return_tensors="pt").to(device)
         mask = inputs["attention_mask"]
-        counted = mask if prompt_tokens is None else mask * (mask.cumsum(dim=1) > prompt_tokens[0])
-        return Padded(inputs, counted)
+        if prompt_tokens is None:
+            return Padded(inputs, mask)
+        return Padded(inputs, mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=device)[:, None]))
+
+    def _prompts(self, texts: Sequence[str], encoding: Encoding) -> list[str]:
+        """The prompt of each text; none for those that are too long with it."""
+        prompt, limit = encoding.prompt, encoding.prompt_within
+        if not prompt or limit is None:
+            return [prompt] * len(texts)
+        whole = self._tokenizer(self._cased([prompt + text for text in texts]), truncation=False, verbose=False)
+        return [prompt if len(ids) <= limit else "" for ids in whole["input_ids"]]
 
     def _cased(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self._lowercase else list(texts)
@@ -117,7 +128,10 @@ class TokenPipeline:
         for places in blocks(texts):
             tokens, cut = tokenize([texts[place] for place in places])
             truncated[places] = cut
-            same = same_tokens(tokens["input_ids"])
+            # the same tokens may be a prompt's in one text and not in another
+            marks = tokens.get(_PROMPT_TOKENS)
+            ids = tokens["input_ids"]
+            same = same_tokens(ids if marks is None else [[mark, *row] for mark, row in zip(marks, ids, strict=True)])
             firsts = {key: [values[group[0]] for group in same] for key, values in tokens.items()}
             for batch in self._runner.run(firsts, forward, emit):
                 if vectors is None:

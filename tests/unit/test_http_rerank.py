@@ -196,6 +196,7 @@ def test_without_an_address_there_is_no_server() -> None:
         ({"adapter": "retrieval"}, "the adapter 'retrieval'"),
         ({"prompt": "p", "prompt_as_tokens": True}, "prompts as tokens of their own"),
         ({"prompt": "p", "pool_prompt": False}, "prompts left out of the pooling"),
+        ({"prompt": "p", "prompt_within": 256}, "prompts left out of long texts"),
     ],
 )
 def test_encodings_that_a_server_cannot_be_told_are_refused(changes: dict[str, Any], what: str) -> None:

@@ -121,6 +121,7 @@ def test_it_keeps_the_contract_of_a_backend(made: Path, file: str | None) -> Non
         {"pooling": "lasttoken", "max_length": 9},
         {"pooling": "weightedmean", "prompt": "find: ", "suffix": " end"},
         {"prompt": "find: ", "pool_prompt": False},
+        {"prompt": "find: ", "pool_prompt": False, "prompt_within": 20},
         {"prompt": "[", "suffix": "]", "prompt_as_tokens": True, "max_length": 12},
         {"layer_norm": True, "dimensions": 7},
     ],

@@ -20,7 +20,7 @@ from evalharness.encoder import EmbeddingModel, encoding
 from evalharness.errors import ModelError
 from evalharness.models import ModelOptions, open_embedder, resolve_model
 from evalharness.models.transformers import TransformersBackend, finish, pool
-from evalharness.types import Encoding, Execution, ignore_event
+from evalharness.types import Encoding, Execution, TaskContext, ignore_event
 
 MEAN = {"word_embedding_dimension": DIMENSIONS, "pooling_mode_mean_tokens": True}
 
@@ -107,6 +107,38 @@ def test_a_prompt_that_is_not_pooled_equals_sentence_transformers(tmp_path: Path
         write(folder / "1_Pooling" / "config.json", MEAN)
         pooled = load_model(str(folder), ModelOptions(query_prompt=instruction)).encode_queries(TEXTS)
         assert np.abs(pooled - reference).max() > 0.01
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_a_text_that_is_too_long_with_its_prompt_goes_without(tmp_path: Path, pooled: bool) -> None:
+    folder = save_t5(tmp_path / "instructor")
+    resolved = resolve_model(str(folder), ModelOptions(like="hkunlp/instructor-xl", max_length=64))
+    backend = TransformersBackend(resolved, Execution(device="cpu"))
+    limits = {"prompt_within": {"Clustering": 30}, "prompts": {"Clustering": "topic: "}, "pool_prompt": pooled}
+    spec = resolved.spec.model_copy(update=limits)
+    usual = encoding(spec, None, TaskContext(name="Any", type="Clustering"))
+    assert (usual.prompt, usual.prompt_within) == ("topic: ", 30)
+    words: Any = AutoTokenizer.from_pretrained(folder)
+    # the tokens of the prompt, of the text, and the one at the end: exactly at the limit, and one more
+    most = 30 - len(words("topic: ")["input_ids"])
+    texts = ["fern", "x" * most, "x" * (most + 1), "y" * 60, "topic: " + "x" * most, "x" * most]
+    counts = [len(words("topic: " + text)["input_ids"]) for text in texts]
+    assert counts[1] == 30
+    assert [count > 30 for count in counts] == [False, False, True, True, True, False]
+    kept, bare = (
+        backend.encode(texts, usual.model_copy(update=changes), ignore_event).vectors
+        for changes in ({"prompt_within": None}, {"prompt": "", "prompt_within": None})
+    )
+    found = backend.encode(texts, usual, ignore_event).vectors
+    wanted = np.where(np.array([count > 30 for count in counts])[:, None], bare, kept)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert np.abs(kept - bare)[2].max() > 0.01
+
+
+def test_instructor_clusters_long_texts_without_an_instruction(tmp_path: Path) -> None:
+    spec = resolve_model(str(save_t5(tmp_path / "m")), ModelOptions(like="hkunlp/instructor-xl", max_length=64)).spec
+    found = {kind: encoding(spec, None, TaskContext(name="A", type=kind)) for kind in ("Clustering", "STS")}
+    assert {kind: item.prompt_within for kind, item in found.items()} == {"Clustering": 256, "STS": None}
 
 
 def test_dimensions_are_cut_before_normalisation(tmp_path: Path) -> None:

@@ -193,6 +193,12 @@ def test_modules_that_are_no_text_are_objects_too(name: str) -> None:
         opened(f"python:{name}")
 
 
+def test_a_card_that_asks_for_what_only_the_object_could_do_is_refused(here: str) -> None:
+    lent = ModelOptions(like="hkunlp/instructor-xl")
+    with pytest.raises(ModelError, match="cannot be told prompts left out of the pooling, which the card that it was"):
+        opened(f"python:{here}:Both", lent).encode_queries(["a"])
+
+
 def test_its_vectors_are_not_stored_and_its_results_say_why(here: str, tmp_path: Path) -> None:
     resolved = resolve_model(f"python:{here}:Both", ModelOptions(name="me/both"))
     model = open_embedder(resolved, Execution(), store=tmp_path / "store")

@@ -176,6 +176,14 @@ def test_prompts_as_tokens_are_refused(folder: Path) -> None:
         vectors(backend(folder), encoding(prompt="[", prompt_as_tokens=True))
 
 
+def test_prompts_for_short_texts_only_are_refused(folder: Path) -> None:
+    with pytest.raises(ModelError, match="cannot leave prompts out of long texts; use --backend transformers"):
+        vectors(backend(folder), encoding(prompt="find: ", prompt_within=9))
+    np.testing.assert_array_equal(
+        vectors(backend(folder), encoding(prompt_within=9)), vectors(backend(folder), encoding())
+    )
+
+
 class Tasked:
     """Stands for a model whose first module takes a task."""
 

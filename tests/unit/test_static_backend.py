@@ -163,6 +163,7 @@ def test_folders_of_sentence_transformers_are_read(tmp_path: Path, inside: str) 
         ({"adapter": "sts"}, r"has no adapters \('sts'\)"),
         ({"prompt_as_tokens": True}, r"has no prompts that are tokenized by themselves"),
         ({"prompt": "q", "pool_prompt": False}, r"has no prompts that are not pooled"),
+        ({"prompt": "q", "prompt_within": 9}, r"has no prompts that long texts go without"),
         ({"dtype": "float16", "pooling": "cls"}, r"has no precision float16 .* and no pooling cls"),
     ],
 )
