@@ -224,7 +224,7 @@ def check_installed(name: str) -> None:
     backend = find_backend(name)
     if missing := [module for module in backend.needs if find_spec(module) is None]:
         raise PrerequisiteError(
-            f"the {name} backend needs {' and '.join(missing)}, which is not installed: "
+            f"the {name} backend needs {' and '.join(missing)}, not installed here: "
             f"pip install 'evalharness[{backend.extra}]'"
         )
 

@@ -92,7 +92,7 @@ def test_texts_without_a_known_word_find_something_and_score_zero() -> None:
 
 def test_options_that_mean_nothing_here_are_refused() -> None:
     for options in (ModelOptions(pooling="cls"), ModelOptions(query_prompt="q: "), ModelOptions(dimensions=3)):
-        with pytest.raises(UsageError, match="bm25 counts words and has no vectors; leave --"):
+        with pytest.raises(UsageError, match="the bm25 backend has no use for --"):
             resolve_model("bm25", options)
     spec = resolve_model("mteb/baseline-bm25s").spec
     assert (spec.name, spec.revision, spec.kind, spec.overrides) == ("mteb/baseline-bm25s", "0_3_0", "lexical", {})
