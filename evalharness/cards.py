@@ -24,7 +24,7 @@ _BACKEND_OF_KIND: Mapping[CardKind, str] = {
 
 
 # what a card can say of vectors, and of a reranker cannot
-OF_VECTORS = (
+VECTOR_FACTS = (
     "prompts", "suffixes", "adapters", "default_prompt", "instruction_template", "prompt_as_tokens", "pool_prompt",
     "normalize", "unnormalized_types", "layer_norm", "dimensions", "prompt_within",
 )  # fmt: skip
@@ -106,7 +106,7 @@ def _card(name: str, table: dict[str, Any], families: Mapping[str, dict[str, Any
     shared = families[family] if family is not None else {}
     card = validated(ModelCard, {**shared, **table, "name": name}, f"{where} [{name}]")
     fields = ModelCard.model_fields
-    said = [fact for fact in OF_VECTORS if fact in fields and getattr(card, fact) != fields[fact].default]
+    said = [fact for fact in VECTOR_FACTS if fact in fields and getattr(card, fact) != fields[fact].default]
     if said and card.kind == "cross-encoder":
         raise DataError(f"{where} [{name}]: a cross-encoder makes no vectors, so it has no {' and no '.join(said)}")
     return card

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, Protocol
 
 from evalharness.errors import PrerequisiteError, UsageError, shorten, unknown_names
@@ -87,8 +88,8 @@ class Backend:
     keeps_vectors: bool = True
 
 
-def of_tokens(encoding: Encoding) -> list[str]:
-    """What an encoding wants that only a backend can do that sees tokens and layers."""
+def beyond_texts(encoding: Encoding) -> list[str]:
+    """What an encoding wants that nobody can do who only hands over texts and gets vectors."""
     wanted = {
         f"{encoding.pooling} pooling": encoding.pooling != "own",
         f"dtype {encoding.dtype}": encoding.dtype != "float32",
@@ -118,28 +119,28 @@ def _onnx_weights(options: ModelOptions) -> WeightFiles:
     return WeightFiles(safe=(*with_numbers, "[0-9]*_*/*.safetensors"))
 
 
-_AROUND = ("like", "query_prompt", "document_prompt", "normalize", "dimensions")
-_ENCODER = (*_AROUND, "pooling", "max_length", "dtype")
+_EMBEDDER = ("like", "query_prompt", "document_prompt", "normalize", "dimensions")
+_WITH_TOKENS = (*_EMBEDDER, "pooling", "max_length", "dtype")
 _PAIRS = ("like", "max_length", "dtype")
 
 BACKENDS: Mapping[str, Backend] = {
-    "transformers": Backend(uses=_ENCODER, why="it makes one dense vector per text from the model's files"),
+    "transformers": Backend(uses=_WITH_TOKENS, why="it makes one dense vector per text from the model's files"),
     "sentence-transformers": Backend(
-        uses=_ENCODER,
+        uses=_WITH_TOKENS,
         why="it makes one dense vector per text from the model's files",
         needs=("sentence_transformers",),
         extra="sentence-transformers",
     ),
     "onnx": Backend(
-        uses=(*_ENCODER, "onnx_file"),
+        uses=(*_WITH_TOKENS, "onnx_file"),
         why="it makes one dense vector per text from an ONNX file",
         weights=_onnx_weights,
         needs=("onnxruntime",),
         extra="onnx",
     ),
-    "m3": Backend(uses=(*_ENCODER, "mode", "mode_weights"), why="it runs bge-m3's own files", weights=_m3_weights),
+    "m3": Backend(uses=(*_WITH_TOKENS, "mode", "mode_weights"), why="it runs bge-m3's own files", weights=_m3_weights),
     "static": Backend(
-        uses=(*_AROUND, "max_length"),
+        uses=(*_EMBEDDER, "max_length"),
         why="it takes the mean of stored float32 vectors",
         needs=("model2vec",),
         extra="static",
@@ -151,7 +152,7 @@ BACKENDS: Mapping[str, Backend] = {
         kind="reranker",
     ),
     "http": Backend(
-        uses=(*_AROUND, "max_length", "url"),
+        uses=(*_EMBEDDER, "max_length", "url"),
         why="the server decides on that; set it up there",
         is_files=False,
         needs=("httpx",),
@@ -174,7 +175,7 @@ BACKENDS: Mapping[str, Backend] = {
         extra="bm25",
     ),
     # what cannot be told apart by its fingerprint must not share vectors
-    "python": Backend(uses=_AROUND, why="the object decides on that itself", is_files=False, keeps_vectors=False),
+    "python": Backend(uses=_EMBEDDER, why="the object decides on that itself", is_files=False, keeps_vectors=False),
     "mteb": Backend(uses=(), why="mteb's own code decides on that", is_files=False),
 }
 
@@ -190,8 +191,11 @@ def find_backend(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- by the backend's kind
+def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- the spec's kind says which
     """Load a resolved model.
+
+    Returns:
+        An `OpenBackend`; for a model of the kind `lexical`, a `rankers.LexicalBackend`.
 
     Raises:
         PrerequisiteError: the device is not there.
@@ -211,7 +215,7 @@ def resolve_elsewhere(backend: str, name: str, options: ModelOptions) -> Resolve
     return resolved
 
 
-def _code(backend: str) -> Any:  # noqa: ANN401 -- a module
+def _code(backend: str) -> ModuleType:
     return import_module(f"evalharness.models.{backend.replace('-', '_')}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip
-from evalharness.models.backends import ResolvedModel, of_tokens
+from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.http_client import (
     BATCH_TEXTS,
     BATCH_TOKENS,
@@ -133,7 +133,7 @@ class HttpBackend:
         return Dense(vectors, self._similarity, truncated if known else None)
 
     def _check(self, encoding: Encoding) -> None:
-        asked = of_tokens(encoding)
+        asked = beyond_texts(encoding)
         asked += ["a layer norm"] if encoding.layer_norm else []
         asked += [f"the adapter {encoding.adapter!r}"] if encoding.adapter else []
         if asked:

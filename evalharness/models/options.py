@@ -13,7 +13,7 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # options that say where something is or what is allowed; they change no number
 _NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "allow_pickle", "url")
 # every model takes them
-_OF_ALL = ("name", "cards", "trust_remote_code", "allow_pickle", "protocol", "backend")
+_OF_EVERY_MODEL = ("name", "cards", "trust_remote_code", "allow_pickle", "protocol", "backend")
 _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 
 
@@ -67,7 +67,9 @@ class ModelOptions(Frozen):
 
     def flags(self) -> dict[str, str]:
         """Options that were given and that not every model has a use for, as the command line spells them."""
-        given = self.model_dump(exclude_none=True, exclude={*_OF_ALL, *(["mode"] if self.mode == OUTPUTS[0] else [])})
+        given = self.model_dump(
+            exclude_none=True, exclude={*_OF_EVERY_MODEL, *(["mode"] if self.mode == OUTPUTS[0] else [])}
+        )
         return {key: f"--{'no-' if value is False else ''}{key.replace('_', '-')}" for key, value in given.items()}
 
 

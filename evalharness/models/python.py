@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.errors import ModelError, UsageError, clip, unknown_names
-from evalharness.models.backends import ResolvedModel, of_tokens
+from evalharness.errors import EvalHarnessError, ModelError, UsageError, clip, unknown_names
+from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
@@ -51,7 +51,7 @@ class PythonBackend:
         Raises:
             ModelError: the object fails, returns what are no vectors of these texts, or cannot do what is wanted.
         """
-        if asked := of_tokens(encoding):
+        if asked := beyond_texts(encoding):
             raise ModelError(
                 f"{self._name} cannot be told {' and '.join(asked)}, which the card that it was lent asks for; leave "
                 "--like out, or run the model itself"
@@ -77,10 +77,8 @@ class PythonBackend:
         return Dense(finish(torch.from_numpy(vectors), encoding, self._name).numpy(), self._similarity)
 
     def _checked(self, texts: list[str], side: str) -> NDArray[np.float32]:
-        try:
+        with _users_code(self._name):
             found = self._encode(texts, side)
-        except Exception as error:
-            raise ModelError(f"{self._name} failed with {_said(error)}") from error
         rows = _as_rows(found)
         if rows is None or rows.shape[0] != len(texts):
             shape = f"an array of shape {rows.shape}" if rows is not None else type(found).__name__
@@ -135,6 +133,19 @@ def _interface(thing: Any, name: str) -> Encode:  # noqa: ANN401
 
 
 @contextmanager
+def _users_code(what: str, advice: str = "") -> Iterator[None]:
+    """Run code of the user's, whose failure is the user's to read, not a defect of ours."""
+    try:
+        yield
+    except EvalHarnessError:
+        raise
+    # it can raise anything, and whatever it is, it becomes the error of this model
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise ModelError(f"{what} failed with {type(error).__name__}: {clip(first, 300)}{advice}") from error
+
+
+@contextmanager
 def _current_folder() -> Iterator[None]:
     """Modules of the current folder can be imported, first of all."""
     here = str(Path.cwd())
@@ -153,13 +164,11 @@ def _named(name: str) -> list[str]:
 
 
 def _module(name: str) -> Any:  # noqa: ANN401
-    with _current_folder():
+    with _current_folder(), _users_code(f"importing the module {name}"):
         try:
             return importlib.import_module(name)
         except ImportError as error:
             raise UsageError(f"the module {name} cannot be imported from the current folder: {error}") from None
-        except Exception as error:
-            raise ModelError(f"the module {name} fails when it is imported, with {_said(error)}") from error
 
 
 def _object(name: str) -> Any:  # noqa: ANN401
@@ -167,19 +176,9 @@ def _object(name: str) -> Any:  # noqa: ANN401
     module = _module(module_name)
     found = getattr(module, attribute)
     is_maker = inspect.isfunction(found) or inspect.isclass(found)
-    with _current_folder():
-        try:
-            return found() if is_maker else found
-        except Exception as error:
-            raise ModelError(
-                f"{name} failed with {_said(error)}; expected a function or class that is called without arguments and "
-                "gives the model"
-            ) from error
-
-
-def _said(error: Exception) -> str:
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {clip(first, 300)}"
+    wanted = "; expected a function or class that is called without arguments and gives the model"
+    with _current_folder(), _users_code(name, wanted):
+        return found() if is_maker else found
 
 
 def resolve(name: str, options: ModelOptions) -> ResolvedModel:

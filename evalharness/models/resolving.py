@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from evalharness.cards import OF_VECTORS, ModelCard, find_card
+from evalharness.cards import VECTOR_FACTS, ModelCard, find_card
 from evalharness.errors import ModelError, UsageError
 from evalharness.hub import ignore_message
 from evalharness.models.backends import (
@@ -35,7 +35,10 @@ from evalharness.types import OUTPUTS, ModelSpec, Output, Pooling, Published
 _FALLBACK_MAX_LENGTH = 512
 _DEFAULT_BACKEND, _STATIC, _PAIRS = "transformers", "static", "cross-encoder"
 # of models without a card, whose files tell
-_BY_FILES = (_DEFAULT_BACKEND, _STATIC, _PAIRS)
+_TOLD_BY_FILES = (_DEFAULT_BACKEND, _STATIC, _PAIRS)
+
+# a model of which nothing is known yet
+_BLANK = ModelSpec(name="", revision="", fingerprint="", pooling="own", normalize=False, max_length=None)
 
 
 def named_backend(name: str, options: ModelOptions) -> str | None:
@@ -73,7 +76,7 @@ def check_model(name: str, options: ModelOptions) -> None:
             f"{name}: no backend here runs {card.name} as its authors mean it, for {card.unsupported}. Its card is for "
             "reading only"
         )
-    check_used(name, options, _BY_FILES if backend is None else [backend])
+    check_used(name, options, _TOLD_BY_FILES if backend is None else [backend])
     if backend is not None:
         check_installed(backend)
     check_protocol(name, options)
@@ -111,7 +114,7 @@ def resolve_model(
     chosen = named_backend(name, options)
     backend = find_backend(chosen or _DEFAULT_BACKEND)
     if not backend.is_files:
-        return resolve_elsewhere(chosen or _DEFAULT_BACKEND, name, options)
+        return _of_its_kind(resolve_elsewhere(chosen or _DEFAULT_BACKEND, name, options))
     card = _card(name, options)
     if card is not None and card.remote_code:
         check_remote_code(card.name, options)
@@ -123,7 +126,15 @@ def resolve_model(
         check_installed(chosen)
     facts = read_facts(files.folder)
     card = find_card(options.like or files.name, options.cards)
-    return ResolvedModel(_spec(_Found(files, facts, card, options, chosen)), facts, options)
+    return _of_its_kind(ResolvedModel(_spec(_Found(files, facts, card, options, chosen)), facts, options))
+
+
+def _of_its_kind(model: ResolvedModel) -> ResolvedModel:
+    """A reranker without what is said of vectors: the card that was lent to it (`like`) may be an embedder's."""
+    if model.spec.kind != "reranker":
+        return model
+    without = {name: getattr(_BLANK, name) for name in VECTOR_FACTS}
+    return replace(model, spec=model.spec.model_copy(update=without))
 
 
 def _backend_of_files(folder: Path) -> str:
@@ -157,7 +168,7 @@ def _spec(found: _Found) -> ModelSpec:
     _check_dense_layers(found)
     known = card_facts(card, options) if card else file_facts(facts)
     counted = modes(options)
-    spec = known.model_copy(
+    return known.model_copy(
         update={
             "name": options.name or files.name,
             # without what only one backend or mode reads, so that all of them are of one revision
@@ -179,15 +190,6 @@ def _spec(found: _Found) -> ModelSpec:
             "overrides": _overrides(found),
         }
     )
-    return _of_its_kind(spec)
-
-
-def _of_its_kind(spec: ModelSpec) -> ModelSpec:
-    """A reranker without what is said of vectors: the card that was lent to it (`like`) may be an embedder's."""
-    if spec.kind != "reranker":
-        return spec
-    blank = ModelSpec(name="", revision="", fingerprint="", pooling="own", normalize=False, max_length=None)
-    return spec.model_copy(update={name: getattr(blank, name) for name in OF_VECTORS})
 
 
 def _pooling(found: _Found) -> Pooling:
@@ -333,15 +335,14 @@ def resolve_without_files(name: str, options: ModelOptions, *, backend: str, con
         revision: what the results call this state of the model.
     """
     card = find_card(options.like or name, options.cards)
-    blank = ModelSpec(name="", revision="", fingerprint="", pooling="own", normalize=False, max_length=None)
-    known = card_facts(card, options) if card else blank.model_copy(update={"facts_from": "nothing but the options"})
+    known = card_facts(card, options) if card else _BLANK.model_copy(update={"facts_from": "nothing but the options"})
     overrides = options.overrides()
     # a model that is mostly run here has results of its own when a server runs it
     if card is None or backend == card.usual_backend:
         overrides.pop("backend", None)
     if options.like is not None and card is not None:
         overrides["like"] = card.name
-    spec = known.model_copy(
+    return known.model_copy(
         update={
             "name": options.name or name,
             "revision": revision,
@@ -357,4 +358,3 @@ def resolve_without_files(name: str, options: ModelOptions, *, backend: str, con
             "overrides": overrides,
         }
     )
-    return _of_its_kind(spec)

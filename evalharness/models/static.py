@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from evalharness.errors import ModelError, PrerequisiteError
-from evalharness.models.backends import ResolvedModel
+from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.batches import blocks
 from evalharness.models.transformers import finish
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
@@ -65,16 +65,9 @@ class StaticBackend:
         return Dense(finished.numpy(), self._similarity, truncated)
 
     def _check(self, encoding: Encoding) -> None:
-        refused = {
-            f"precision {encoding.dtype} (leave --dtype out)": encoding.dtype != "float32",
-            "prompts that long texts go without": bool(encoding.prompt) and encoding.prompt_within is not None,
-            f"pooling {encoding.pooling} (leave --pooling out)": encoding.pooling != "own",
-            f"adapters ({encoding.adapter!r})": bool(encoding.adapter),
-            "prompts that are tokenized by themselves": encoding.prompt_as_tokens,
-            "prompts that are not pooled": bool(encoding.prompt) and not encoding.pool_prompt,
-        }
-        if wrong := [what for what, wanted in refused.items() if wanted]:
-            raise ModelError(f"{self._name}: the static backend has no {' and no '.join(wrong)}")
+        refused = beyond_texts(encoding) + ([f"the adapter {encoding.adapter!r}"] if encoding.adapter else [])
+        if refused:
+            raise ModelError(f"{self._name}: the static backend cannot do {' and '.join(refused)}")
 
     def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> tuple[list[list[int]], list[bool]]:
         """Known tokens of the prompted texts, and whether each was cut."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
-from typing import Any, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any
 
 from evalharness.catalog import TaskSpec
 from evalharness.data import abstract_class, column, mteb_rows
@@ -47,11 +47,14 @@ def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa:
     has_instruction = "instruction" in rows["queries"].column_names
     instructions = column(rows["queries"], "instruction", where) if has_instruction else [None] * len(ids)
     documents, asked = column(rows["corpus"], "id", f"{where} corpus"), [ids[number] for number in kept]
+    queries = _queries([texts[number] for number in kept], [instructions[number] for number in kept])
     return RetrievalRecords(
         corpus_ids=documents,
         corpus=_documents(rows["corpus"], where),
         query_ids=asked,
-        **_queries([texts[number] for number in kept], [instructions[number] for number in kept]),
+        queries=queries.joined,
+        bare_queries=queries.bare,
+        instructions=queries.instructions,
         qrels=[qrels[query] for query in asked],
         candidates=candidate_numbers(rows["top_ranked"], asked, documents, where),
         ignore_identical_ids=task.ignore_identical_ids,
@@ -61,19 +64,20 @@ def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa:
     )
 
 
-class _Queries(TypedDict):
-    """What records have of queries; see `RetrievalRecords`."""
+@dataclass(frozen=True, slots=True)
+class _Queries:
+    """A task's queries as `RetrievalRecords` has them."""
 
-    queries: list[str]
-    bare_queries: list[str]
+    joined: Sequence[str]
+    bare: Sequence[str]
     instructions: Sequence[str | None]
 
 
 def _queries(texts: Sequence[Any], instructions: Sequence[str | None]) -> _Queries:
     joined = [query_text(*item) for item in zip(texts, instructions, strict=True)]
     if all(instruction is None for instruction in instructions):
-        return {"queries": joined, "bare_queries": [], "instructions": []}
-    return {"queries": joined, "bare_queries": [query_text(text, None) for text in texts], "instructions": instructions}
+        return _Queries(joined, [], [])
+    return _Queries(joined, [query_text(text, None) for text in texts], instructions)
 
 
 def _merges_subqueries(task: Any) -> bool:  # noqa: ANN401
@@ -149,11 +153,14 @@ def records_from_files(spec: TaskSpec, split: str, *, with_candidates: bool = Fa
     names = [asked[number] for number in kept]
     candidates = _local_candidates(spec, names, documents) if with_candidates else None
     texts, instructions = queries.texts("text"), queries.values["instruction"]
+    read = _queries([texts[number] for number in kept], [instructions[number] for number in kept])
     return RetrievalRecords(
         corpus_ids=documents,
         corpus=_local_documents(corpus),
         query_ids=names,
-        **_queries([texts[number] for number in kept], [instructions[number] for number in kept]),
+        queries=read.joined,
+        bare_queries=read.bare,
+        instructions=read.instructions,
         qrels=[judged[query] for query in names],
         candidates=candidates,
         ignore_identical_ids=settings_of(spec, RetrievalSettings).ignore_identical_ids,

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from support.tiny import save_bert, save_cross_encoder, save_sentence_model
 
+from evalharness import cli
 from evalharness.cards import cards
 from evalharness.errors import DataError, PrerequisiteError, UsageError
 from evalharness.models import ModelOptions, backends, open_embedder, resolve_model
 from evalharness.models.backends import BACKENDS, check_used
 from evalharness.models.resolving import check_model
+from evalharness.rankings import K_VALUES
 
 FOLDER = Path(backends.__file__).parent
 SHARED = (
@@ -131,3 +133,8 @@ def test_planning_imports_nothing_that_computes(tmp_path: Path) -> None:
 def test_a_backend_still_opens_what_was_resolved(tmp_path: Path) -> None:
     resolved = resolve_model(str(save_sentence_model(tmp_path / "m")), ModelOptions(backend="sentence-transformers"))
     assert open_embedder(resolved).encode(["a"]).shape == (1, 32)
+
+
+def test_a_second_stage_can_get_all_that_a_first_one_finds() -> None:
+    # the command line has the number itself, for importing it from there would import NumPy
+    assert max(K_VALUES) == cli._SEARCH_DEPTH

@@ -179,7 +179,7 @@ def test_a_module_or_a_function_that_fails_is_an_error(tmp_path: Path, monkeypat
         encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match="the module half_written fails when it is imported, with SyntaxError: 'inva"):
+    with pytest.raises(ModelError, match="importing the module half_written failed with SyntaxError: 'inva"):
         resolve_model("python:half_written:x")
     with pytest.raises(ModelError, match=r"out_of_luck:boom failed with RuntimeError: 'no weights'; .* without arg"):
         opened("python:out_of_luck:boom")
