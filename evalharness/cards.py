@@ -23,6 +23,8 @@ _BACKEND_OF_KIND: Mapping[CardKind, str] = {
 }
 
 
+# the model that comes as a package, and what it is on the Hub
+PACKAGED, PACKAGED_ID = "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"
 # what a card can say of vectors, and of a reranker cannot
 VECTOR_FACTS = (
     "prompts", "suffixes", "adapters", "default_prompt", "instruction_template", "prompt_as_tokens", "pool_prompt",
@@ -125,5 +127,6 @@ def _base_card(table: dict[str, Any], known: Mapping[str, ModelCard], where: str
 
 
 def find_card(name: str, own: Path | None = None) -> ModelCard | None:
-    """A card by Hub id, letter case ignored; None if there is none. `own`: see `cards`."""
-    return next((card for key, card in cards(own).items() if key.lower() == name.lower()), None)
+    """A card by Hub id, letter case ignored, or of the packaged model; None if there is none. `own`: see `cards`."""
+    wanted = PACKAGED_ID if name == PACKAGED else name
+    return next((card for key, card in cards(own).items() if key.lower() == wanted.lower()), None)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalharness.cards import find_card
 from evalharness.catalog import needs_hub, quick_suite
 from evalharness.data import pin_revision
 from evalharness.errors import PrerequisiteError, UsageError, unknown_names
@@ -16,6 +15,7 @@ from evalharness.hub import work_offline_if_unreachable
 from evalharness.job import check_rankable
 from evalharness.models import ModelOptions, System, resolve_model
 from evalharness.models.backends import BACKENDS
+from evalharness.models.options import card_of
 from evalharness.models.resolving import check_model
 from evalharness.models.resolving import needs_hub as model_needs_hub
 from evalharness.run import Plan, make_plan
@@ -161,7 +161,7 @@ def _names_tasks(selection: Selection) -> bool:
 
 
 def _card_languages(model: str, options: ModelOptions) -> Sequence[str]:
-    card = find_card(options.like or model.partition("@")[0], options.cards)
+    card = card_of(model, options)
     return card.languages if card else ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from evalharness.cards import cards, find_card
+from evalharness.cards import ModelCard, cards, find_card
 from evalharness.errors import ModelError, UsageError, shorten, unknown_names
 from evalharness.types import OUTPUTS, DType, Frozen, Output, Pooling, Protocol
 
@@ -115,6 +115,11 @@ def modes(options: ModelOptions) -> dict[Output, float]:
     return {output: weight for output in OUTPUTS for name, weight in zip(names, weights, strict=True) if name == output}
 
 
+def card_of(name: str, options: ModelOptions) -> ModelCard | None:
+    """The card that says what a model is: the one that the user lends to it, or its own; None if there is none."""
+    return find_card(options.like or name.partition("@")[0], options.cards)
+
+
 def check_protocol(name: str, options: ModelOptions) -> None:
     """See that the model has the protocol that is asked for.
 
@@ -128,11 +133,13 @@ def check_protocol(name: str, options: ModelOptions) -> None:
     if options.protocol == "mteb":
         return
     known = [card.name for card in cards(options.cards).values() if card.published is not None]
-    card = find_card(options.like or name.partition("@")[0], options.cards)
+    card = card_of(name, options)
     if card is None or card.published is None:
-        why = "has no card" if card is None else "its authors' evaluation is not known: the card has no such protocol"
+        why = (
+            "it has no card" if card is None else "its authors' evaluation is not known: the card has no such protocol"
+        )
         raise UsageError(
-            f"{name} cannot be run by the published protocol, {why}. Run it with --protocol mteb, or one of "
+            f"{name} cannot be run by the published protocol: {why}. Run it with --protocol mteb, or one of "
             f"{shorten(known, len(known))}"
         )
 

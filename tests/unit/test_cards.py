@@ -261,10 +261,10 @@ def test_instructions_are_those_that_mteb_gives_to_instructed_models() -> None:
 
 def test_a_card_without_a_published_protocol_says_so() -> None:
     with pytest.raises(
-        UsageError, match=r"thenlper/gte-base cannot be run by the published protocol, its authors' .*e5"
+        UsageError, match=r"thenlper/gte-base cannot be run by the published protocol: its authors' .*e5"
     ):
         check_protocol("thenlper/gte-base", ModelOptions(protocol="published"))
-    with pytest.raises(UsageError, match="cannot be run by the published protocol, has no card"):
+    with pytest.raises(UsageError, match="cannot be run by the published protocol: it has no card"):
         check_protocol("some/model", ModelOptions(protocol="published"))
     check_protocol("./checkpoint", ModelOptions(protocol="published", like="BAAI/bge-base-en-v1.5"))
 
@@ -301,3 +301,9 @@ def test_wrong_own_cards_are_named(tmp_path: Path, text: str, message: str) -> N
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         cards(path)
+
+
+def test_the_packaged_model_has_the_card_of_the_model_that_it_is() -> None:
+    assert find_card("all-MiniLM-L6-v2") == cards()["sentence-transformers/all-MiniLM-L6-v2"]
+    with pytest.raises(UsageError, match="all-MiniLM-L6-v2 cannot be run by the published protocol: its authors' eval"):
+        check_protocol("all-MiniLM-L6-v2", ModelOptions(protocol="published"))
