@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import file_digest, sha256
@@ -14,6 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from evalharness.errors import DataError, UsageError, unknown_names
+from evalharness.reading import read_toml
 from evalharness.types import Frozen, TaskContext
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -151,20 +151,6 @@ def validated(model: type[Model], value: object, where: str) -> Model:
             else:
                 lines.append(f"{key}: {item['msg']}")
         raise DataError(f"{where}: " + "; ".join(lines)) from None
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file.
-
-    Raises:
-        DataError: it cannot be read, or is no TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of an existing TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is not valid TOML in UTF-8: {error}") from None
 
 
 @cache

@@ -1,0 +1,169 @@
+"""Files that anyone may have written, read so that the worst they can be is wrong.
+
+Whatever JSON or TOML comes from outside (results, model folders, task files, cards, the store's notes) goes through
+here: a pipe instead of a file, a file of terabytes, bytes that are no UTF-8, 100,000 brackets, half a character.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from evalharness.errors import DataError, EvalHarnessError, clip
+
+# no file of numbers and names is larger; mteb's largest result (41,412 subsets) has about 40 MB
+LARGEST = 512 * 2**20
+# what real files have is less than ten; deeper values break whoever walks them by recursion
+DEEPEST = 64
+_NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+
+
+class NoJsonError(ValueError):
+    """A text that is no JSON, or none that can be used; the message says why."""
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, for messages.
+
+    >>> kind_of([1]), kind_of(None)
+    ('a list', 'null')
+    """
+    return "null" if value is None else _NAMES.get(type(value), type(value).__name__)
+
+
+def parse_json(content: bytes | str) -> Any:  # noqa: ANN401 -- JSON
+    """Parse JSON that can be walked by recursion and written again as UTF-8.
+
+    Raises:
+        NoJsonError: it is not that.
+    """
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        value = json.loads(text)
+        _check_depth(value)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise NoJsonError("a text in it holds half of a pair of characters") from None
+    except UnicodeDecodeError as error:
+        raise NoJsonError(f"it is not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise NoJsonError(f"its values are nested deeper than {DEEPEST}") from None
+    except json.JSONDecodeError as error:
+        raise NoJsonError(f"{error.msg}, line {error.lineno}, column {error.colno}") from None
+    except NoJsonError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise NoJsonError(str(error)) from None
+    return value
+
+
+def _check_depth(value: object) -> None:
+    layer, depth = [value], 0
+    while layer:
+        inner: list[object] = []
+        for item in layer:
+            if isinstance(item, dict):
+                inner += [child for child in item.values() if isinstance(child, dict | list)]
+            elif isinstance(item, list):
+                inner += [child for child in item if isinstance(child, dict | list)]
+        layer, depth = inner, depth + 1
+        if depth > DEEPEST:
+            raise NoJsonError(f"its values are nested deeper than {DEEPEST}")
+
+
+def read_bytes(path: Path, error: type[EvalHarnessError] = DataError) -> bytes:
+    """The content of a regular file of bearable size.
+
+    Args:
+        path: the file.
+        error: what to raise.
+
+    Raises:
+        EvalHarnessError: of the kind `error`; it cannot be read, is no regular file, or is too large.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise error(f"{path}: is {'a folder' if stat.S_ISDIR(found.st_mode) else 'no regular file'}")
+        if found.st_size > LARGEST:
+            raise error(f"{path}: has {found.st_size:,} bytes; expected at most {LARGEST:,}")
+        return path.read_bytes()
+    except OSError as failure:
+        raise error(f"{path}: cannot be read ({failure.strerror or failure})") from None
+    except ValueError as failure:  # a NUL in the name
+        raise error(f"{clip(str(path))}: is no name of a file ({failure})") from None
+
+
+def read_json(path: Path, error: type[EvalHarnessError] = DataError) -> Any:  # noqa: ANN401 -- JSON
+    """Parse a JSON file; arguments and errors as `read_bytes`, also where it is no JSON."""
+    content = read_bytes(path, error)
+    try:
+        return parse_json(content)
+    except NoJsonError as failure:
+        raise error(f"{path}: is damaged or no JSON: {failure}") from None
+
+
+def read_object(path: Path, error: type[EvalHarnessError] = DataError) -> dict[str, Any]:
+    """As `read_json`, for a file that holds one object; anything else is an error, too."""
+    value = read_json(path, error)
+    if not isinstance(value, dict):
+        raise error(f"{path}: expected a JSON object, found {kind_of(value)}")
+    return value
+
+
+def read_objects(path: Path, error: type[EvalHarnessError] = DataError) -> list[dict[str, Any]]:
+    """As `read_json`, for a file that holds a list of objects; anything else is an error, too."""
+    value = read_json(path, error)
+    if not isinstance(value, list):
+        raise error(f"{path}: expected a JSON list, found {kind_of(value)}")
+    for number, item in enumerate(value, start=1):
+        if not isinstance(item, dict):
+            raise error(f"{path}, item {number}: expected an object, found {kind_of(item)}")
+    return value
+
+
+def read_toml(path: Path, error: type[EvalHarnessError] = DataError) -> dict[str, Any]:
+    """Parse a TOML file; arguments and errors as `read_bytes`, also where it is no TOML."""
+    content = read_bytes(path, error)
+    try:
+        value = tomllib.loads(content.decode())
+        _check_depth(value)
+    except NoJsonError as failure:
+        raise error(f"{path}: {failure}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise error(f"{path}: is not valid TOML in UTF-8: {failure}") from None
+    except RecursionError:
+        raise error(f"{path}: its values are nested deeper than {DEEPEST}") from None
+    except ValueError as failure:  # a number of thousands of digits, a day that no month has
+        raise error(f"{path}: is not valid TOML: {failure}") from None
+    return value
+
+
+def checked(
+    value: object, types: type | tuple[type, ...], where: str, error: type[EvalHarnessError] = DataError
+) -> Any:  # noqa: ANN401 -- a value of one of the types
+    """A value that is of one of these types; true and false are no numbers.
+
+    Args:
+        value: of a parsed file.
+        types: Python's for the JSON that is wanted.
+        where: file and key, for the message.
+        error: what to raise.
+
+    Raises:
+        EvalHarnessError: of the kind `error`; it is of another type.
+    """
+    wanted = types if isinstance(types, tuple) else (types,)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+        names = " or ".join(dict.fromkeys(_kind_names(wanted)))
+        raise error(f"{where}: expected {names}, found {kind_of(value)} {clip(str(value))}")
+    return value
+
+
+def _kind_names(types: Iterable[type]) -> Iterable[str]:
+    return ("null" if kind is type(None) else _NAMES.get(kind, kind.__name__) for kind in types)
