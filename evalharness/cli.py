@@ -131,6 +131,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
     from evalharness.request import RunRequest, plan_run
     from evalharness.selection import Selection
+    from evalharness.types import Execution
 
     named = {"--tasks": tasks, "--suite": suite, "--benchmark": benchmark, "--languages": languages}
     lists = split_lists({**named, "--task-types": task_types, "--splits": splits, "--subsets": subsets})
@@ -150,17 +151,17 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         "protocol": protocol, "backend": backend, "cards": cards, "url": url, "onnx_file": onnx_file,
         "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle,
     }  # fmt: skip
-    request = RunRequest(model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k)
+    execution = Execution(device=device, batch_tokens=batch_tokens)
+    request = RunRequest(model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k, execution)
     plan, system = plan_run(request, download=not dry_run, warn=_warn)
     if dry_run:
         _show_plan(plan, models_known=system is not None)
     elif system is not None:
         from evalharness.run import Limits
-        from evalharness.types import Execution
 
         seconds = None if time_budget is None else duration(time_budget)
         limits = Limits(seconds=seconds, fail_fast=fail_fast, save_rankings=save_rankings)
-        _execute(plan, system, Execution(device=device, batch_tokens=batch_tokens), limits, _store(store, no_store))
+        _execute(plan, system, execution, limits, _store(store, no_store))
 
 
 def _store(named: Path | None, no_store: bool) -> Path | None:

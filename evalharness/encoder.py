@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from evalharness.catalog import TaskSpec, all_task_names, find_task
 from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.errors import UsageError, unknown_names
+from evalharness.given import checked_documents, checked_texts, kind
 from evalharness.rows import StoredRows
 from evalharness.types import (
     Dense,
@@ -148,21 +149,22 @@ class EmbeddingModel:
             Vectors of shape (texts, dimensions), in input order.
 
         Raises:
-            UsageError: there is no task of this name.
+            UsageError: there is no task of this name, or what is given is no list of texts.
             ModelError: a vector is not finite.
         """
-        return self._vectors(texts, "query", task)
+        return self._vectors(checked_texts(texts), "query", task)
 
     def encode_corpus(
         self, texts: Sequence[str | Mapping[str, str]], *, task: TaskSpec | str | None = None
     ) -> NDArray[np.float32]:
         """Encode documents: texts, or mappings with `text` and optionally `title`. See `encode_queries`."""
-        joined = [item if isinstance(item, str) else document_text(item.get("title"), item["text"]) for item in texts]
+        checked = checked_documents(texts)
+        joined = [item if isinstance(item, str) else document_text(item.get("title"), item["text"]) for item in checked]
         return self._vectors(joined, "document", task)
 
     def encode(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
         """Encode texts of a symmetric task (similarity, clustering, classification ...). See `encode_queries`."""
-        return self._vectors(texts, None, task)
+        return self._vectors(checked_texts(texts), None, task)
 
     def encode_columns(
         self, columns: Sequence[TextColumn], task: TaskContext | None, emit: Emit
@@ -197,10 +199,6 @@ class EmbeddingModel:
         return found
 
     def _vectors(self, texts: Sequence[str], side: Side, task: TaskSpec | str | None) -> NDArray[np.float32]:
-        if isinstance(texts, str):
-            raise UsageError("encode takes a list of texts, got a single string; put it into a list")
-        if not len(texts):
-            raise UsageError("encode got no texts; give at least one")
         column = TextColumn("texts", texts, side)
         return self.encode_columns([column], _context(task), ignore_event)["texts"].vectors
 
@@ -211,4 +209,6 @@ def _context(task: TaskSpec | str | None) -> TaskContext | None:
     spec = find_task(task) if isinstance(task, str) else task
     if spec is None:
         raise UsageError(unknown_names("task", [str(task)], all_task_names()))
+    if not isinstance(spec, TaskSpec):
+        raise UsageError(f"task has to be a task's name, got {kind(task)}")
     return spec.context()

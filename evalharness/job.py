@@ -167,7 +167,8 @@ def attempt_job(job: PlannedJob, data: TaskData, model: Model, watch: Watch) -> 
         scores = _run_job(job, data, model, _Listener(watch, work))
     except (StorageError, StoppedError):
         raise
-    except Exception as error:  # noqa: BLE001 -- the one place that keeps a job's failure from stopping the others
+    # the one place that keeps a job's failure from stopping the others; a model's own code may call sys.exit
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         known = isinstance(error, EvalHarnessError)
         message = str(error) if known else f"{type(error).__name__}: {error}"
         record = replace(_blank_record(job, model, started), error=message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from evalharness.errors import PrerequisiteError, UsageError, unknown_names
 from evalharness.hub import work_offline_if_unreachable
 from evalharness.job import check_rankable
 from evalharness.models import ModelOptions, System, resolve_model
-from evalharness.models.backends import BACKENDS
+from evalharness.models.backends import BACKENDS, check_execution
 from evalharness.models.options import card_of
 from evalharness.models.resolving import check_model
 from evalharness.models.resolving import needs_hub as model_needs_hub
@@ -22,12 +22,22 @@ from evalharness.run import Plan, make_plan
 from evalharness.selection import Selection, TaskChoice, select
 from evalharness.storage import check_writable
 from evalharness.tasks import check_runnable
-from evalharness.types import DTYPES, POOLINGS, PROTOCOLS, ModelSpec
+from evalharness.types import DTYPES, POOLINGS, PROTOCOLS, Execution, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What `run` was asked for; `changes` are the values of `ModelOptions`; a reranker is a second stage."""
+    """What `run` was asked for.
+
+    Attributes:
+        model: the model's name, as the user gave it.
+        changes: the values of `ModelOptions`.
+        selection: which tasks.
+        output: root of all results.
+        overwrite: whether done jobs are done again.
+        reranker, reranker_url, rerank_top_k: the second stage.
+        execution: how the model runs; looked at only to refuse what would do nothing.
+    """
 
     model: str
     changes: Mapping[str, Any]
@@ -37,6 +47,7 @@ class RunRequest:
     reranker: str | None = None
     reranker_url: str | None = None
     rerank_top_k: int | None = None
+    execution: Execution = field(default_factory=Execution)
 
 
 _RERANK_TOP_K = 100
@@ -61,6 +72,7 @@ def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]
         languages = system.spec.languages if system else _card_languages(request.model, options)
         choices = _runnable_choices(replace(request.selection, suites=[quick_suite(languages)]))
     if system is not None:
+        check_execution(system.stages, request.execution)
         _check_rankable(choices, system.spec)
     if download:
         choices = [replace(choice, spec=pin_revision(choice.spec)) for choice in choices]

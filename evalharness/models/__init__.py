@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 
 from evalharness.embeddings import StoringEncoder, TextEncoder
 from evalharness.encoder import EmbeddingModel
-from evalharness.errors import UsageError
-from evalharness.models.backends import OpenBackend, ResolvedModel, find_backend, open_backend
+from evalharness.errors import UsageError, clip
+from evalharness.models.backends import OpenBackend, ResolvedModel, check_execution, find_backend, open_backend
 from evalharness.models.options import ModelOptions, check_options
 from evalharness.models.resolving import resolve_model
 from evalharness.rankers import PairModel, RankingModel, Reranker, two_stage_spec
@@ -35,6 +36,11 @@ class System:
     top_k: int = 100
 
     @property
+    def stages(self) -> list[ModelSpec]:
+        """The model, and the second stage if there is one."""
+        return [self.model.spec, *([] if self.reranker is None else [self.reranker.spec])]
+
+    @property
     def spec(self) -> ModelSpec:
         """What its results are of."""
         if self.reranker is None:
@@ -53,14 +59,19 @@ def open_embedder(
         store: folder of the embedding store; None to keep no vectors.
 
     Raises:
-        UsageError: the model makes none.
+        UsageError: the model makes none, or its backend has no use for what `execution` says.
         ModelError: the weights do not fit, are missing, or belong to another kind of model.
         PrerequisiteError: the device or a package is not there.
     """
     spec = resolved.spec
     if spec.kind != "embedder":
         raise UsageError(f"{spec.name} is of the kind {spec.kind}: it ranks documents and has no embeddings")
-    opened = open_backend(resolved, execution or Execution())
+    check_execution([spec], execution or Execution())
+    return _open_embedder(resolved, execution or Execution(), store)
+
+
+def _open_embedder(resolved: ResolvedModel, execution: Execution, store: Path | None) -> EmbeddingModel:
+    spec, opened = resolved.spec, open_backend(resolved, execution)
     return EmbeddingModel(spec, _stored(resolved, opened, store), device=opened.device)
 
 
@@ -69,13 +80,14 @@ def open_model(
 ) -> EmbeddingModel | RankingModel:
     """Load a model of any kind, with its second stage if there is one; arguments and errors as `open_embedder`."""
     execution, model = execution or Execution(), system.model
+    check_execution(system.stages, execution)
     second = None
     if system.reranker is not None:
         opened = open_backend(system.reranker, execution)
         pairs = PairModel(system.reranker.spec, _stored(system.reranker, opened, store), device=opened.device)
         second = Reranker(pairs, system.top_k)
     if model.spec.kind == "embedder":
-        embedder = open_embedder(model, execution, store=store)
+        embedder = _open_embedder(model, execution, store)
         return embedder if second is None else RankingModel(system.spec, embedder, second)
     first = open_backend(model, execution)
     if model.spec.kind == "lexical":
@@ -93,7 +105,9 @@ def _stored(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) ->
     return StoringEncoder(opened, store, identity, spec.similarity)
 
 
-def load_model(name: str, options: ModelOptions | None = None, *, execution: Execution | None = None) -> EmbeddingModel:
+def load_model(
+    name: str | PathLike[str], options: ModelOptions | None = None, *, execution: Execution | None = None
+) -> EmbeddingModel:
     """Load a model for use from Python.
 
     Args:
@@ -107,4 +121,13 @@ def load_model(name: str, options: ModelOptions | None = None, *, execution: Exe
     Raises:
         UsageError, PrerequisiteError, ModelError: see `resolve_model` and `open_embedder`.
     """
-    return open_embedder(resolve_model(name, options), execution)
+    for value, kinds, expected in (
+        (name, (str, PathLike), "a name such as 'BAAI/bge-base-en-v1.5', or a folder"),
+        (options, (ModelOptions, type(None)), "a ModelOptions"),
+        (execution, (Execution, type(None)), "an Execution"),
+    ):
+        if not isinstance(value, kinds):
+            raise UsageError(f"load_model got {type(value).__name__} {clip(str(value))}; expected {expected}")
+    if not fspath(name).strip():
+        raise UsageError("load_model got an empty name; expected a name such as 'BAAI/bge-base-en-v1.5', or a folder")
+    return open_embedder(resolve_model(fspath(name), options), execution)

@@ -76,6 +76,7 @@ class Backend:
         needs: packages beyond the core, by import name.
         extra: the extra of evalharness that installs them.
         keeps_vectors: whether vectors may go into the store: only if the fingerprint tells one model from another.
+        runs_by: what of `Execution` it heeds; the rest would be ignored, so it is refused.
     """
 
     uses: tuple[str, ...]
@@ -86,6 +87,7 @@ class Backend:
     needs: tuple[str, ...] = ()
     extra: str = ""
     keeps_vectors: bool = True
+    runs_by: tuple[str, ...] = ("device", "batch_tokens")
 
 
 def beyond_texts(encoding: Encoding) -> list[str]:
@@ -144,6 +146,7 @@ BACKENDS: Mapping[str, Backend] = {
         why="it takes the mean of stored float32 vectors",
         needs=("model2vec",),
         extra="static",
+        runs_by=(),
     ),
     "cross-encoder": Backend(uses=_PAIRS, why="it scores pairs and makes no vectors", kind="reranker"),
     "llm-reranker": Backend(
@@ -157,6 +160,7 @@ BACKENDS: Mapping[str, Backend] = {
         is_files=False,
         needs=("httpx",),
         extra="http",
+        runs_by=("batch_tokens",),
     ),
     "http-rerank": Backend(
         uses=("like", "url"),
@@ -165,6 +169,7 @@ BACKENDS: Mapping[str, Backend] = {
         is_files=False,
         needs=("httpx",),
         extra="http",
+        runs_by=("batch_tokens",),
     ),
     "bm25": Backend(
         uses=(),
@@ -173,10 +178,13 @@ BACKENDS: Mapping[str, Backend] = {
         is_files=False,
         needs=("bm25s", "Stemmer"),
         extra="bm25",
+        runs_by=(),
     ),
     # what cannot be told apart by its fingerprint must not share vectors
-    "python": Backend(uses=_EMBEDDER, why="the object decides on that itself", is_files=False, keeps_vectors=False),
-    "mteb": Backend(uses=(), why="mteb's own code decides on that", is_files=False),
+    "python": Backend(
+        uses=_EMBEDDER, why="the object decides on that itself", is_files=False, keeps_vectors=False, runs_by=()
+    ),
+    "mteb": Backend(uses=(), why="mteb's own code decides on that", is_files=False, runs_by=("device",)),
 }
 
 
@@ -258,3 +266,28 @@ def check_used(name: str, options: ModelOptions, backends: Iterable[str]) -> Non
         f"{name}: the {first} backend has no use for {' and '.join(unused.values())}, for {find_backend(first).why}. "
         f"Leave that out ({'; '.join(hints)})"
     )
+
+
+def check_execution(specs: Sequence[ModelSpec], execution: Execution) -> None:
+    """See that what is asked of the way to run does something.
+
+    Args:
+        specs: the model, or all stages of it; one that heeds an option is enough.
+        execution: what is asked for.
+
+    Raises:
+        UsageError: something does nothing; backends that heed it are named.
+    """
+    heeded = {option for spec in specs for option in find_backend(spec.backend).runs_by}
+    asked = {"device": execution.device, "batch_tokens": execution.batch_tokens}
+    unused = [option for option, value in asked.items() if value is not None and option not in heeded]
+    if not unused:
+        return
+    stages = " and ".join(f"{spec.name} (the {spec.backend} backend)" for spec in specs)
+    hints = [
+        f"--{option.replace('_', '-')} works with --backend "
+        f"{shorten([name for name, facts in BACKENDS.items() if option in facts.runs_by], len(BACKENDS))}"
+        for option in unused
+    ]
+    flags = " and ".join(f"--{option.replace('_', '-')} {asked[option]}" for option in unused)
+    raise UsageError(f"{flags}: without effect on {stages}. Leave that out ({'; '.join(hints)})")

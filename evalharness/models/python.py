@@ -139,8 +139,8 @@ def _users_code(what: str, advice: str = "") -> Iterator[None]:
         yield
     except EvalHarnessError:
         raise
-    # it can raise anything, and whatever it is, it becomes the error of this model
-    except Exception as error:
+    # it can raise anything, its own end of the program included, and whatever it is, it is the error of this model
+    except (Exception, SystemExit, GeneratorExit) as error:
         first = (str(error).splitlines() or [""])[0]
         raise ModelError(f"{what} failed with {type(error).__name__}: {clip(first, 300)}{advice}") from error
 

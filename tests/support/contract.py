@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.encoder import EmbeddingModel
+from evalharness.models.backends import BACKENDS
 from evalharness.rankers import Pair, PairModel
 from evalharness.types import Execution, ignore_event
 
@@ -35,6 +36,11 @@ PAIRS = [
     ("the window", "a copper train; and paper"),
     *((f"question {number}", "answer " * (number % 9 + 1)) for number in range(20)),
 ]
+
+
+def heeded(execution: Execution, backend: str) -> Execution:
+    """The part of it that a backend does something with; the rest would be refused."""
+    return Execution(**{name: getattr(execution, name) for name in BACKENDS[backend].runs_by})
 
 
 def check_contract(

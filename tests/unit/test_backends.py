@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.lookup import spec
 from support.tiny import save_bert, save_cross_encoder, save_sentence_model
 
 from evalharness import cli
 from evalharness.cards import cards
 from evalharness.errors import DataError, PrerequisiteError, UsageError
 from evalharness.models import ModelOptions, backends, open_embedder, resolve_model
-from evalharness.models.backends import BACKENDS, check_used
+from evalharness.models.backends import BACKENDS, check_execution, check_used
 from evalharness.models.resolving import check_model
 from evalharness.rankings import K_VALUES
+from evalharness.types import Execution
 
 FOLDER = Path(backends.__file__).parent
 SHARED = (
@@ -138,3 +140,25 @@ def test_a_backend_still_opens_what_was_resolved(tmp_path: Path) -> None:
 def test_a_second_stage_can_get_all_that_a_first_one_finds() -> None:
     # the command line has the number itself, for importing it from there would import NumPy
     assert max(K_VALUES) == cli._SEARCH_DEPTH
+
+
+@pytest.mark.parametrize(
+    ("backend", "execution", "message"),
+    [
+        ("bm25", {"device": "cuda"}, "--device cuda: without effect on a/b .the bm25 backend.*--backend transformers"),
+        ("python", {"batch_tokens": 5}, "--batch-tokens 5: without effect on a/b"),
+        ("http", {"device": "cpu"}, "--device cpu: without effect on a/b"),
+        ("static", {"device": "cpu", "batch_tokens": 5}, "--device cpu and --batch-tokens 5: without effect"),
+        ("mteb", {"batch_tokens": 5}, "--batch-tokens 5: without effect"),
+    ],
+)
+def test_what_would_change_nothing_of_the_way_to_run_is_refused(
+    backend: str, execution: dict[str, Any], message: str
+) -> None:
+    served = spec().model_copy(update={"name": "a/b", "backend": backend})
+    asked = Execution.model_validate(execution)
+    with pytest.raises(UsageError, match=message):
+        check_execution([served], asked)
+    # a second stage that heeds it is enough
+    check_execution([served, spec().model_copy(update={"backend": "cross-encoder"})], asked)
+    check_execution([served], Execution())

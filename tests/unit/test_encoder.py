@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 from support.lookup import LookupBackend, lookup_model, smooth, spec, stack
 
+from evalharness import load_model
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, UsageError
 from evalharness.types import TaskContext, TextColumn, ignore_event
@@ -59,3 +63,61 @@ def test_a_vector_that_is_not_finite_names_its_text(bad: float) -> None:
 def test_large_finite_vectors_are_fine() -> None:
     huge = np.finfo(np.float32).max
     assert lookup_model(lambda _: np.array([huge, huge], dtype=np.float32)).encode(["x"]).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "encode takes a list of texts, got None"),
+        (7, "got int 7"),
+        ("one text", "got a single string"),
+        (b"bytes", "got bytes"),
+        ({"text": "a"}, "got dict"),
+        ([], "encode got no texts"),
+        (["a", None], "item 1 of the texts is None; expected a text"),
+        (["a", "b", 3.5], r"item 2 of the texts is float 3\.5"),
+        ([b"a"], "item 0 of the texts is bytes b'a'"),
+        ([["a"]], "item 0 of the texts is list; expected a text"),
+        (np.array([1.0]), "item 0 of the texts is float64"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused_by_its_position(given: Any, message: str) -> None:
+    model = EmbeddingModel(BGE, LookupBackend(smooth), device="cpu")
+    for encode in (model.encode, model.encode_queries):
+        with pytest.raises(UsageError, match=message):
+            encode(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "encode takes a list of texts, got None"),
+        ({"title": "a", "text": "b"}, "got dict; put what you have into a list, as in encode_corpus"),
+        (["a", {"title": "b"}], "item 1 of the corpus has no 'text', only title"),
+        ([{}], "item 0 of the corpus has no 'text', only nothing"),
+        ([{"text": None}], "the text of item 0 of the corpus is None"),
+        ([{"text": "a"}, {"text": "b", "title": 7}], "the title of item 1 of the corpus is int 7"),
+        ([5], "item 0 of the corpus is int 5; expected a text, or a mapping"),
+    ],
+)
+def test_documents_without_text_are_refused_by_their_position(given: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        EmbeddingModel(BGE, LookupBackend(smooth), device="cpu").encode_corpus(given)
+
+
+def test_arrays_and_columns_of_tables_are_lists_of_texts() -> None:
+    model = EmbeddingModel(BGE, LookupBackend(smooth), device="cpu")
+    expected = model.encode(["b", "a"])
+    for given in (np.array(["b", "a"]), ("b", "a"), pd.Series(["b", "a"])):
+        np.testing.assert_array_equal(model.encode(given), expected)
+    assert len(model.encode_corpus([{"title": None, "text": ""}])) == 1
+
+
+@pytest.mark.parametrize("given", [None, 7, b"a", "", " ", ["a"]])
+def test_a_model_has_a_name(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"load_model got .*expected a name such as"):
+        load_model(given)
+    with pytest.raises(UsageError, match=r"load_model got dict .*expected a ModelOptions"):
+        load_model("all-MiniLM-L6-v2", {"pooling": "cls"})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="task has to be a task's name, got int 7"):
+        EmbeddingModel(BGE, LookupBackend(smooth), device="cpu").encode(["a"], task=7)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from FlagEmbedding import FlagModel
 from sentence_transformers import SentenceTransformer
-from support.contract import PROMPT, TEXTS, check_contract
+from support.contract import PROMPT, TEXTS, check_contract, heeded
 from support.tiny import save_bert, save_sentence_model
 
 from evalharness.encoder import EmbeddingModel
@@ -127,7 +127,9 @@ def test_a_sentence_transformers_object_keeps_the_contract(here: str, tmp_path: 
     np.testing.assert_allclose(opened(f"python:{here}:sentences").encode(TEXTS), reference.encode(TEXTS), atol=1e-5)
 
     def with_prompt(execution: Execution) -> EmbeddingModel:
-        return open_embedder(resolve_model(f"python:{here}:sentences", ModelOptions(query_prompt=PROMPT)), execution)
+        return open_embedder(
+            resolve_model(f"python:{here}:sentences", ModelOptions(query_prompt=PROMPT)), heeded(execution, "python")
+        )
 
     check_contract(with_prompt)
 
@@ -185,6 +187,20 @@ def test_a_module_or_a_function_that_fails_is_an_error(tmp_path: Path, monkeypat
         opened("python:out_of_luck:boom")
     with pytest.raises(ModelError, match=r"out_of_luck:Needs failed with TypeError: .*missing 1 required"):
         opened("python:out_of_luck:Needs")
+
+
+@pytest.mark.parametrize("end", ["sys.exit('enough')", "sys.exit(0)", "quit()", "raise GeneratorExit"])
+@pytest.mark.parametrize("place", ["import", "maker", "encode"])
+def test_an_object_that_ends_the_program_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, place: str
+) -> None:
+    name = f"ends_{abs(hash((tmp_path, end, place)))}"
+    lines = ["import sys", end if place == "import" else "", "class It:", "    def __init__(self):"]
+    lines += [f"        {end if place == 'maker' else 'pass'}", "    def encode(self, texts):", f"        {end}"]
+    (tmp_path / f"{name}.py").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"failed with (SystemExit|GeneratorExit): "):
+        opened(f"python:{name}:It").encode(["a"])
 
 
 @pytest.mark.parametrize("name", ["math:pi", "sys:path"])

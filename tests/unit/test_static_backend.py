@@ -12,11 +12,12 @@ from model2vec import StaticModel
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from support.contract import PROMPT, check_contract
+from support.contract import PROMPT, check_contract, heeded
 from support.tiny import save_bert, tokenizer
 from tokenizers import Tokenizer
 
-from evalharness.errors import ModelError, PrerequisiteError
+from evalharness import load_model
+from evalharness.errors import ModelError, UsageError
 from evalharness.models import ModelOptions, ResolvedModel, open_embedder, resolve_model
 from evalharness.models.files import FileFacts
 from evalharness.models.source import fingerprint
@@ -78,7 +79,7 @@ def test_it_keeps_the_contract_of_a_backend(folder: Path) -> None:
     resolved = resolve_model(str(folder), ModelOptions(query_prompt=PROMPT, normalize=True))
     assert resolved.spec.backend == "static"
     assert resolved.spec.max_length is None
-    check_contract(lambda execution: open_embedder(resolved, execution))
+    check_contract(lambda execution: open_embedder(resolved, heeded(execution, "static")))
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -173,9 +174,9 @@ def test_what_it_cannot_do_is_an_error(folder: Path, changes: dict[str, Any], me
 
 
 def test_other_devices_are_an_error(folder: Path) -> None:
-    assert backend(folder, device="cpu").device == "cpu"
-    with pytest.raises(PrerequisiteError, match="static models run on the CPU, the device 'cuda' is wanted"):
-        backend(folder, device="cuda")
+    for device in ("cpu", "cuda"):
+        with pytest.raises(UsageError, match=f"--device {device}: without effect on .* .the static backend"):
+            load_model(str(folder), execution=Execution(device=device))
 
 
 def test_folders_of_other_models_are_an_error(tmp_path: Path) -> None:
