@@ -5,11 +5,13 @@ A message says what, for which thing, what was expected, what was found and what
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MAX_LISTED = 5
 MAX_TEXT = 80
+_JOINERS = "\u200c\u200d"
 
 
 class EvalHarnessError(Exception):
@@ -57,6 +59,27 @@ def clip(text: str, limit: int = MAX_TEXT) -> str:
     "'a long...'"
     """
     return repr(text if len(text) <= limit else text[:limit] + "...")
+
+
+def printable(text: str) -> str:
+    r"""A text of anyone's as a terminal may show it: nothing in it moves the cursor, colours or turns what follows.
+
+    Line breaks stay; tabs become spaces, other control and format characters the replacement character. The joiners of
+    Persian, Indic scripts and emoji are kept.
+
+    >>> printable("red \x1b[31m\ttext")
+    'red �[31m text'
+    """
+    return "".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character == "\n" or character in _JOINERS:
+        return character
+    if character.isspace():
+        return " "
+    # what is not assigned yet, or for private use, does nothing
+    return character if unicodedata.category(character) in ("Cn", "Co") else "\ufffd"
 
 
 def unknown_names(kind: str, names: Iterable[str], known: Iterable[str]) -> str:

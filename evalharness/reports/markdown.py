@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from evalharness.errors import printable
 from evalharness.reports.leaderboard import Leaderboard, Row
 
-_VOID = "–"
+_VOID = "\u2013"
+MAX_CELL, MAX_NOTE = 80, 300
+# what can begin something wherever it stands; an underscore only at the edge of a word
+_MARKS = re.compile(r"[\\`*\[\]<>|#~&$]|(?<![^\W_])_|_(?![^\W_])")
+# what GitHub makes a link of without any mark
+_LINKS = re.compile(r"(?<=\bwww)(?=\.)|(?<=[a-z])(?=://)", re.IGNORECASE)
+
+
+def plain(text: str, limit: int = MAX_CELL) -> str:
+    r"""A text of anyone's that stays text in markdown, on one line and cut after `limit` characters.
+
+    >>> plain("a|b *c* <script>")
+    'a\\|b \\*c\\* \\<script\\>'
+    >>> plain("one\ntwo three", limit=7)
+    'one two…'
+    """
+    line = " ".join(printable(text).split())
+    line = line if len(line) <= limit else f"{line[:limit]}\u2026"
+    return _LINKS.sub(r"\\", _MARKS.sub(r"\\\g<0>", line))
 
 
 def _cell(score: float | None) -> str:
@@ -14,23 +34,26 @@ def _cell(score: float | None) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cells) + " |"
 
 
 def _name(row: Row, notes: list[str]) -> str:
     """The model, with a mark for each of its footnotes, which are added to `notes`."""
     marks = []
-    changed = [f"run with other settings than the model's own: {row.experiment}"] if row.experiment else []
-    absent = [f"no averages over missing tasks: {', '.join(row.missing)}"] if row.missing else []
-    for text in (*changed, *absent, *row.notes):
+    changed = (
+        [f"run with other settings than the model's own: {plain(row.experiment, MAX_NOTE)}"] if row.experiment else []
+    )
+    missing = ", ".join(plain(item, MAX_NOTE) for item in row.missing)
+    absent = [f"no averages over missing tasks: {missing}"] if missing else []
+    for text in (*changed, *absent, *(plain(note, MAX_NOTE) for note in row.notes)):
         if text not in notes:
             notes.append(text)
         marks.append(f"[{notes.index(text) + 1}]")
-    return " ".join([_system(row), f"({row.revision[:8]})", *marks])
+    return " ".join([_system(row), f"({plain(row.revision[:8])})", *marks])
 
 
 def _system(row: Row) -> str:
-    return f"{row.model} + {row.second_stage}" if row.second_stage else row.model
+    return f"{plain(row.model)} + {plain(row.second_stage)}" if row.second_stage else plain(row.model)
 
 
 def render(board: Leaderboard) -> str:
@@ -43,16 +66,16 @@ def render(board: Leaderboard) -> str:
     sizes = {name: len(tasks) for name, tasks in board.types.items()}
     count = sum(sizes.values())
     head = ["Model", f"Mean (Task, {count})", f"Mean (TaskType, {len(sizes)})"]
-    protocol = f"protocol: {board.protocol}"
-    lines = [f"# {board.title} ({protocol})", ""]
-    lines += [_line([*head, *(f"{name} ({size})" for name, size in sizes.items())])]
+    protocol = f"protocol: {plain(board.protocol)}"
+    lines = [f"# {plain(board.title)} ({protocol})", ""]
+    lines += [_line([*head, *(f"{plain(name)} ({size})" for name, size in sizes.items())])]
     lines += [_line(["---", *["---:"] * (2 + len(sizes))])]
     for name, row in zip(names, board.rows, strict=True):
         lines.append(_line([name, _cell(row.mean_task), _cell(row.mean_type), *map(_cell, row.types.values())]))
     lines += ["", f"## Tasks ({protocol})", "", _line(["Task", "Type", *names])]
     lines += [_line(["---", "---", *["---:"] * len(board.rows)])]
     for kind, tasks in board.types.items():
-        lines += [_line([task, kind, *(_cell(row.tasks[task]) for row in board.rows)]) for task in tasks]
+        lines += [_line([plain(task), plain(kind), *(_cell(row.tasks[task]) for row in board.rows)]) for task in tasks]
     lines += ["", f"Main scores times 100; {protocol}."]
     if notes:
         lines += ["", *(f"[{number}] {text}  " for number, text in enumerate(notes, start=1))]

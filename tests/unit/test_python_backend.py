@@ -127,9 +127,8 @@ def test_a_sentence_transformers_object_keeps_the_contract(here: str, tmp_path: 
     np.testing.assert_allclose(opened(f"python:{here}:sentences").encode(TEXTS), reference.encode(TEXTS), atol=1e-5)
 
     def with_prompt(execution: Execution) -> EmbeddingModel:
-        return open_embedder(
-            resolve_model(f"python:{here}:sentences", ModelOptions(query_prompt=PROMPT)), heeded(execution, "python")
-        )
+        resolved = resolve_model(f"python:{here}:sentences", ModelOptions(query_prompt=PROMPT))
+        return open_embedder(resolved, heeded(execution, "python"))
 
     check_contract(with_prompt)
 
