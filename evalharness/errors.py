@@ -11,6 +11,9 @@ from difflib import get_close_matches
 
 MAX_LISTED = 5
 MAX_TEXT = 80
+MAX_GUESSES = 3
+# two letters are another word, not a typing error
+_SHORTEST_TYPO = 3
 _JOINERS = "\u200c\u200d"
 
 
@@ -96,13 +99,70 @@ def unknown_names(kind: str, names: Iterable[str], known: Iterable[str]) -> str:
     >>> unknown_names("task", ["STS21"], ["STS12", "Banking77"])
     "unknown task 'STS21': did you mean STS12?"
     """
-    candidates = {name.lower(): name for name in known}
+    known = list(known)
     lines = []
     for name in names:
-        wrong = name.lower()
-        inside = sorted((key for key in candidates if wrong in key and key != wrong), key=len)
-        near = get_close_matches(wrong, candidates, n=3, cutoff=0.6)
-        guesses = [candidates[key] for key in dict.fromkeys((*inside, *near)) if key != wrong][:3]
+        guesses = nearest_names(name, known)
         hint = f"did you mean {' or '.join(guesses)}?" if guesses else "no name is near it"
         lines.append(f"unknown {kind} {name!r}: {hint}")
     return "\n".join(lines)
+
+
+def letters(name: str) -> str:
+    """A name without what people get wrong first: letter case, spaces, punctuation.
+
+    >>> letters("MTEB(eng, v2)")
+    'mtebengv2'
+    """
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def nearest_names(wrong: str, known: Iterable[str], limit: int = MAX_GUESSES) -> list[str]:
+    """Names that somebody may have meant, likeliest first.
+
+    The same letters come first, then small slips (a letter too many, missing, wrong, or two swapped), then longer names
+    that contain what was given, then what is similar as a whole.
+
+    >>> nearest_names("stsbenchmark", ["STSBenchmarkMultilingualSTS", "STSBenchmark"])
+    ['STSBenchmark', 'STSBenchmarkMultilingualSTS']
+    """
+    given = letters(wrong)
+    keys = {name: letters(name) for name in known if name != wrong}
+    slips = {name: _slips(given, key, _allowed(given)) for name, key in keys.items()}
+    near = sorted((name for name, count in slips.items() if count is not None), key=lambda name: slips[name] or 0)
+    inside = sorted((name for name, key in keys.items() if given and given in key), key=lambda name: len(keys[name]))
+    found = list(dict.fromkeys((*near, *inside)))
+    if len(found) < limit:
+        by_key = {key: name for name, key in reversed(keys.items())}
+        found += [by_key[key] for key in get_close_matches(given, by_key, n=limit, cutoff=0.6)]
+    return list(dict.fromkeys(found))[:limit]
+
+
+def _allowed(given: str) -> int:
+    """Slips that a word of this length may have."""
+    return 0 if len(given) < _SHORTEST_TYPO else max(1, len(given) // 4)
+
+
+def _slips(given: str, key: str, most: int) -> int | None:
+    """Letters too many, missing, wrong, or swapped with their neighbour (optimal string alignment); None above `most`.
+
+    >>> _slips("tpye", "type", 2), _slips("bankin77", "banking77", 2), _slips("a", "bcd", 2)
+    (1, 1, None)
+    """
+    if given == key:
+        return 0
+    if not most or abs(len(given) - len(key)) > most:
+        return None
+    before: list[int] = []
+    last = list(range(len(key) + 1))
+    for row, letter in enumerate(given, start=1):
+        line = [row]
+        for column, other in enumerate(key, start=1):
+            best = min(last[column] + 1, line[-1] + 1, last[column - 1] + (letter != other))
+            if row > 1 and column > 1 and letter == key[column - 2] and given[row - 2] == other:
+                best = min(best, before[column - 2] + 1)
+            line.append(best)
+        if min(line) > most:
+            return None
+        before, last = last, line
+    return last[-1] if last[-1] <= most else None

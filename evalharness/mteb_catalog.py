@@ -124,13 +124,34 @@ def describe_mteb() -> dict[str, list[str]]:
         ordered = sorted(values, key=lambda value: str(value["name"]))
         return [json.dumps(value, sort_keys=True, ensure_ascii=False) for value in ordered]
 
+    codes = {code.partition("-")[0] for entry in entries for group in entry["languages"].values() for code in group}
     instructions = {task.metadata.type: task.abstask_prompt for task in tasks if hasattr(task, "abstask_prompt")}
-    shown = json.dumps(instructions, sort_keys=True, ensure_ascii=False, indent=2).splitlines()
-    return {"tasks.jsonl": lines(entries), "benchmarks.jsonl": lines(benchmarks), "instructions.json": shown}
+    return {
+        "tasks.jsonl": lines(entries),
+        "benchmarks.jsonl": lines(benchmarks),
+        "instructions.json": _shown(instructions),
+        "languages.json": _shown(_language_names(codes)),
+    }
+
+
+def _shown(value: dict[str, Any]) -> list[str]:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2).splitlines()
+
+
+def _language_names(codes: set[str]) -> dict[str, Any]:
+    """English names of the languages that tasks have, and the two-letter codes of ISO 639-1 for ISO 639-3."""
+    from mteb import languages
+
+    folder = Path(str(languages.__file__)).parent
+    names, short = (
+        json.loads((folder / file).read_text(encoding="utf-8"))
+        for file in ("iso_639_3_to_language.json", "iso_639_1_to_3.json")
+    )
+    return {"names": {code: names.get(code, code) for code in codes}, "short": short}
 
 
 def write_catalog(folder: Path) -> None:
-    """Write tasks.jsonl, benchmarks.jsonl and instructions.json (by task type, for tasks that have none)."""
+    """Write tasks.jsonl, benchmarks.jsonl, languages.json and instructions.json (by task type, for tasks without)."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in describe_mteb().items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -17,7 +17,8 @@ from evalharness.catalog import (
     task_files,
     task_types,
 )
-from evalharness.errors import UsageError, shorten, unknown_names
+from evalharness.errors import UsageError, letters, shorten, unknown_names
+from evalharness.languages import language_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Selection:
     Attributes:
         tasks: task names or paths of task files.
         suites, benchmarks: names of lists.
-        languages: ISO 639-3 codes; keeps tasks and subsets that have one of them.
-        types: mteb task types to keep.
+        languages: codes or names, see `language_codes`; keeps tasks and subsets that have one of them.
+        types: mteb task types to keep, in any letter case, with or without spaces.
         splits, subsets: to keep; every task must have at least one of each.
     """
 
@@ -67,9 +68,24 @@ def _members(selection: Selection) -> tuple[list[Member], list[str]]:
             members += found.tasks
         else:
             problems.append(unknown_names("benchmark", [name], benchmark_names()))
-    if wrong := [name for name in selection.types if name not in task_types()]:
-        problems.append(unknown_names("task type", wrong, task_types()))
     return members, problems
+
+
+def _understood(selection: Selection, specs: Iterable[TaskSpec], problems: list[str]) -> Selection:
+    """The selection with codes of languages and names of task types as tasks have them."""
+    types = {letters(name): name for name in task_types()}
+    if wrong := [name for name in selection.types if letters(name) not in types]:
+        problems.append(unknown_names("task type", wrong, task_types()))
+    own = {
+        code.partition("-")[0] for spec in specs if spec.origin for group in spec.languages.values() for code in group
+    }
+    codes: set[str] = set()
+    try:
+        codes = {code for found in language_codes(selection.languages, own).values() for code in found}
+    except UsageError as error:
+        problems.append(str(error))
+    kept = [types[letters(name)] for name in selection.types if letters(name) in types]
+    return replace(selection, languages=sorted(codes), types=kept)
 
 
 def _choose(spec: TaskSpec, member: Member, selection: Selection) -> TaskChoice | None:
@@ -90,7 +106,12 @@ def _choose(spec: TaskSpec, member: Member, selection: Selection) -> TaskChoice 
     subsets = tuple(s for s in member.subsets or spec.languages if not selection.subsets or s in selection.subsets)
     if selection.languages:
         wanted_codes = set(selection.languages)
-        subsets = tuple(s for s in subsets if wanted_codes & {code.split("-")[0] for code in spec.languages[s]})
+        subsets = tuple(
+            s
+            for s in subsets
+            for codes in [spec.languages[s]]
+            if wanted_codes & {*codes, *(code.partition("-")[0] for code in codes)}
+        )
     return TaskChoice(spec, splits, subsets) if splits and subsets else None
 
 
@@ -108,29 +129,35 @@ def select(selection: Selection) -> list[TaskChoice]:
         DataError: a task file is wrong.
     """
     members, problems = _members(selection)
+    named = [(member, name, find_task(name)) for member in members for name in _with_parts(member.task)]
+    wrong = [name for _, name, spec in named if spec is None]
+    selection = _understood(selection, [spec for _, _, spec in named if spec is not None], problems)
     chosen: dict[str, TaskChoice] = {}
-    wrong = []
-    for member in members:
-        for name in _with_parts(member.task):
-            spec = find_task(name)
-            if spec is None:
-                wrong.append(name)
-                continue
-            try:
-                choice = _choose(spec, member, selection)
-            except UsageError as error:
-                problems.append(str(error))
-                continue
-            if choice is not None:
-                chosen[spec.name] = _merge(chosen.get(spec.name), choice)
+    for member, _, spec in named:
+        try:
+            choice = _choose(spec, member, selection) if spec is not None else None
+        except UsageError as error:
+            problems.append(str(error))
+            continue
+        if choice is not None:
+            chosen[choice.spec.name] = _merge(chosen.get(choice.spec.name), choice)
     problems += _unknown_parts(selection, chosen.values())
     if wrong:
         problems.insert(0, unknown_names("task", wrong, all_task_names()))
     if problems:
         raise UsageError("\n".join(problems))
     if not chosen:
-        raise UsageError("no task is left: name tasks, a suite or a benchmark, and check --languages and --task-types")
+        raise UsageError(_nothing_left(selection, named=bool(named)))
     return list(chosen.values())
+
+
+def _nothing_left(selection: Selection, *, named: bool) -> str:
+    """Why no task is left."""
+    limits = (("language", selection.languages), ("type", selection.types))
+    asked = [f"the {kind} {' or '.join(values)}" for kind, values in limits if values]
+    if not named or not asked:
+        return "no task is left: name tasks, a suite or a benchmark, and check --languages and --task-types"
+    return f"no task is left: none of those named has {' and '.join(asked)}; check --languages and --task-types"
 
 
 def _unknown_parts(selection: Selection, choices: Iterable[TaskChoice]) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from evalharness import catalog
 from evalharness.catalog import benchmark, find_task, local_task, mteb_task, quick_suite, suites
 from evalharness.errors import DataError, UsageError
+from evalharness.languages import language_codes
 from evalharness.selection import Selection, select
 from evalharness.tasks import check_runnable, is_native, task_type
 
@@ -85,13 +87,13 @@ def test_languages_types_splits_and_subsets_filter() -> None:
 
 def test_all_wrong_names_are_reported_at_once_with_the_nearest() -> None:
     with pytest.raises(UsageError) as error:
-        select(Selection(tasks=["STS12", "STS2X"], suites=["quik-en"], benchmarks=["MTEB(eng)", "BIER"], types=["sts"]))
+        select(Selection(tasks=["STS12", "STS2X"], suites=["quik-en"], benchmarks=["MTEB(eng)", "BIER"], types=["st"]))
     message = str(error.value)
     for part in (
         "unknown task 'STS2X': did you mean STS22",
         "unknown suite 'quik-en': did you mean quick-en",
         "unknown benchmark 'BIER': did you mean BEIR",
-        "unknown task type 'sts': ",
+        "unknown task type 'st': did you mean STS",
     ):
         assert part in message
 
@@ -109,9 +111,65 @@ def test_wrong_splits_and_subsets_name_what_there_is() -> None:
         select(Selection(tasks=["XQuADRetrieval"], subsets=["en", "zzh"]))
 
 
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("zh", {"zho", "cmn"}), ("chinese", {"zho", "cmn"}), ("Chinese", {"zho", "cmn"}), ("chi", {"zho", "cmn"}),
+        ("zho", {"zho"}), ("CMN", {"cmn"}), ("cmn-Hans", {"cmn-Hans"}), ("zh_hans", {"zho-Hans", "cmn-Hans"}),
+        ("en", {"eng"}), ("english", {"eng"}), ("English", {"eng"}), ("eng", {"eng"}), ("eng-latn", {"eng-Latn"}),
+        ("de", {"deu"}), ("ger", {"deu"}), ("greek", {"ell"}), ("ar", {"ara", "arb"}), ("Norwegian Bokmål", {"nob"}),
+        ("no", {"nor", "nob", "nno"}), ("Bemba", {"bem"}), ("python", {"python"}), ("c++", {"c++"}), ("qu", {"que"}),
+    ],
+)  # fmt: skip
+def test_languages_by_code_and_by_name(name: str, codes: set[str]) -> None:
+    assert language_codes([name])[name] == codes
+
+
+def test_every_short_code_and_name_is_understood() -> None:
+    known = json.loads((catalog.tasks_folder() / "mteb" / "languages.json").read_text(encoding="utf-8"))
+    assert all(language_codes([*known["names"], *known["short"]]).values())
+    for code, name in known["names"].items():
+        # Ese is a language whose name is another's code
+        assert code in language_codes([name])[name] or name.lower() in known["names"]
+
+
+def test_what_is_no_language_is_explained() -> None:
+    with pytest.raises(UsageError) as error:
+        select(Selection(tasks=["STS12", "STS1"], languages=["englsh", "zh-CN", "qqqq"]))
+    message = str(error.value)
+    for part in ("unknown task 'STS1'", "unknown language 'englsh': did you mean English", "unknown language 'zh-CN'",
+                 "unknown language 'qqqq'", "A language is a code of ISO 639"):  # fmt: skip
+        assert part in message
+
+
+def test_languages_in_words_keep_what_their_codes_keep() -> None:
+    def chosen(*languages: str) -> list[tuple[str, tuple[str, ...]]]:
+        found = select(Selection(tasks=["XQuADRetrieval", "STSB", "STS22"], languages=languages))
+        return [(choice.spec.name, choice.subsets) for choice in found]
+
+    assert chosen("chinese") == chosen("zh") == chosen("zho", "cmn") != chosen("eng")
+    assert chosen("german", "el") == chosen("deu", "ell")
+
+
+def test_the_languages_of_an_own_task_are_known(task_file: Callable[[str], Path]) -> None:
+    path = str(task_file(TASK.replace("eng-Latn", "tlh-Latn")))
+    assert [choice.spec.name for choice in select(Selection(tasks=[path], languages=["tlh"]))] == ["Mine"]
+    with pytest.raises(UsageError, match="unknown language 'tlh'"):
+        select(Selection(tasks=["STS12"], languages=["tlh"]))
+
+
+@pytest.mark.parametrize("name", ["sts", "STS", "pair classification", "pair-classification", "PAIR_CLASSIFICATION"])
+def test_task_types_in_any_spelling(name: str) -> None:
+    chosen = select(Selection(tasks=["STS12", "SprintDuplicateQuestions"], types=[name]))
+    assert [choice.spec.name for choice in chosen] == ["STS12" if len(name) == 3 else "SprintDuplicateQuestions"]
+
+
 def test_nothing_left_is_an_error() -> None:
-    with pytest.raises(UsageError, match="no task is left"):
-        select(Selection(tasks=["STS12"], languages=["cmn"]))
+    expected = "no task is left: none of those named has the language cmn or zho and the type STS"
+    with pytest.raises(UsageError, match=expected):
+        select(Selection(tasks=["STS12"], languages=["zh"], types=["sts"]))
+    with pytest.raises(UsageError, match="no task is left: name tasks"):
+        select(Selection())
 
 
 def test_tasks_that_no_type_scores_go_to_mteb() -> None:
