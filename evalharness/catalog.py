@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import file_digest, sha256
@@ -11,14 +12,27 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from evalharness.errors import DataError, UsageError, unknown_names
-from evalharness.reading import read_toml
+from evalharness.reading import described, read_toml
 from evalharness.types import Frozen, TaskContext
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _CHINESE = ("zho", "cmn")
+# what a key needs, by pydantic's names of types
+_EXPECTED = {
+    "string": "a text",
+    "int": "a whole number",
+    "int_from_float": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a table",
+    "model": "a table",
+}
 
 
 # all names that a task type gives to a column; a task file maps them to the names in its data
@@ -100,12 +114,16 @@ class TaskSpec(Frozen):
 
 
 class LocalTaskFile(Frozen):
-    """A task file (TOML) as a user writes it; without an instruction, models get the one that mteb has for the type."""
+    """A task file (TOML) as a user writes it.
+
+    Without a main score, the one that most of mteb's tasks of the type have; without an instruction, models get the one
+    that mteb has for the type.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._()-]*$")
     type: str
     languages: tuple[str, ...]
-    main_score: str
+    main_score: str | None = None
     data: LocalData
     splits: tuple[str, ...] = ("test",)
     settings: dict[str, Any] = {}
@@ -143,14 +161,22 @@ def validated(model: type[Model], value: object, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"])
-            if item["type"] == "extra_forbidden":
-                lines.append(unknown_names("key", [key], model.model_fields))
-            else:
-                lines.append(f"{key}: {item['msg']}")
-        raise DataError(f"{where}: " + "; ".join(lines)) from None
+        problems = (_problem(item, model) for item in error.errors())
+        raise DataError(f"{where}: " + "; ".join(dict.fromkeys(problems))) from None
+
+
+def _problem(item: ErrorDetails, model: type[BaseModel]) -> str:
+    """What is wrong with one key: what was expected, and what is there, with its type."""
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return unknown_names("key", [key], model.model_fields)
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    kind = item["type"].removesuffix("_type").removesuffix("_parsing")
+    expected = f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else item["msg"]
+    # a rule over several keys is about a whole table
+    found = "" if isinstance(item["input"], Mapping) else f", got {described(item['input'])}"
+    return (f"{key}: " if key else "") + expected + found
 
 
 @cache
@@ -176,6 +202,13 @@ def _type_instructions() -> Mapping[str, str]:
     text = (tasks_folder() / "mteb" / "instructions.json").read_text(encoding="utf-8")
     found: dict[str, str] = json.loads(text)
     return found
+
+
+@cache
+def usual_main_score(task_type: str) -> str:
+    """The main score of most of mteb's tasks of a type; empty for a type that mteb has not."""
+    scores = Counter(entry["main_score"] for entry in _mteb_entries().values() if entry["type"] == task_type)
+    return scores.most_common(1)[0][0] if scores else ""
 
 
 @cache
@@ -224,7 +257,7 @@ def local_task(path: Path) -> TaskSpec:
     return TaskSpec(
         name=parsed.name,
         type=parsed.type,
-        main_score=parsed.main_score,
+        main_score=parsed.main_score or usual_main_score(parsed.type),
         revision=_local_revision(path, parsed.data),
         splits=parsed.splits,
         languages={"default": parsed.languages},

@@ -24,7 +24,7 @@ _FAMILIES: Mapping[str, ranking.RankMetric] = {
     "hit_rate": ranking.hit_rate,
     "mrr": ranking.reciprocal_rank,
 }
-METRIC_NAMES = f"accuracy|({'|'.join(_FAMILIES)})_at_({'|'.join(map(str, K_VALUES))})"
+METRIC_NAMES = ("accuracy", *(f"{family}_at_{k}" for family in _FAMILIES for k in K_VALUES))
 _ITEM_DEPTHS = {"ndcg": 10, "map": 1000, "mrr": 10, "recall": 100}
 
 

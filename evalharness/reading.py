@@ -35,6 +35,17 @@ def kind_of(value: object) -> str:
     return "null" if value is None else _NAMES.get(type(value), type(value).__name__)
 
 
+def described(value: object) -> str:
+    """A value with what it is, for messages.
+
+    >>> described(0), described("0"), described(True)
+    ('0 (a number)', "'0' (a text)", 'true')
+    """
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return f"{clip(value) if isinstance(value, str) else clip(str(value))[1:-1]} ({kind_of(value)})"
+
+
 def parse_json(content: bytes | str) -> Any:  # noqa: ANN401 -- JSON
     """Parse JSON that can be walked by recursion and written again as UTF-8.
 

@@ -14,6 +14,7 @@ from typing import Any
 from evalharness.catalog import LocalData, TaskSpec
 from evalharness.errors import DataError, PrerequisiteError, UsageError, clip, shorten
 from evalharness.hub import hub_errors, reason
+from evalharness.reading import described
 
 Label = str | int
 
@@ -101,7 +102,7 @@ class Table:
         parsed = _parsed(value, float) if self.is_text else value
         if isinstance(parsed, bool) or not isinstance(parsed, int | float) or not low <= parsed <= high:
             expected = "a number" if math.isinf(high) else f"a number from {low:g} to {high:g}"
-            raise DataError(f"{where}: expected {expected}, got {clip(str(value))}")
+            raise DataError(f"{where}: expected {expected}, got {described(value)}")
         return float(parsed)
 
     def whole_numbers(self, column: str) -> list[int]:
@@ -114,7 +115,7 @@ class Table:
         for row, value in enumerate(self.values[column]):
             parsed = _parsed(value, int) if self.is_text else value
             if isinstance(parsed, bool) or not isinstance(parsed, int):
-                raise DataError(f"{self.at(row, column)}: expected a whole number, got {clip(str(value))}")
+                raise DataError(f"{self.at(row, column)}: expected a whole number, got {described(value)}")
             found.append(parsed)
         return found
 
@@ -146,7 +147,7 @@ class Table:
         for row, value in enumerate(self.values[column]):
             parsed = _parsed(value, json.loads) if self.is_text else value
             if not isinstance(parsed, list) or not parsed:
-                raise DataError(f"{self.at(row, column)}: expected a list, at least one in it, got {clip(str(value))}")
+                raise DataError(f"{self.at(row, column)}: expected a list, at least one in it, got {described(value)}")
             found.append(parsed)
         return found
 
@@ -177,11 +178,13 @@ def check_label(value: object, first: object, where: str) -> None:
         DataError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise DataError(f"{where}: expected a label (text or whole number), got {clip(str(value))}")
+        raise DataError(f"{where}: expected a label (text or whole number), got {described(value)}")
     if isinstance(value, str):
         check_text(value, where)
     if isinstance(value, str) != isinstance(first, str):
-        raise DataError(f"{where}: expected a label like {first!r}, got {clip(str(value))}; write all of them alike")
+        raise DataError(
+            f"{where}: expected a label like {described(first)}, got {described(value)}; write all of them alike"
+        )
 
 
 def check_text(value: object, where: str, *, blank: bool = False) -> None:
@@ -196,7 +199,7 @@ def check_text(value: object, where: str, *, blank: bool = False) -> None:
         DataError: it is none.
     """
     if not isinstance(value, str):
-        raise DataError(f"{where}: expected a text, got {clip(str(value))}")
+        raise DataError(f"{where}: expected a text, got {described(value)}")
     if not blank and not value.strip():
         raise DataError(
             f"{where}: the text is empty; mend it, or write allow_empty = true into [data] if that is meant"

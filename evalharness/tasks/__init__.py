@@ -38,7 +38,7 @@ class TaskType(Generic[Records]):
         columns: records -> texts to encode.
         score: (records, column name -> embeddings) -> scores.
         counts: records -> what there is of it, for people.
-        metric_names: pattern of the metrics that can be a main score.
+        metric_names: the metrics that can be a main score.
         settings: what a local task may set.
         draws_in_order: whether random draws for one subset depend on the splits and subsets before it in the same run;
             then `from_mteb` gets a task with all of them loaded, and they are part of the resume key.
@@ -52,7 +52,7 @@ class TaskType(Generic[Records]):
     columns: Callable[[Records], Sequence[TextColumn]]
     score: Callable[[Records, Mapping[str, Embeddings]], Scores]
     counts: Callable[[Records], Mapping[str, int]]
-    metric_names: str
+    metric_names: Sequence[str]
     settings: type[Frozen] = NoSettings
     draws_in_order: bool = False
     ranks: bool = False
@@ -108,11 +108,9 @@ def check_runnable(specs: Sequence[TaskSpec]) -> None:
             continue
         kind = task_type(spec.type)
         settings_of(spec, kind.settings)
-        if not re.fullmatch(kind.metric_names, spec.main_score):
-            problems.append(
-                f"{spec.origin}: main_score {spec.main_score!r} is no metric of {spec.type}; they are (as a pattern) "
-                f"{kind.metric_names}"
-            )
+        if spec.main_score not in kind.metric_names:
+            wrong = unknown_names("main_score", [spec.main_score], kind.metric_names)
+            problems.append(f"{spec.origin}: {wrong}\nThe metrics of {spec.type} are {', '.join(kind.metric_names)}")
     if problems:
         raise UsageError("\n".join(problems))
 

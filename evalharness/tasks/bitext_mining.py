@@ -77,5 +77,5 @@ TASK_TYPE = TaskType(
     columns=_columns,
     score=_score,
     counts=_counts,
-    metric_names="precision|recall|f1|accuracy",
+    metric_names=("precision", "recall", "f1", "accuracy"),
 )

@@ -215,6 +215,9 @@ TASK_TYPE = TaskType(
     columns=_columns,
     score=_score,
     counts=_counts,
-    metric_names="accuracy|(f1|precision|recall|ap)(_weighted)?",
+    metric_names=(
+        "accuracy",
+        *(f"{name}{by}" for name in ("f1", "precision", "recall", "ap") for by in ("", "_weighted")),
+    ),
     settings=ClassificationSettings,
 )

@@ -268,7 +268,7 @@ TASK_TYPE = TaskType(
     columns=_columns,
     score=_score,
     counts=_counts,
-    metric_names="(v_measure|ami)(_std)?",
+    metric_names=("v_measure", "v_measure_std", "ami", "ami_std"),
     settings=ClusteringSettings,
     draws_in_order=True,
 )

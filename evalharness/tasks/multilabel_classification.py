@@ -196,7 +196,7 @@ TASK_TYPE = TaskType(
     columns=_columns,
     score=_score,
     counts=_counts,
-    metric_names="accuracy|lrap|f1|hamming",
+    metric_names=("accuracy", "lrap", "f1", "hamming"),
     settings=ClassificationSettings,
     draws_in_order=True,
 )

@@ -97,5 +97,9 @@ TASK_TYPE = TaskType(
     columns=_columns,
     score=_score,
     counts=_counts,
-    metric_names=r"(max|similarity|cosine|manhattan|euclidean|dot)_(accuracy|f1|precision|recall|ap)",
+    metric_names=[
+        f"{similarity}_{name}"
+        for similarity in ("max", "similarity", "cosine", "manhattan", "euclidean", "dot")
+        for name in ("accuracy", "f1", "precision", "recall", "ap")
+    ],
 )

@@ -113,6 +113,10 @@ TASK_TYPE = TaskType(
     columns=_columns,
     score=_score,
     counts=_counts,
-    metric_names=r"((cosine|manhattan|euclidean)_)?(pearson|spearman)",
+    metric_names=[
+        f"{similarity}{name}"
+        for similarity in ("cosine_", "manhattan_", "euclidean_", "")
+        for name in ("pearson", "spearman")
+    ],
     settings=StsSettings,
 )

@@ -143,6 +143,6 @@ TASK_TYPE = TaskType(
     columns=_columns,
     score=_score,
     counts=_counts,
-    metric_names=r"((cosine|dot)_)?(pearson|spearman)",
+    metric_names=[f"{similarity}{name}" for similarity in ("cosine_", "dot_", "") for name in ("pearson", "spearman")],
     settings=StsSettings,
 )

@@ -290,7 +290,7 @@ def test_own_cards_build_on_ours_and_come_first(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('["me/x"]\npoolin = "cls"\n', r"\[me/x\]: unknown key 'poolin': did you mean pooling"),
-        ('["me/x"]\npooling = "max"\n', r"\[me/x\]: pooling: Input should be"),
+        ('["me/x"]\npooling = "max"\n', r"\[me/x\]: pooling: Input should be 'cls'.*, got 'max' .a text"),
         ('["me/x"]\nlike = "BAAI/bge-base-en-v1.6"\n', "unknown model card 'BAAI/bge-base-en-v1.6': did you mean"),
         ('["me/x"]\nfamily = "bge"\n', "unknown family 'bge'"),
         ("[", "is not valid TOML"),

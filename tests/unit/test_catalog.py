@@ -12,7 +12,7 @@ from evalharness.catalog import benchmark, find_task, local_task, mteb_task, qui
 from evalharness.errors import DataError, UsageError
 from evalharness.languages import language_codes
 from evalharness.selection import Selection, select
-from evalharness.tasks import check_runnable, is_native, task_type
+from evalharness.tasks import check_runnable, is_native, native_types, task_type
 
 TASK = """
 name = "Mine"
@@ -208,15 +208,40 @@ def test_a_local_task(task_file: Callable[[str], Path]) -> None:
     ("change", "message"),
     [
         (("type =", "tpye ="), "unknown key 'tpye': did you mean type"),
-        (('"Mine"', "7"), "name: Input should be a valid string"),
+        (('"Mine"', "7"), r"name: expected a text, got 7 \(a number\)"),
+        (('"Mine"', "true"), "name: expected a text, got true"),
+        (('["eng-Latn"]', '"eng-Latn"'), r"languages: expected a list, got 'eng-Latn' \(a text\)"),
+        (('["eng-Latn"]', "[0]"), r"languages.0: expected a text, got 0 \(a number\)"),
+        (('"jsonl"', "[]"), r"data.format: .*got \[\] \(a list\)"),
+        (("[data]", "[dta]"), r"data is missing"),
+        (('type = "STS"', ""), r"task.toml: type is missing"),
         (("rows.jsonl", "gone.jsonl"), r"the data file .*gone.jsonl cannot be read .No such file"),
         (("[data]", "[data"), "is not valid TOML"),
-        (('"jsonl"', '"xlsx"'), "data.format: Input should be"),
+        (('"jsonl"', '"xlsx"'), "data.format: Input should be 'beir'.*, got 'xlsx' .a text"),
     ],
 )
 def test_wrong_task_files(task_file: Callable[[str], Path], change: tuple[str, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         local_task(task_file(TASK.replace(*change)))
+
+
+def test_without_a_main_score_a_task_has_the_usual_one(task_file: Callable[[str], Path]) -> None:
+    path = task_file(TASK.replace('main_score = "cosine_spearman"', ""))
+    assert local_task(path).main_score == "cosine_spearman"
+    assert {name: catalog.usual_main_score(name) for name in native_types() if "Instr" not in name} == {
+        "BitextMining": "f1", "Classification": "accuracy", "Clustering": "v_measure",
+        "MultilabelClassification": "accuracy", "PairClassification": "max_ap", "Reranking": "map_at_1000",
+        "Retrieval": "ndcg_at_10", "STS": "cosine_spearman", "Summarization": "cosine_spearman",
+    }  # fmt: skip
+    for name in native_types():
+        assert name.startswith("InstructionRerank") or catalog.usual_main_score(name) in task_type(name).metric_names
+
+
+def test_a_wrong_main_score_lists_the_metrics(task_file: Callable[[str], Path]) -> None:
+    with pytest.raises(UsageError) as error:
+        check_runnable([local_task(task_file(TASK.replace("cosine_spearman", "spearmann")))])
+    assert "unknown main_score 'spearmann': did you mean spearman" in str(error.value)
+    assert "The metrics of STS are cosine_pearson, cosine_spearman, manhattan_pearson" in str(error.value)
 
 
 def test_a_task_file_that_is_not_there() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,10 +60,13 @@ PAIR = {"sentence1": "a", "sentence2": "b", "score": 1}
         ([PAIR, {"sentence1": "a", "score": 1}], r"rows.jsonl, row 2: no column 'sentence2' .found sentence1, score"),
         ([PAIR, '{"sentence1": '], r"rows.jsonl, line 2: is no JSON"),
         ([PAIR, "[1]"], r"rows.jsonl, line 2: expected a JSON object, got '\[1\]'"),
-        ([PAIR, {**PAIR, "score": 6}], r"rows.jsonl, row 2, column 'score': expected a number from 0 to 5, got '6'"),
+        (
+            [PAIR, {**PAIR, "score": 6}],
+            r"rows.jsonl, row 2, column 'score': expected a number from 0 to 5, got 6 .a number",
+        ),
         ([PAIR, {**PAIR, "score": "high"}], r"column 'score': expected a number from 0 to 5, got 'high'"),
-        ([PAIR, {**PAIR, "sentence2": 5}], r"rows.jsonl, row 2, column 'sentence2': expected a text, got '5'"),
-        ([PAIR, {**PAIR, "score": True}], r"column 'score': expected a number from 0 to 5, got 'True'"),
+        ([PAIR, {**PAIR, "sentence2": 5}], r"rows.jsonl, row 2, column 'sentence2': expected a text, got 5 .a number"),
+        ([PAIR, {**PAIR, "score": True}], r"column 'score': expected a number from 0 to 5, got true"),
         ([PAIR, '{"sentence1": "a", "sentence2": "b", "score": NaN}'], r"line 2: is no JSON .NaN is no number"),
         (
             [PAIR, {**PAIR, "sentence1": "  "}],
@@ -185,24 +187,24 @@ def test_every_type_can_be_local(tmp_path: Path, kind: str, form: str) -> None:
     assert len(scores.items.ids) == len(next(iter(scores.items.columns.values()))) > 0
     assert all(value >= 0 for value in found.counts(records).values())
     numbers = {name for name, value in scores.metrics.items() if isinstance(value, float) and "nauc" not in name}
-    assert all(re.fullmatch(found.metric_names, name) for name in numbers)
+    assert set(numbers) <= set(found.metric_names)
 
 
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("Reranking", {"positive": []}, r"row 20, column 'positive': expected a list, at least one in it, got '\[\]'"),
+        ("Reranking", {"positive": []}, r"expected a list, at least one in it, got \[\] .a list"),
         ("Reranking", {"negative": "no"}, r"row 20, column 'negative': expected a list"),
-        ("Reranking", {"negative": [""]}, r"row 20, column 'negative': the text is empty"),
+        ("Reranking", {"negative": [""]}, r"column 'negative': the text is empty"),
         ("PairClassification", {"label": 2}, r"row 20, column 'label': expected 0 or 1, got 2"),
         ("PairClassification", {"label": "yes"}, r"column 'label': expected a whole number, got 'yes'"),
-        ("Classification", {"label": "x"}, r"row 20, column 'label': expected a label like 0, got 'x'"),
-        ("Classification", {"label": 1.5}, r"expected a label .text or whole number., got '1.5'"),
+        ("Classification", {"label": "x"}, r"column 'label': expected a label like 0 .a number., got 'x' .a text"),
+        ("Classification", {"label": 1.5}, r"expected a label .text or whole number., got 1.5"),
         ("MultilabelClassification", {"label": 1}, r"row 20, column 'label': expected a list"),
         ("MultilabelClassification", {"label": [[1]]}, r"expected a label .text or whole number."),
         ("Clustering", {"label": ["a"]}, r"expected a label .text or whole number."),
         ("Summarization", {"relevance": [1, 2]}, r"row 20, column 'relevance': expected a rating for each of the 3"),
-        ("Summarization", {"relevance": [1, 2, 9]}, r"column 'relevance': expected a number from 0 to 5, got '9'"),
+        ("Summarization", {"relevance": [1, 2, 9]}, r"expected a number from 0 to 5, got 9 .a number"),
         ("BitextMining", {"sentence2": None}, r"row 20: no column 'sentence2'"),
     ],
 )  # fmt: skip
@@ -234,7 +236,7 @@ def test_settings_and_main_scores_are_checked_before_anything_runs(tmp_path: Pat
     with pytest.raises(DataError, match="unknown key 'max_scor': did you mean max_score"):
         check_runnable([local_task(path)])
     path.write_text(path.read_text().replace("max_scor = 4", "").replace("cosine_spearman", "cosine_sperman"))
-    with pytest.raises(UsageError, match="main_score 'cosine_sperman' is no metric of STS"):
+    with pytest.raises(UsageError, match="unknown main_score 'cosine_sperman': did you mean cosine_spearman"):
         check_runnable([local_task(path)])
     path.write_text(path.read_text().replace('"STS"', '"STSS"'))
     with pytest.raises(UsageError, match="unknown type 'STSS': did you mean STS"):
@@ -297,7 +299,12 @@ QRELS = ["query-id\tcorpus-id\tscore", "q1\td1\t2"]
         (DOCUMENTS, QUERIES, [*QRELS, "q1 d2 1"], r"test.tsv, row 2, column 'query-id': there is no query 'q1 d2 1'"),
         (DOCUMENTS, QUERIES, QRELS[:1], r"test.tsv: holds no rows"),
         ([{"_id": "d1"}], QUERIES, QRELS, r"corpus.jsonl, row 1: no column 'text'"),
-        ([{"_id": 1, "text": "x"}], QUERIES, QRELS, r"corpus.jsonl, row 1, column '_id': expected a text, got '1'"),
+        (
+            [{"_id": 1, "text": "x"}],
+            QUERIES,
+            QRELS,
+            r"corpus.jsonl, row 1, column '_id': expected a text, got 1 .a number",
+        ),
     ],
 )
 def test_wrong_retrieval_data(
