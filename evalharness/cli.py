@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness import __version__
-from evalharness.errors import DataError, EvalHarnessError, UsageError, unknown_names
+from evalharness.errors import DataError, EvalHarnessError, UsageError
 from evalharness.list_cli import list_app, split_lists
+from evalharness.report_cli import report
 from evalharness.store_cli import duration, store_app
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from evalharness.catalog import TaskList
     from evalharness.models import System
     from evalharness.run import Limits, Plan
     from evalharness.types import Execution
@@ -49,6 +49,7 @@ app = typer.Typer(
 )
 app.add_typer(list_app, name="list")
 app.add_typer(store_app, name="store")
+app.command()(report)
 
 
 def repeat_lists(arguments: Sequence[str]) -> list[str]:
@@ -253,48 +254,6 @@ def score_run(
     record = score(file, choice, name, output, say=_warn)
     notes = "".join(f"; {note}" for note in record.notes)
     typer.echo(f"{record.job}: {record.main_score} {record.metrics[record.main_score]:.4f}{notes}")
-
-
-@app.command()
-def report(
-    results: Annotated[list[Path] | None, typer.Argument(help="Folders with results; default: results.")] = None,
-    suite: Annotated[str | None, typer.Option(help="Columns and averages of this suite.")] = None,
-    benchmark: Annotated[str | None, typer.Option(help="Columns and averages of this benchmark.")] = None,
-    format: Annotated[str, typer.Option(help="md.")] = "md",  # noqa: A002 -- the flag's name
-    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
-) -> None:
-    """Make a leaderboard from results. A missing task leaves an average void and is named."""
-    from evalharness.reports import render
-    from evalharness.reports.leaderboard import make_leaderboards
-    from evalharness.results import read_runs
-    from evalharness.storage import atomic_path, check_writable
-
-    tasks = _task_list(suite, benchmark)
-    text = render(make_leaderboards(read_runs(results or [Path("results")]), tasks), format)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    check_writable(output.parent)
-    with atomic_path(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    typer.echo(f"report: {output}")
-
-
-def _task_list(suite: str | None, benchmark: str | None) -> TaskList | None:
-    from evalharness import catalog
-
-    if suite is not None and benchmark is not None:
-        raise UsageError("a report is about a suite or about a benchmark; give one of --suite and --benchmark")
-    if suite is not None:
-        if suite not in catalog.suites():
-            raise UsageError(unknown_names("suite", [suite], catalog.suites()))
-        return catalog.suites()[suite]
-    if benchmark is not None:
-        found = catalog.benchmark(benchmark)
-        if found is None:
-            raise UsageError(unknown_names("benchmark", [benchmark], catalog.benchmark_names()))
-        return found
-    return None
 
 
 def _quiet_libraries() -> None:

@@ -26,15 +26,17 @@ def check_writable(folder: Path) -> None:
     Raises:
         PrerequisiteError: they cannot.
     """
-    parent = folder.absolute()
-    while not parent.exists():
-        parent = parent.parent
+    parent = folder
     try:
+        parent = folder.absolute()
+        while not parent.exists():
+            parent = parent.parent
         with TemporaryFile(dir=parent):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise PrerequisiteError(
-            f"results cannot be written to {folder}: {parent} is not a writable folder ({error.strerror}); "
+            f"results cannot be written to {folder}: {parent} is not a writable folder ({reason}); "
             "choose another with --output"
         ) from None
 

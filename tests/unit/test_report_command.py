@@ -1,0 +1,66 @@
+"""`report`: which lists, which folders, and where it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+
+MEASURED = str(Path(__file__).parents[2] / "results" / "measured")
+
+
+def titles(text: str) -> list[str]:
+    return [line.removeprefix("# ").partition(" (protocol")[0] for line in text.splitlines() if line.startswith("# ")]
+
+
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        (["--suite", "quick-en", "--suite", "starter"], ["quick-en", "starter"]),
+        (["--suite", "starter,quick-en"], ["starter", "quick-en"]),
+        (["--benchmark", "MTEB(eng, v2)", "--benchmark", "mteb(ENG,v1)"], ["MTEB(eng, v2)", "MTEB(eng, v1)"]),
+        (["--benchmark", "MTEB(eng, v2)", "--suite", "starter", "--suite", "starter"], ["starter", "MTEB(eng, v2)"]),
+        ([], ["all stored tasks"]),
+    ],
+)
+def test_each_list_has_its_own_leaderboard(here: Cli, lists: list[str], expected: list[str]) -> None:
+    done = here("report", MEASURED, *lists)
+    assert done.returncode == 0, done.stderr
+    assert list(dict.fromkeys(titles(done.stdout))) == expected
+
+
+def test_all_wrong_lists_are_told_at_once(here: Cli) -> None:
+    done = here("report", MEASURED, "--suite", "quik-en,startr", "--benchmark", "BIER")
+    assert done.returncode == 2
+    for part in ("unknown suite 'quik-en': did you mean quick-en", "unknown suite 'startr': did you mean starter",
+                 "unknown benchmark 'BIER': did you mean BEIR"):  # fmt: skip
+        assert part in done.stderr
+
+
+def test_folders_that_are_not_there_are_named_by_where_they_were_looked_for(here: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = here("report", "nope", "../else/where", "file", "file/inside")
+    assert done.returncode == 2
+    assert f"no such folder: {tmp_path / 'nope'};" in done.stderr
+    assert f"no such folder: {tmp_path / '../else/where'};" in done.stderr
+    assert f"{tmp_path / 'file'} is no folder" in done.stderr
+    assert f"{tmp_path / 'file/inside'} cannot be read (Not a directory)" in done.stderr
+    assert f"no such folder: {tmp_path / 'results'};" in here("report").stderr
+    (tmp_path / "empty").mkdir()
+    assert "no results below empty" in here("report", "empty").stderr
+
+
+def test_where_a_report_is_written(here: Cli, tmp_path: Path) -> None:
+    done = here("report", MEASURED, "--suite", "quick-en", "--output", "new/dir/report.md")
+    assert (done.returncode, done.stdout) == (0, "report: new/dir/report.md\n")
+    assert (tmp_path / "new" / "dir" / "report.md").read_text(encoding="utf-8").startswith("# quick-en")
+    done = here("report", MEASURED, "--output", "new")
+    assert done.returncode == 2
+    assert f"--output new is a folder ({tmp_path / 'new'}); give a file, for example new/report.md" in done.stderr
+    (tmp_path / "file").write_text("")
+    for wrong in ("file/report.md", "x" * 300, f"{'x' * 300}/report.md"):
+        done = here("report", MEASURED, "--output", wrong)
+        assert done.returncode == 2
+        assert "cannot be written to" in done.stderr
+        assert "--output" in done.stderr
