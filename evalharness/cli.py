@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evalharness import __version__
+from evalharness import __version__, shell
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 from evalharness.list_cli import list_app, split_lists
 from evalharness.report_cli import report
+from evalharness.shell import Loudness, loudness, run_guarded, tell, with_flags
 from evalharness.store_cli import duration, store_app
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from evalharness.models import System
     from evalharness.run import Limits, Plan
     from evalharness.types import Execution
 
-EXIT_USAGE = 2
 EXIT_FAILED_JOBS = 3
 # a shell's exit code for a command that a signal ended is this and the signal's number
 _SIGNALLED = 128
 _PATIENCE_SECONDS = 1.5
-_FILE_WIDTH = 160
 # documents that a first stage finds per query: as deep as mteb's metrics go
 _SEARCH_DEPTH = 1000
 # options that take several values after one flag: --languages eng cmn
 _LISTS = ("--tasks", "--suite", "--benchmark", "--languages", "--task-types", "--splits", "--subsets")
 
+_SHORT_FLAGS = ("-h", "-q", "-v")
+
 app = typer.Typer(
     name="evalharness",
     help="Evaluate text embedding models the way MTEB and C-MTEB do.",
-    add_completion=False,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 app.add_typer(list_app, name="list")
 app.add_typer(store_app, name="store")
-app.command()(report)
 
 
 def repeat_lists(arguments: Sequence[str]) -> list[str]:
@@ -58,13 +54,14 @@ def repeat_lists(arguments: Sequence[str]) -> list[str]:
     >>> repeat_lists(["run", "--languages", "eng", "cmn", "--dry-run"])
     ['run', '--languages', 'eng', '--languages', 'cmn', '--dry-run']
     """
-    if not arguments or arguments[0] != "run":  # the other commands have arguments without a flag
+    # the other commands have arguments without a flag
+    if next((argument for argument in arguments if not argument.startswith("-")), "") != "run":
         return list(arguments)
     found: list[str] = []
     option: str | None = None
     values = 0
     for argument in arguments:
-        if argument.startswith("--"):
+        if argument.startswith("--") or argument in _SHORT_FLAGS:
             option, values = (argument, 0) if argument in _LISTS else (None, 0)
             found.append(argument)
             continue
@@ -174,42 +171,34 @@ def _store(named: Path | None, no_store: bool) -> Path | None:
 
 
 def _warn(message: str) -> None:
-    typer.echo(message, err=True)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    # a file or pipe has no width to fit into
-    return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
+    if loudness() is not Loudness.QUIET:
+        tell(message)
 
 
 def _show_plan(plan: Plan, *, models_known: bool) -> None:
-    from evalharness.console import print_plan
+    from evalharness.console import make_console, print_plan
 
-    print_plan(_console(), plan, model_known=models_known)
+    print_plan(make_console(), plan, model_known=models_known)
 
 
 def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, store: Path | None) -> None:
     """Run what is to do, print the scores, and leave with the fitting exit code."""
-    from evalharness.console import RunDisplay, print_scores
+    from evalharness.console import RunDisplay, make_console, print_scores
     from evalharness.run import run_plan
 
-    errors = _console(stderr=True)
     if done := len(plan.jobs) - len(plan.todo):
-        errors.print(f"{done} of {len(plan.jobs)} jobs are done already; --overwrite does them again", highlight=False)
+        _warn(f"{done} of {len(plan.jobs)} jobs are done already; --overwrite does them again")
     records = [job.record for job in plan.jobs if job.record is not None]
     if plan.todo:
         from evalharness.models import open_model
 
-        errors.print(f"loading {system.spec.name} ({system.spec.facts_from})", markup=False, highlight=False)
+        _warn(f"loading {system.spec.name} ({system.spec.facts_from})")
         model = open_model(system, execution, store=store)
-        with RunDisplay(errors) as display:
+        with RunDisplay(make_console(stderr=True), loudness()) as display:
             records = run_plan(plan, model, display, limits)
-    print_scores(_console(), plan, records)
+    print_scores(make_console(), plan, records)
     if undone := len(plan.jobs) - len(records):
-        errors.print(f"{undone} jobs are not done; the same command goes on with them", highlight=False)
+        tell(f"{undone} jobs are not done; the same command goes on with them")
     if undone or any(record.error is not None for record in records):
         raise typer.Exit(EXIT_FAILED_JOBS)
 
@@ -256,13 +245,7 @@ def score_run(
     typer.echo(f"{record.job}: {record.main_score} {record.metrics[record.main_score]:.4f}{notes}")
 
 
-def _quiet_libraries() -> None:
-    """Libraries below us keep their progress bars and hints to themselves; our messages say what matters."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    warnings.simplefilter("ignore")
-    logging.getLogger().setLevel(logging.ERROR)
+app.command()(report)
 
 
 class _SignalledError(BaseException):
@@ -273,7 +256,7 @@ def _end_soon(number: int, frame: object) -> None:
     """End at once where Python can; if a library holds on, two seconds at the most."""
     del frame
     command = shlex.join(["evalharness", *sys.argv[1:]])
-    typer.echo(f"interrupted; finished jobs and shards are kept. To go on: {command}", err=True)
+    tell(f"interrupted; finished jobs and shards are kept. To go on: {command}")
     timer = threading.Timer(_PATIENCE_SECONDS, os._exit, [_SIGNALLED + number])
     timer.daemon = True
     timer.start()
@@ -286,23 +269,15 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    try:
-        app(args=repeat_lists(arguments))
-    except EvalHarnessError as error:
-        typer.echo(f"error: {error}", err=True)
-        return EXIT_USAGE
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+    return shell.execute(with_flags(app), repeat_lists(arguments))
 
 
 def main() -> None:
     """Entry point of `evalharness` and `python -m evalharness`."""
-    _quiet_libraries()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_soon)
     try:
-        sys.exit(execute(sys.argv[1:]))
+        sys.exit(run_guarded(lambda: execute(sys.argv[1:])))
     except _SignalledError as signalled:
         # not sys.exit: threads of libraries may wait for work that never comes
         sys.stdout.flush()

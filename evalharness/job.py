@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ from evalharness.tasks import is_native, task_type
 from evalharness.tasks.mteb_bridge import score_with_mteb
 from evalharness.types import Embeddings, EncodeEvent, EncodeNote, ModelSpec, Notice, Scores, TextColumn, TextsEncoded
 
+_log = logging.getLogger(__name__)
 PACKAGES = ("mteb", "torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy")
 
 
@@ -169,6 +171,7 @@ def attempt_job(job: PlannedJob, data: TaskData, model: Model, watch: Watch) -> 
         raise
     # the one place that keeps a job's failure from stopping the others; a model's own code may call sys.exit
     except (Exception, SystemExit) as error:  # noqa: BLE001
+        _log.debug("%s failed", job.id, exc_info=True)
         known = isinstance(error, EvalHarnessError)
         message = str(error) if known else f"{type(error).__name__}: {error}"
         record = replace(_blank_record(job, model, started), error=message)

@@ -58,7 +58,7 @@ def test_scores_are_mtebs_and_mteb_reads_them(cli: Cli, tmp_path: Path, online: 
         assert others <= 1e-3, task
         assert task in done.stdout
     assert FOLDER in done.stdout
-    assert "encoding 3,000 texts" in done.stderr
+    assert "[test, default]: 3,000 texts" in done.stderr
     assert TaskResult.from_disk(folder / "STS13.json").get_score() == pytest.approx(0.8060, abs=1e-4)
     loaded = ResultCache(tmp_path).load_results(models=[MODEL], tasks=tasks, validate_and_filter=False)
     assert {result.task_name for result in loaded.model_results[0].task_results} == set(tasks)
@@ -111,7 +111,7 @@ def test_a_missing_data_set_fails_its_job_only(cli: Cli, tmp_path: Path, online:
     done = cli("run", "--model", "all-MiniLM-L6-v2", "--tasks", "ImdbClassification", "PoemSentimentClassification",
                "--splits", "test", environment=online)  # fmt: skip
     assert done.returncode == 3
-    assert "ImdbClassification [test, default]: failed: ImdbClassification: the data set mteb/imdb" in done.stdout
+    assert "ImdbClassification [test, default]: failed: ImdbClassification: the data set mteb/imdb" in done.stderr
     stored = json.loads((tmp_path / FOLDER / "jobs/ImdbClassification/test.default.json").read_text())
     assert "cannot be loaded from the Hub" in stored["error"]
     assert not (tmp_path / FOLDER / "ImdbClassification.json").exists()

@@ -1,0 +1,94 @@
+"""The flags that every command has, wherever they stand."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+
+from evalharness.cli import repeat_lists
+
+MODEL = "python:makes_vectors:Lengths"
+SOURCE = """
+class Lengths:
+    def encode(self, texts):
+        return [[1.0, float(len(text)), 1 / (1 + len(text))] for text in texts]
+class Fails:
+    def encode(self, texts):
+        raise ValueError("out of luck")
+class Ends:
+    def encode(self, texts):
+        raise SystemExit(0)
+"""
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path: Path) -> None:
+    (tmp_path / "makes_vectors.py").write_text(SOURCE, encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", [["list", "suites"], ["run", "--model", "x"], ["store", "info"], ["report"], []])
+def test_every_command_has_a_short_help(here: Cli, command: list[str]) -> None:
+    done = here(*command, "-h")
+    assert done.returncode == 0
+    for flag in ("-q, --quiet", "-v, --verbose", "--debug", "-h, --help"):
+        assert flag in done.stdout
+
+
+def test_lists_end_at_short_flags() -> None:
+    assert repeat_lists(["-q", "run", "--tasks", "a", "b", "-v", "--suite", "c"]) == [
+        "-q", "run", "--tasks", "a", "--tasks", "b", "-v", "--suite", "c",
+    ]  # fmt: skip
+    assert repeat_lists(["--debug", "list", "--tasks", "a", "b"]) == ["--debug", "list", "--tasks", "a", "b"]
+
+
+def test_quiet_leaves_results_and_errors(here: Cli) -> None:
+    run = ["run", "--model", MODEL, "--tasks", "StarterSTSEng", "--overwrite"]
+    assert "loading" in here(*run).stderr
+    for quiet in (["-q", *run], [*run, "-q"], [*run, "--quiet"]):
+        done = here(*quiet)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "StarterSTSEng" in done.stdout
+    assert "unknown task" in here("-q", "run", "--model", MODEL, "--tasks", "nope").stderr
+
+
+def test_a_failure_is_told_once_and_with_its_traceback_on_request(here: Cli) -> None:
+    run = ["run", "--model", "python:makes_vectors:Fails", "--tasks", "StarterSTSEng"]
+    done = here(*run)
+    assert done.returncode == 3
+    assert (done.stdout + done.stderr).count("out of luck") == 1
+    assert "Traceback" not in done.stderr
+    for flag in ("-v", "--debug"):
+        done = here(*run, flag)
+        assert done.returncode == 3
+        assert 'raise ValueError("out of luck")' in done.stderr
+    assert here("-q", *run).stderr.count("out of luck") == 1
+
+
+def test_an_object_that_ends_the_program_is_a_failed_job(here: Cli) -> None:
+    done = here("run", "--model", "python:makes_vectors:Ends", "--tasks", "StarterSTSEng", "StarterSTSCmn")
+    assert done.returncode == 3
+    assert done.stderr.count("failed with SystemExit") == 2
+
+
+def test_errors_have_their_traceback_on_request(here: Cli) -> None:
+    assert "Traceback" not in here("list", "models", "nope").stderr
+    assert "Traceback" in here("list", "models", "nope", "--debug").stderr
+    assert "Traceback" in here("--debug", "list", "models", "nope").stderr
+
+
+def test_a_command_leaves_logs_and_warnings_as_they_were(here: Cli) -> None:
+    before = (logging.getLogger().level, list(logging.getLogger().handlers), list(warnings.filters))
+    here("list", "suites", "--debug")
+    assert (logging.getLogger().level, list(logging.getLogger().handlers), list(warnings.filters)) == before
+
+
+@pytest.mark.parametrize("flags", [["--device", "cpu"], ["--batch-tokens", "5"]])
+def test_a_device_without_effect_is_refused(here: Cli, tmp_path: Path, flags: list[str]) -> None:
+    done = here("run", "--model", MODEL, "--tasks", "StarterSTSEng", *flags)
+    assert done.returncode == 2
+    assert f"{' '.join(flags)}: without effect on python/makes_vectors.Lengths" in done.stderr
+    assert not (tmp_path / "results").exists()
