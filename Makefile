@@ -1,5 +1,6 @@
-# `make demo` and `make test` need Python 3.11, make and a package index; they install the rest into .venv.
-PYTHON ?= python3.11
+# `make demo` and `make test` need Python 3.11 or newer, make and a package index; they install the rest into .venv.
+# the first Python that fits is taken; PYTHON=... names another
+PYTHON ?=
 VENV ?= .venv
 OUTPUT ?= results/demo
 RUN := $(VENV)/bin/python -m
@@ -35,7 +36,7 @@ catalog: $(VENV)/.installed-dev
 	$(RUN) evalharness.mteb_catalog
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@python=$$($(SHELL) ./find-python.sh $(if $(PYTHON),"$(PYTHON)")) && echo "$$python -m venv $(VENV)" && "$$python" -m venv $(VENV)
 
 $(VENV)/.installed-%: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
