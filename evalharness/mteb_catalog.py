@@ -134,7 +134,7 @@ def describe_mteb() -> dict[str, list[str]]:
     }
 
 
-def _shown(value: dict[str, Any]) -> list[str]:
+def _shown(value: object) -> list[str]:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2).splitlines()
 
 

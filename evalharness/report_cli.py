@@ -30,7 +30,7 @@ def report(
     from evalharness.storage import atomic_path, check_writable, storage_errors
 
     lists = split_lists({"--suite": suite, "--benchmark": benchmark})
-    wanted = _task_lists(lists["--suite"], lists["--benchmark"])
+    wanted: list[TaskList | None] = [*_task_lists(lists["--suite"], lists["--benchmark"])]
     folders = results or [Path("results")]
     _check_folders(folders)
     if output is not None:

@@ -108,9 +108,11 @@ def test_documents_without_text_are_refused_by_their_position(given: Any, messag
 def test_arrays_and_columns_of_tables_are_lists_of_texts() -> None:
     model = EmbeddingModel(BGE, LookupBackend(smooth), device="cpu")
     expected = model.encode(["b", "a"])
-    for given in (np.array(["b", "a"]), ("b", "a"), pd.Series(["b", "a"])):
+    lists: list[Any] = [np.array(["b", "a"]), ("b", "a"), pd.Series(["b", "a"])]
+    untitled: list[Any] = [{"title": None, "text": ""}]
+    for given in lists:
         np.testing.assert_array_equal(model.encode(given), expected)
-    assert len(model.encode_corpus([{"title": None, "text": ""}])) == 1
+    assert len(model.encode_corpus(untitled)) == 1
 
 
 @pytest.mark.parametrize("given", [None, 7, b"a", "", " ", ["a"]])
