@@ -26,7 +26,7 @@ def test_checking_data_counts_or_names_what_is_wrong(here: Cli, tmp_path: Path) 
     (tmp_path / "my_pairs.jsonl").write_text('{"question": "a", "other": "b", "rating": 9}\n')
     done = here("check-data", "my_task.toml", "gone.toml")
     assert done.returncode == 2
-    assert "my_pairs.jsonl, row 1, column 'rating': expected a number from 1 to 5, got '9'" in done.stderr
+    assert "my_pairs.jsonl, row 1, column 'rating': expected a number from 1 to 5, got 9 (a number)" in done.stderr
     assert "gone.toml: cannot be read" in done.stderr
     assert not (tmp_path / "results").exists()
 

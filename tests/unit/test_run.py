@@ -121,7 +121,7 @@ def test_a_failing_job_is_stored_and_does_not_stop_the_others(tmp_path: Path, ch
     (tmp_path / "data" / "Pairs.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": 9}\n')
     choices = select(Selection(tasks=[str(tmp_path / "data" / f"{name}.toml") for name in ("Pairs", "More")]))
     plan, records = run(choices, tmp_path / "out", lookup_model())
-    assert "column 'score': expected a number from 0 to 5, got '9'" in records[0].error
+    assert "column 'score': expected a number from 0 to 5, got 9 (a number)" in records[0].error
     assert records[1].error is None
     stored = read_job(plan.folder, plan.jobs[0].id)
     assert stored is not None
