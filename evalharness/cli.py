@@ -338,6 +338,9 @@ def execute(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of `evalharness` and `python -m evalharness`."""
+    from evalharness.downloads import anchor_cache_folders
+
+    anchor_cache_folders()  # before the libraries are imported, which read them once
     _quiet_libraries()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_soon)

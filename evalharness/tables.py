@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from evalharness.catalog import LocalData, TaskSpec
-from evalharness.errors import DataError, PrerequisiteError, UsageError, clip, shorten
-from evalharness.hub import hub_errors, reason
+from evalharness.downloads import HubData, load_data
+from evalharness.errors import DataError, UsageError, clip, shorten
 
 Label = str | int
 
@@ -344,10 +344,8 @@ def _from_hub(data: LocalData, part: str, wanted: Sequence[str], optional: Seque
 
     config, _, split = data.files.get(part, part).rpartition(":")
     where = f"the data set {data.dataset} at revision {data.revision} [{config or 'default'}, {split}]"
-    try:
-        loaded = load_dataset(data.dataset, config or None, split=split, revision=data.revision)
-    except hub_errors() as error:
-        raise PrerequisiteError(f"{where} cannot be loaded from the Hub ({reason(error)})") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where} cannot be loaded: {reason(error)}") from error
+    loaded = load_data(
+        HubData(str(data.dataset), str(data.revision), where),
+        lambda: load_dataset(data.dataset, config or None, split=split, revision=data.revision),
+    )
     return _table(where, loaded.to_list(), data, wanted, optional)
