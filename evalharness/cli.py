@@ -229,6 +229,8 @@ def check_data(tasks: Annotated[list[Path], typer.Argument(help="Task files, or 
             counts = ", ".join(f"{count:,} {name}" for name, count in item.counts.items())
             texts = ", ".join(f"{n:,} {name} ({item.distinct[name]:,} distinct)" for name, n in item.texts.items())
             typer.echo(f"{item.job.task} [{item.job.split}]: {counts}; texts: {texts}")
+            for note in item.notes:
+                typer.echo(f"    note: {note}")
     if problems:
         raise DataError("\n".join(problems))
 

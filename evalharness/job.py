@@ -222,12 +222,12 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
         with work.phase("score"):
             from evalharness.rankings import score_ranking
 
-            return replace(score_ranking(records, found.ranking), notes=found.notes)
+            return replace(score_ranking(records, found.ranking), notes=(*kind.notes(records), *found.notes))
     with work.phase("encode"):
         embeddings = model.encode_columns(columns, task=job.spec.context(), emit=listener)
     with work.phase("score"):
         scores: Scores = kind.score(records, embeddings)
-    return scores
+    return replace(scores, notes=(*kind.notes(records), *scores.notes))
 
 
 def check_rankable(task: TaskSpec, model: ModelSpec) -> None:
