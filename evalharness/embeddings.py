@@ -66,8 +66,9 @@ def check_finite(vectors: NDArray[np.float32], texts: Sequence[str]) -> None:
         ModelError: one is not; the message names the first such text.
     """
     # the sum is finite only if every element is (or the sum overflows, which the slow path below tells apart)
-    if np.isfinite(vectors.sum(axis=1)).all():
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(vectors.sum(axis=1)).all():
+            return
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
         raise ModelError(
