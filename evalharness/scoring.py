@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import file_digest
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -138,14 +139,19 @@ def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float
         where: it comes from, for messages.
 
     Raises:
-        DataError: a document is not in the corpus.
+        DataError: a document is not in the corpus, or a score is too large.
     """
     numbers = {document: number for number, document in enumerate(records.corpus_ids)}
     depth = max(records.k_values)
     documents, scores = [], []
     for query in records.query_ids:
-        # in float32, as trec_eval compares them up to 9.0.8, and as models' scores are; 10.0 compares doubles
-        single = {name: float(np.float32(score)) for name, score in found.get(query, {}).items()}
+        # in float32, as models' scores are, and as trec_eval compares them up to 9.0.8 (10.0 compares doubles)
+        with np.errstate(over="ignore"):
+            single = {name: float(np.float32(score)) for name, score in found.get(query, {}).items()}
+        if large := [name for name, score in single.items() if not isfinite(score)]:
+            raise DataError(
+                f"{where}: scores of the query {query} leave float32: those of {shorten(large)}; scale them"
+            )
         if absent := [name for name in single if name not in numbers]:
             raise DataError(f"{where}: documents of the query {query} are not in the corpus: {shorten(absent)}")
         names = best_first(single)[:depth]
