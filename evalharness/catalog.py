@@ -33,6 +33,8 @@ Column: TypeAlias = Literal[
 
 # in UTF-8, so that every file that is named after them has a name that every file system takes
 _LONGEST_NAME, _LONGEST_SPLIT = 200, 100
+# of a path's parts, by every usual file system
+_LONGEST_PART = 255
 _BESIDE_LETTERS = " ._()-"
 # files and folders beside a task's results, and names that Windows keeps for devices
 _OURS = ("model_meta", "run", "run.log", "jobs", "experiments")
@@ -73,7 +75,7 @@ SplitName: TypeAlias = Annotated[str, AfterValidator(lambda name: _plain_name(na
 
 
 def _file_name(path: str) -> str:
-    if not path.strip() or "\0" in path:
+    if not path.strip() or "\0" in path or any(len(part.encode()) > _LONGEST_PART for part in Path(path).parts):
         raise ValueError(f"{clip(path)} is no name of a file")
     return path
 
@@ -115,11 +117,24 @@ class LocalData(Frozen):
         needed = {"beir": ("path",), "hub": ("dataset", "revision")}.get(self.format, ("files",))
         if missing := [name for name in needed if not getattr(self, name)]:
             raise ValueError(f'format = "{self.format}" needs {" and ".join(missing)}')
+        useless = [name for name, formats in _ONLY_FOR.items() if getattr(self, name) and self.format not in formats]
+        if useless:
+            raise ValueError(f'format = "{self.format}" has no {" and no ".join(useless)}')
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
             raise ValueError(f"delimiter must be one character, no quote and no line break, got {clip(self.delimiter)}")
         if not _is_text_encoding(self.encoding):
             raise ValueError(f"{clip(self.encoding)} is no encoding of texts; expected utf-8, gb18030, latin-1 ...")
         return self
+
+
+# keys of [data] that say nothing in other formats
+_ONLY_FOR: Mapping[str, tuple[str, ...]] = {
+    "path": ("beir",),
+    "files": ("jsonl", "json", "csv", "tsv", "parquet", "trec", "hub"),
+    "delimiter": ("beir", "csv", "tsv", "trec"),
+    "dataset": ("hub",),
+    "revision": ("hub",),
+}
 
 
 def _is_text_encoding(name: str) -> bool:

@@ -81,5 +81,5 @@ def unknown_names(kind: str, names: Iterable[str], known: Iterable[str]) -> str:
         near = get_close_matches(wrong, candidates, n=3, cutoff=0.6)
         guesses = [candidates[key] for key in dict.fromkeys((*inside, *near)) if key != wrong][:3]
         hint = f"did you mean {' or '.join(guesses)}?" if guesses else "no name is near it"
-        lines.append(f"unknown {kind} {name!r}: {hint}")
+        lines.append(f"unknown {kind} {clip(name)}: {hint}")
     return "\n".join(lines)

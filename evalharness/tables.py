@@ -298,7 +298,7 @@ def _table(where: str, found: Rows, data: LocalData, wanted: Sequence[str], opti
     if not rows:
         raise DataError(f"{where}: holds no rows")
     problems = [
-        f"{where}, row {number}: no column {names[name]!r} (found {_present(row)})"
+        f"{where}, row {number}: no column {clip(names[name])} (found {_present(row)})"
         for number, row in enumerate(rows, start=1)
         for name in wanted
         if row.get(names[name]) is None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from evalharness.catalog import TaskSpec, validated
-from evalharness.errors import UsageError, shorten, unknown_names
+from evalharness.errors import UsageError, clip, shorten, unknown_names
 from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn
 
 Records = TypeVar("Records")
@@ -120,8 +120,8 @@ def check_runnable(specs: Sequence[TaskSpec]) -> None:
         problems += _file_problems(spec, kind)
         if not re.fullmatch(kind.metric_names, spec.main_score):
             problems.append(
-                f"{spec.origin}: main_score {spec.main_score!r} is no metric of {spec.type}; they are (as a pattern) "
-                f"{kind.metric_names}"
+                f"{spec.origin}: main_score {clip(spec.main_score)} is no metric of {spec.type}; they are (as a "
+                f"pattern) {kind.metric_names}"
             )
     if problems:
         raise UsageError("\n".join(problems))
