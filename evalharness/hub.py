@@ -112,10 +112,11 @@ def with_retries(action: Callable[[], Result], what: str, say: Callable[[str], N
     """
     from huggingface_hub import constants
 
+    failures: tuple[type[Exception], ...] = (*hub_errors(), json.JSONDecodeError)
     for attempt, pause in enumerate((*_PAUSES, None)):
         try:
             return action()
-        except (*hub_errors(), json.JSONDecodeError) as error:
+        except failures as error:
             if constants.HF_HUB_OFFLINE:
                 raise
             if pause is None or not is_transient(error):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evalharness.catalog import LocalData
 from evalharness.errors import DataError, clip, shorten
@@ -124,7 +124,7 @@ def _cells(path: Path, delimiter: str, data: LocalData) -> list[Row]:
     """Rows of a CSV or TSV file with a header, as Excel and pandas write them."""
     found: list[Row] = []
     header: list[str] | None = None
-    quoting = csv.QUOTE_MINIMAL if data.quoting else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if data.quoting else csv.QUOTE_NONE
     # documents are longer than the library's usual limit for a cell
     before = csv.field_size_limit(sys.maxsize)
     try:

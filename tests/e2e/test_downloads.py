@@ -196,6 +196,10 @@ def test_data_of_another_revision_are_no_substitute(faults: Faults, tmp_path: Pa
     # the library takes what it made last, whatever revision that was
     with pytest.raises(PrerequisiteError, match=f"the cache holds revision {'a' * 40}; expected {'b' * 40}"):
         load("b" * 40)
+    faults.pages_for = None
+    assert len(load("b" * 40)["test"]) == 104
+    faults.pages_for = ""  # the newest is b now, and a is there as well
+    assert f"/{'a' * 40}/" in str(load("a" * 40)["test"].cache_files)
 
 
 def test_an_mteb_that_loads_other_data_is_told(faults: Faults) -> None:

@@ -149,7 +149,7 @@ def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
     assert "row 6, column 'sentence2': the text is empty" in message
 
 
-RETRIEVAL = {
+RETRIEVAL: dict[str, list[dict[str, Any]]] = {
     "corpus": [{"_id": n, "text": f"text {n}"} for n in (1, 2, 30)],
     "queries": [{"_id": n, "text": f"query {n}"} for n in (7, 8)],
     "test": [{"query-id": 7, "corpus-id": 30, "score": 1}, {"query-id": 8, "corpus-id": 2, "score": 2}],
