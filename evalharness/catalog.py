@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from evalharness.errors import DataError, UsageError, unknown_names
+from evalharness.errors import DataError, UsageError, clip, shorten, unknown_names
 from evalharness.reading import described, read_toml
 from evalharness.types import Frozen, TaskContext
 
@@ -42,24 +45,84 @@ Column: TypeAlias = Literal[
 ]  # fmt: skip
 
 
+# in UTF-8, so that every file that is named after them has a name that every file system takes
+_LONGEST_NAME, _LONGEST_SPLIT = 200, 100
+# of a path's parts, by every usual file system
+_LONGEST_PART = 255
+_BESIDE_LETTERS = " ._()-"
+# files and folders beside a task's results, and names that Windows keeps for devices
+_OURS = ("model_meta", "run", "run.log", "jobs", "experiments")
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+
+
+def _plain_name(name: str, longest: int) -> str:
+    """A name in the one form of its characters (NFC) that file systems do not change.
+
+    Raises:
+        ValueError: it cannot be part of a file's name everywhere.
+    """
+    name = unicodedata.normalize("NFC", name)
+    wrong = [mark for mark in name if mark not in _BESIDE_LETTERS and unicodedata.category(mark)[0] not in "LMN"]
+    if wrong or not name or not name[0].isalnum() or name[-1] in " .":
+        raise ValueError(
+            f"{clip(name)} is no name here: expected letters and digits of any script with {_BESIDE_LETTERS!r} between "
+            "them, a letter or digit first, no space or point last"
+        )
+    if (size := len(name.encode())) > longest:
+        raise ValueError(f"{clip(name)} has {size} bytes in UTF-8; expected at most {longest}")
+    if _DEVICES.fullmatch(folded := name.casefold()) or folded in _OURS:
+        raise ValueError(f"{clip(name)} is the name of a file that we or Windows use; choose another")
+    return name
+
+
+def same_name(name: str) -> str:
+    """What two names have in common that may stand for one file: letter case and the form of characters play no part.
+
+    >>> same_name("STSBenchmark") == same_name("stsbenchmark")
+    True
+    """
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+TaskName: TypeAlias = Annotated[str, AfterValidator(lambda name: _plain_name(name, _LONGEST_NAME))]
+SplitName: TypeAlias = Annotated[str, AfterValidator(lambda name: _plain_name(name, _LONGEST_SPLIT))]
+
+
+def _file_name(path: str) -> str:
+    if not path.strip() or "\0" in path or any(len(part.encode()) > _LONGEST_PART for part in Path(path).parts):
+        raise ValueError(f"{clip(path)} is no name of a file")
+    return path
+
+
+FileName: TypeAlias = Annotated[str, AfterValidator(_file_name)]
+
+
 class LocalData(Frozen):
     """Where a local task's rows are.
 
     Attributes:
-        format: `beir` (corpus.jsonl, queries.jsonl, qrels/<split>.tsv in `path`), `jsonl`, `csv`, `tsv` or `parquet`
-            (one file per split or part), or `hub` (a data set of the Hugging Face Hub).
+        format: `beir` (corpus.jsonl, queries.jsonl, qrels/<split>.tsv in `path`); `jsonl`, `json` (a list of objects),
+            `csv`, `tsv` or `parquet` (one file per split or part); `trec` (judgements and candidates without a header,
+            `query 0 document grade`; corpus and queries as their file's ending says); or `hub` (a data set of the
+            Hugging Face Hub).
         path: folder of a `beir` task, relative to the task file.
         files: split or part -> file, relative to the task file; with `hub`, -> `config:split`, where these differ.
         columns: our column name -> the name in the files, where they differ.
         allow_empty: whether texts may be empty; else that is an error, for it mostly is one.
+        delimiter: what is between the cells of a csv or tsv file, if not a comma or a tab.
+        encoding: of text files.
+        quoting: whether a cell of a csv or tsv file that begins with a quote is quoted.
         dataset, revision: id of a `hub` data set, and a commit, or a branch whose commit a run looks up.
     """
 
-    format: Literal["beir", "jsonl", "csv", "tsv", "parquet", "hub"]
-    path: str | None = None
-    files: dict[str, str] = {}
+    format: Literal["beir", "jsonl", "json", "csv", "tsv", "parquet", "trec", "hub"]
+    path: FileName | None = None
+    files: dict[str, FileName] = {}
     columns: dict[Column, str] = {}
     allow_empty: bool = False
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+    quoting: bool = True
     dataset: str | None = None
     revision: str | None = None
 
@@ -68,7 +131,31 @@ class LocalData(Frozen):
         needed = {"beir": ("path",), "hub": ("dataset", "revision")}.get(self.format, ("files",))
         if missing := [name for name in needed if not getattr(self, name)]:
             raise ValueError(f'format = "{self.format}" needs {" and ".join(missing)}')
+        useless = [name for name, formats in _ONLY_FOR.items() if getattr(self, name) and self.format not in formats]
+        if useless:
+            raise ValueError(f'format = "{self.format}" has no {" and no ".join(useless)}')
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
+            raise ValueError(f"delimiter must be one character, no quote and no line break, got {clip(self.delimiter)}")
+        if not _is_text_encoding(self.encoding):
+            raise ValueError(f"{clip(self.encoding)} is no encoding of texts; expected utf-8, gb18030, latin-1 ...")
         return self
+
+
+# keys of [data] that say nothing in other formats
+_ONLY_FOR: Mapping[str, tuple[str, ...]] = {
+    "path": ("beir",),
+    "files": ("jsonl", "json", "csv", "tsv", "parquet", "trec", "hub"),
+    "delimiter": ("beir", "csv", "tsv", "trec"),
+    "dataset": ("hub",),
+    "revision": ("hub",),
+}
+
+
+def _is_text_encoding(name: str) -> bool:
+    try:
+        return isinstance("".encode(name), bytes) and codecs.lookup(name).name != "undefined"
+    except (LookupError, ValueError):
+        return False
 
 
 class TaskSpec(Frozen):
@@ -120,16 +207,22 @@ class LocalTaskFile(Frozen):
     that mteb has for the type.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._()-]*$")
+    name: TaskName
     type: str
-    languages: tuple[str, ...]
+    languages: tuple[str, ...] = Field(min_length=1)
     main_score: str | None = None
     data: LocalData
-    splits: tuple[str, ...] = ("test",)
+    splits: tuple[SplitName, ...] = Field(default=("test",), min_length=1)
     settings: dict[str, Any] = {}
     instruction: str | None = None
     description: str = ""
     license: str = ""
+
+    @model_validator(mode="after")
+    def _splits_differ(self) -> LocalTaskFile:
+        if len(set(map(same_name, self.splits))) < len(self.splits):
+            raise ValueError(f"splits must differ in more than letter case, got {shorten(self.splits)}")
+        return self
 
 
 class Member(Frozen):
@@ -173,7 +266,7 @@ def _problem(item: ErrorDetails, model: type[BaseModel]) -> str:
     if item["type"] == "missing":
         return f"{key} is missing"
     kind = item["type"].removesuffix("_type").removesuffix("_parsing")
-    expected = f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else item["msg"]
+    expected = f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else item["msg"].removeprefix("Value error, ")
     # a rule over several keys is about a whole table
     found = "" if isinstance(item["input"], Mapping) else f", got {described(item['input'])}"
     return (f"{key}: " if key else "") + expected + found
@@ -239,6 +332,8 @@ def _local_revision(path: Path, data: LocalData) -> str:
         files += sorted(item for item in (path.parent / data.path).rglob("*") if item.is_file())
     for item in files:
         try:
+            if not stat.S_ISREG(item.stat().st_mode):
+                raise DataError(f"{path}: the data file {item} is no regular file")
             with item.open("rb") as handle:
                 content = file_digest(handle, "sha256").digest()
         except OSError as error:
@@ -251,9 +346,15 @@ def local_task(path: Path) -> TaskSpec:
     """Read a task file.
 
     Raises:
-        DataError: the file or a data file it names is missing or wrong.
+        DataError: the file or a data file it names is missing or wrong, or its name is that of another task.
     """
     parsed = validated(LocalTaskFile, read_toml(path), str(path))
+    taken = _catalogue_names().get(same_name(parsed.name))
+    if taken is not None and not _is_bundled(path, taken):
+        whose = "evalharness" if taken in bundled_files() else "mteb"
+        raise DataError(
+            f"{path}: {taken} is the name of a task of {whose}, and results go by names; choose another name"
+        )
     return TaskSpec(
         name=parsed.name,
         type=parsed.type,
@@ -273,6 +374,16 @@ def bundled_files() -> Mapping[str, Path]:
     """Task files that come with evalharness, by task name."""
     paths = (path for folder in ("starter", "custom") for path in sorted((tasks_folder() / folder).glob("*.toml")))
     return {str(read_toml(path)["name"]): path for path in paths}
+
+
+@cache
+def _catalogue_names() -> Mapping[str, str]:
+    return {same_name(name): name for name in all_task_names()}
+
+
+def _is_bundled(path: Path, name: str) -> bool:
+    bundled = bundled_files().get(name)
+    return bundled is not None and bundled.resolve() == path.resolve()
 
 
 def task_types() -> list[str]:

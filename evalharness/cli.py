@@ -220,6 +220,8 @@ def check_data(tasks: Annotated[list[Path], typer.Argument(help="Task files, or 
             counts = ", ".join(f"{count:,} {name}" for name, count in item.counts.items())
             texts = ", ".join(f"{n:,} {name} ({item.distinct[name]:,} distinct)" for name, n in item.texts.items())
             typer.echo(f"{item.job.task} [{item.job.split}]: {counts}; texts: {texts}")
+            for note in item.notes:
+                typer.echo(f"    note: {note}")
     if problems:
         raise DataError("\n".join(problems))
 
@@ -274,6 +276,9 @@ def execute(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of `evalharness` and `python -m evalharness`."""
+    from evalharness.downloads import anchor_cache_folders
+
+    anchor_cache_folders()  # before the libraries are imported, which read them once
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_soon)
     try:

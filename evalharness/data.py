@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from evalharness.catalog import TaskSpec
+from evalharness.downloads import HubData, load_data
 from evalharness.errors import DataError, PrerequisiteError, clip, shorten
-from evalharness.hub import hub_errors, reason, with_retries
+from evalharness.hub import hub_errors, ignore_message, reason, with_retries
 from evalharness.selection import TaskChoice
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -33,6 +34,12 @@ def load_mteb_task(choice: TaskChoice, say: Callable[[str], None]) -> Any:  # no
 
     disable_progress_bars()
     spec = choice.spec
+    metadata = mteb.get_task(spec.name).metadata
+    if metadata.revision != spec.revision:
+        raise PrerequisiteError(
+            f"{spec.name}: the installed mteb {mteb.__version__} loads revision {metadata.revision} of its data; "
+            f"expected {spec.revision}. Install the version of mteb that evalharness asks for"
+        )
 
     def load() -> Any:  # noqa: ANN401
         fresh = mteb.get_task(spec.name, eval_splits=list(choice.splits), hf_subsets=list(choice.subsets))
@@ -41,17 +48,9 @@ def load_mteb_task(choice: TaskChoice, say: Callable[[str], None]) -> Any:  # no
             fresh.convert_v1_dataset_format_to_v2(num_proc=None)
         return fresh
 
-    path = mteb.get_task(spec.name).metadata.dataset["path"]
+    path = metadata.dataset["path"]
     where = f"{spec.name}: the data set {path} at revision {spec.revision}"
-    try:
-        return with_retries(load, f"loading {path}", say)
-    except hub_errors() as error:
-        raise PrerequisiteError(
-            f"{where} cannot be loaded from the Hub ({reason(error)}). "
-            "Check the network and HF_ENDPOINT; what was loaded before is still in the cache"
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where} is not as mteb expects it: {type(error).__name__}: {error}") from error
+    return load_data(HubData(path, spec.revision, where), load, say)
 
 
 def pin_revision(spec: TaskSpec) -> TaskSpec:
@@ -66,7 +65,11 @@ def pin_revision(spec: TaskSpec) -> TaskSpec:
     from huggingface_hub import HfApi
 
     try:
-        commit = HfApi().dataset_info(str(data.dataset), revision=data.revision).sha
+        commit = with_retries(
+            lambda: HfApi().dataset_info(str(data.dataset), revision=data.revision).sha,
+            f"asking for {data.dataset}",
+            ignore_message,
+        )
     except hub_errors() as error:
         raise PrerequisiteError(
             f"{spec.name}: the Hub does not tell the commit of {data.dataset} at {data.revision!r} ({reason(error)}). "

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 from evalharness.errors import ModelError, StorageError, clip
 from evalharness.rows import STARTS, VECTORS, Contents, Index, StoredParts, mapped, text_digests
 from evalharness.shards import DamagedShardError, open_shard, write_shard
-from evalharness.storage import atomic_path, lock, storage_errors, write_json
+from evalharness.storage import atomic_path, file_name, lock, storage_errors, write_json
 from evalharness.types import (
     Dense,
     Embeddings,
@@ -67,8 +66,9 @@ def check_finite(vectors: NDArray[np.float32], texts: Sequence[str]) -> None:
         ModelError: one is not; the message names the first such text.
     """
     # the sum is finite only if every element is (or the sum overflows, which the slow path below tells apart)
-    if np.isfinite(vectors.sum(axis=1)).all():
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(vectors.sum(axis=1)).all():
+            return
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
         raise ModelError(
@@ -140,7 +140,7 @@ class StoringEncoder:
         for folder, names in self._used.items():
             with storage_errors_of(self._root):
                 write_json(
-                    folder / USES / f"{quote(task, safe=' ()')}.json",
+                    folder / USES / f"{file_name(task)}.json",
                     {"task": task, "shards": sorted(names), "time": time.time()},
                 )
                 for name in names:

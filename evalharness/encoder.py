@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.catalog import TaskSpec, all_task_names, find_task
+from evalharness.degenerate import degenerate_notes
 from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.errors import UsageError, unknown_names
 from evalharness.given import checked_documents, checked_texts, kind
@@ -190,6 +191,8 @@ class EmbeddingModel:
             # the store has checked what it keeps
             elif not isinstance(embeddings.source, StoredRows):
                 check_finite(embeddings.vectors, texts)
+            for note in degenerate_notes(embeddings, texts):
+                emit(note)
             start = 0
             for column in members:
                 found[column.name] = embeddings.rows(slice(start, start + len(column.texts)))

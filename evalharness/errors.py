@@ -104,7 +104,7 @@ def unknown_names(kind: str, names: Iterable[str], known: Iterable[str]) -> str:
     for name in names:
         guesses = nearest_names(name, known)
         hint = f"did you mean {' or '.join(guesses)}?" if guesses else "no name is near it"
-        lines.append(f"unknown {kind} {name!r}: {hint}")
+        lines.append(f"unknown {kind} {clip(name)}: {hint}")
     return "\n".join(lines)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from evalharness.errors import clip
 
 _LONGEST_REASON = 300
 _PATIENCE_SECONDS = 10
 _TOO_MANY, _SERVER_ERROR = 429, 500
+# what a page says that stands before the network: fine, forbidden, proxy or network wants you to log in
+_PAGES = (200, 403, 407, 511)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PAUSES = (1, 2, 4, 8)
 
 Result = TypeVar("Result")
@@ -28,14 +34,46 @@ def hub_errors() -> tuple[type[Exception], ...]:
     return (OSError, transport)
 
 
-def reason(error: Exception) -> str:
-    """The kind and first line of an error, for a message."""
+class NoHubError(OSError):
+    """The address answers, but it is no Hub."""
+
+
+def endpoint() -> str:
+    """The Hub's address as messages show it: without a user's name and password."""
     from huggingface_hub import constants
+
+    parts = urlsplit(constants.ENDPOINT)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room for something, however many libraries wrapped that."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if getattr(seen, "errno", None) in _FULL or any(os.strerror(number) in str(seen) for number in _FULL):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _sends_pages() -> bool:
+    """Whether the Hub's address answers with a page of HTML where a Hub answers with JSON."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        answer = get_session().get(f"{constants.ENDPOINT}/api/models?limit=1", timeout=_PATIENCE_SECONDS)
+    except hub_errors():
+        return False
+    return answer.status_code in _PAGES and "html" in answer.headers.get("content-type", "").lower()
+
+
+def reason(error: BaseException) -> str:
+    """The kind and first line of an error, for a message."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
         # the library's own advice is wrong where it was us who saw that the Hub is out of reach
-        return "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in os.environ else f"{constants.ENDPOINT} does not answer"
+        return "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in os.environ else f"{endpoint()} does not answer"
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {clip(lines[0], _LONGEST_REASON)}" if lines else type(error).__name__
 
@@ -68,19 +106,30 @@ def with_retries(action: Callable[[], Result], what: str, say: Callable[[str], N
         action: is called up to five times.
         what: for the message.
         say: is told once that something is tried again.
+
+    Raises:
+        NoHubError: what answers there is no Hub.
     """
     from huggingface_hub import constants
 
-    for attempt, pause in enumerate(_PAUSES):
+    failures: tuple[type[Exception], ...] = (*hub_errors(), json.JSONDecodeError)
+    for attempt, pause in enumerate((*_PAUSES, None)):
         try:
             return action()
-        except hub_errors() as error:
-            if constants.HF_HUB_OFFLINE or not is_transient(error):
+        except failures as error:
+            if constants.HF_HUB_OFFLINE:
+                raise
+            if pause is None or not is_transient(error):
+                if _sends_pages():
+                    raise NoHubError(
+                        f"the address {endpoint()} answers, but it is no Hub: it sends a page where JSON is expected. "
+                        "See whether the network wants a login, and check HF_ENDPOINT"
+                    ) from error
                 raise
             if not attempt:
                 say(f"{what} failed ({reason(error)}); trying again")
             time.sleep(pause)
-    return action()
+    raise AssertionError("the last attempt ends above")
 
 
 def work_offline_if_unreachable() -> str | None:
@@ -99,5 +148,5 @@ def work_offline_if_unreachable() -> str | None:
     except hub_errors() as error:
         constants.HF_HUB_OFFLINE = True
         datasets.config.HF_HUB_OFFLINE = True
-        return f"the Hub at {constants.ENDPOINT} does not answer ({reason(error)}); using what is on disk"
+        return f"the Hub at {endpoint()} does not answer ({reason(error)}); using what is on disk"
     return None

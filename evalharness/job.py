@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from typing import Any, TypeAlias
 from evalharness import __version__
 from evalharness.catalog import TaskSpec
 from evalharness.data import load_mteb_task
+from evalharness.degenerate import DEGENERATE
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import (
     DataError,
     EvalHarnessError,
+    ModelError,
     PrerequisiteError,
     StoppedError,
     StorageError,
@@ -187,10 +190,13 @@ class _Listener:
     watch: Watch
     work: Work
     notes: Counter[str] = field(default_factory=Counter)
+    degenerate: list[str] = field(default_factory=list)
 
     def __call__(self, event: EncodeEvent) -> None:
         if isinstance(event, EncodeNote):
             self.notes[event.message] += event.count
+            if event.kind == DEGENERATE:
+                self.degenerate.append(f"{event.count} {event.message}")
             return
         if isinstance(event, TextsEncoded):
             self.work.count(event)
@@ -204,9 +210,9 @@ def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener)
     else:
         with listener.work.phase("load"):
             task = data.task()
-        with listener.work.phase("encode and score"):
+        with listener.work.phase("encode and score"), _explained(job, listener):
             scores = _bridged(job, task, _embedder(model), listener)
-    _check_main_score(job.spec, scores)
+    _check_main_score(job.spec, scores, listener.degenerate)
     precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
     counted = [f"{count} {message}" for message, count in sorted(listener.notes.items())]
     return replace(scores, notes=(*scores.notes, *model.spec.notes, *precision, *counted))
@@ -221,17 +227,37 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
     work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in columns for text in column.texts)
     listener.watch(TextsCounted(sum(len(column.texts) for column in columns)))
     if isinstance(model, RankingModel):
-        with work.phase("rank"):
+        with work.phase("rank"), _explained(job, listener):
             found = model.rank(records, job.spec.languages[subset], job.spec.context(), listener)
-        with work.phase("score"):
+        with work.phase("score"), _explained(job, listener):
             from evalharness.rankings import score_ranking
 
-            return replace(score_ranking(records, found.ranking), notes=found.notes)
+            return replace(score_ranking(records, found.ranking), notes=(*kind.notes(records), *found.notes))
     with work.phase("encode"):
         embeddings = model.encode_columns(columns, task=job.spec.context(), emit=listener)
-    with work.phase("score"):
+    with work.phase("score"), _explained(job, listener):
         scores: Scores = kind.score(records, embeddings)
-    return scores
+    return replace(scores, notes=(*kind.notes(records), *scores.notes))
+
+
+@contextmanager
+def _explained(job: PlannedJob, listener: _Listener) -> Iterator[None]:
+    """Scoring, where libraries keep their warnings to themselves and what they cannot compute is said in our words.
+
+    Raises:
+        ModelError: the vectors are such that no score can be computed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (ValueError, ArithmeticError) as error:
+        if not listener.degenerate:
+            raise
+        raise ModelError(
+            f"{job.spec.name}: no score can be computed ({error}): {'; '.join(listener.degenerate)}. Check the "
+            "weights, or scale the vectors with --normalize"
+        ) from error
 
 
 def check_rankable(task: TaskSpec, model: ModelSpec) -> None:
@@ -265,14 +291,14 @@ def _bridged(job: PlannedJob, task: Any, model: EmbeddingModel, listener: _Liste
     return score_with_mteb(task, job.id.split, job.id.subset, model.spec, encode_one)
 
 
-def _check_main_score(spec: TaskSpec, scores: Scores) -> None:
+def _check_main_score(spec: TaskSpec, scores: Scores, known: Sequence[str]) -> None:
     if spec.main_score not in scores.metrics:
         numbers = [name for name, value in scores.metrics.items() if isinstance(value, float)]
         raise DataError(f"{spec.name}: has no metric {spec.main_score!r} to rank by; there are {shorten(numbers, 20)}")
     if not isfinite(scores.metrics[spec.main_score]):
         raise DataError(
             f"{spec.name}: {spec.main_score} is not a number, so this is no score: all similarities or all gold values "
-            "are equal. Check that the model gives different texts different vectors"
+            f"are equal. Check that the model gives different texts different vectors{''.join(f'; {s}' for s in known)}"
         )
 
 

@@ -65,6 +65,7 @@ class RetrievalRecords:
     has_subqueries: bool = False
     bare_queries: Sequence[str] = ()
     instructions: Sequence[str | None] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

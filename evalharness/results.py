@@ -22,10 +22,9 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from evalharness.errors import DataError
-from evalharness.storage import atomic_path, lock, storage_errors, write_json
+from evalharness.storage import atomic_path, file_name, lock, storage_errors, write_json
 from evalharness.types import Frozen, ItemScores, Metrics, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
@@ -115,8 +114,8 @@ def run_folder(output: Path, system: ModelSpec | ResultsOf) -> Path:
 
 
 def _record_path(folder: Path, job: JobId) -> Path:
-    split, subset = (quote(part, safe=" ()") for part in (job.split, job.subset))
-    return folder / JOBS / quote(job.task, safe=" ()") / f"{split}.{subset}.json"
+    split, subset = (file_name(part) for part in (job.split, job.subset))
+    return folder / JOBS / file_name(job.task) / f"{split}.{subset}.json"
 
 
 def items_path(folder: Path, job: JobId) -> Path:
@@ -192,7 +191,7 @@ def _read_record(path: Path) -> JobRecord | None:
 
 
 def _done_jobs(folder: Path, task: str) -> list[JobRecord]:
-    paths = sorted((folder / JOBS / quote(task, safe=" ()")).glob("*.json"))
+    paths = sorted((folder / JOBS / file_name(task)).glob("*.json"))
     return [record for path in paths if (record := _read_record(path)) is not None and record.error is None]
 
 

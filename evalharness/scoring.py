@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import file_digest
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from evalharness.errors import DataError, UsageError, shorten
 from evalharness.rankings import Ranking, RetrievalRecords, score_ranking
 from evalharness.results import JobId, JobRecord, ResultsOf, model_meta, run_folder, write_job, write_model_meta
 from evalharness.selection import TaskChoice
-from evalharness.tasks import check_runnable, is_native, task_type
+from evalharness.tables import tell_all
+from evalharness.tasks import TaskType, check_runnable, is_native, task_type, unused_splits
 from evalharness.trec import best_first, read_run
 
 
@@ -29,12 +32,14 @@ class SplitReport:
     Attributes:
         counts: what there is of it, for people.
         texts, distinct: column -> number of texts, and of different ones.
+        notes: what a reader of scores would be told of them.
     """
 
     job: JobId
     counts: Mapping[str, int]
     texts: Mapping[str, int]
     distinct: Mapping[str, int]
+    notes: Sequence[str] = ()
 
 
 def check_data(spec: TaskSpec) -> list[SplitReport]:
@@ -48,19 +53,24 @@ def check_data(spec: TaskSpec) -> list[SplitReport]:
         raise UsageError(f"{spec.name} is mteb's; only local tasks can be checked")
     check_runnable([spec])
     kind, pinned = task_type(spec.type), pin_revision(spec)
-    reports = []
-    for split in spec.splits:
-        records = kind.from_files(pinned, split)
-        columns = kind.columns(records)
-        reports.append(
-            SplitReport(
-                JobId(spec.name, split, "default"),
-                kind.counts(records),
-                {column.name: len(column.texts) for column in columns},
-                {column.name: len(set(column.texts)) for column in columns},
-            )
+    unused = [f"the file for {part} is not read: it is none of the splits" for part in unused_splits(spec)]
+    reports: list[SplitReport] = []
+    tell_all(*(partial(_add_report, reports, kind, pinned, split) for split in spec.splits))
+    return [replace(report, notes=(*report.notes, *unused)) for report in reports]
+
+
+def _add_report(reports: list[SplitReport], kind: TaskType[Any], spec: TaskSpec, split: str) -> None:
+    records = kind.from_files(spec, split)
+    columns = kind.columns(records)
+    reports.append(
+        SplitReport(
+            JobId(spec.name, split, "default"),
+            kind.counts(records),
+            {column.name: len(column.texts) for column in columns},
+            {column.name: len(set(column.texts)) for column in columns},
+            kind.notes(records),
         )
-    return reports
+    )
 
 
 def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: Callable[[str], None]) -> JobRecord:
@@ -75,7 +85,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
 
     Raises:
         UsageError: the task is no retrieval, or several splits or subsets are chosen.
-        DataError: the run names documents that are not in the corpus.
+        DataError: the run names documents that are not in the corpus, or no query of the task.
     """
     if len(choice.splits) > 1 or len(choice.subsets) > 1:
         raise UsageError(
@@ -94,6 +104,11 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         else kind.from_mteb(load_mteb_task(choice, say), job.split, job.subset)
     )
     found = read_run(path)
+    if not set(found) & set(records.query_ids):
+        raise DataError(
+            f"{path}: its queries ({shorten(list(found))}) are none of the judged queries of {job} "
+            f"({shorten(list(records.query_ids))}); see whether it is the run of another task or split"
+        )
     scores = score_ranking(records, ranking_of(records, found, str(path)))
     with path.open("rb") as handle:
         revision = file_digest(handle, "sha256").hexdigest()
@@ -107,7 +122,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         seconds=time.monotonic() - started,
         facts={"evalharness": __version__, "run": path.name},
         metrics=scores.metrics,
-        notes=("scored from a run file", *_coverage(records, found)),
+        notes=("scored from a run file", *kind.notes(records), *_coverage(records, found)),
     )
     folder = run_folder(output, system)
     write_model_meta(folder, model_meta(system))
@@ -124,14 +139,19 @@ def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float
         where: it comes from, for messages.
 
     Raises:
-        DataError: a document is not in the corpus.
+        DataError: a document is not in the corpus, or a score is too large.
     """
     numbers = {document: number for number, document in enumerate(records.corpus_ids)}
     depth = max(records.k_values)
     documents, scores = [], []
     for query in records.query_ids:
-        # in float32, as trec_eval compares them
-        single = {name: float(np.float32(score)) for name, score in found.get(query, {}).items()}
+        # in float32, as models' scores are, and as trec_eval compares them up to 9.0.8 (10.0 compares doubles)
+        with np.errstate(over="ignore"):
+            single = {name: float(np.float32(score)) for name, score in found.get(query, {}).items()}
+        if large := [name for name, score in single.items() if not isfinite(score)]:
+            raise DataError(
+                f"{where}: scores of the query {query} leave float32: those of {shorten(large)}; scale them"
+            )
         if absent := [name for name in single if name not in numbers]:
             raise DataError(f"{where}: documents of the query {query} are not in the corpus: {shorten(absent)}")
         names = best_first(single)[:depth]

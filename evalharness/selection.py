@@ -13,6 +13,7 @@ from evalharness.catalog import (
     benchmark,
     benchmark_names,
     find_task,
+    same_name,
     suites,
     task_files,
     task_types,
@@ -139,8 +140,13 @@ def select(selection: Selection) -> list[TaskChoice]:
         except UsageError as error:
             problems.append(str(error))
             continue
-        if choice is not None:
-            chosen[choice.spec.name] = _merge(chosen.get(choice.spec.name), choice)
+        if choice is None:
+            continue
+        name_of_files = same_name(choice.spec.name)
+        if (other := _other_of_the_name(choice.spec, chosen.get(name_of_files))) is not None:
+            problems.append(other)
+            continue
+        chosen[name_of_files] = _merge(chosen.get(name_of_files), choice)
     problems += _unknown_parts(selection, chosen.values())
     if wrong:
         problems.insert(0, unknown_names("task", wrong, all_task_names()))
@@ -171,6 +177,21 @@ def _unknown_parts(selection: Selection, choices: Iterable[TaskChoice]) -> list[
         if present and (wrong := [name for name in wanted if name not in present]):
             problems.append(unknown_names(kind, wrong, sorted(present)))
     return problems
+
+
+def _other_of_the_name(spec: TaskSpec, known: TaskChoice | None) -> str | None:
+    """A message if another task of the run has the name, which makes their results one."""
+    if known is None or _place(known.spec) == _place(spec):
+        return None
+    other = f"{known.spec.name} ({known.spec.origin or 'mteb'})"
+    return (
+        f"{spec.origin or 'mteb'}: the name {spec.name} is also that of another task of this run, {other}; results go "
+        "by names, so rename one of them"
+    )
+
+
+def _place(spec: TaskSpec) -> Path | None:
+    return None if spec.origin is None else spec.origin.resolve()
 
 
 def _merge(first: TaskChoice | None, second: TaskChoice) -> TaskChoice:

@@ -7,17 +7,30 @@ import fcntl
 import json
 import os
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import IO, Any
+from urllib.parse import quote
 
 from evalharness.errors import PrerequisiteError, StorageError
 
 _TEMPORARY = ".tmp"
+# beside letters, digits and _.-~
+_SAFE = " ()"
 # a file that has just been made is not locked yet
 _SECONDS_TO_LOCK = 2
+
+
+def file_name(text: str) -> str:
+    """A name as part of a file's name: letters and digits of any script stay, other characters are percent-encoded.
+
+    >>> file_name("中文 检索 (v1)"), file_name("a/b")
+    ('中文 检索 (v1)', 'a%2Fb')
+    """
+    return "".join(mark if unicodedata.category(mark)[0] in "LMN" else quote(mark, safe=_SAFE) for mark in text)
 
 
 def check_writable(folder: Path) -> None:

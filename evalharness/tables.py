@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evalharness.catalog import LocalData, TaskSpec
-from evalharness.errors import DataError, PrerequisiteError, UsageError, clip, shorten
-from evalharness.hub import hub_errors, reason
-from evalharness.reading import described
+from evalharness.downloads import HubData, load_data
+from evalharness.errors import MAX_LISTED, DataError, UsageError, clip, shorten
+from evalharness.reading import NoJsonError, described, parse_json
+from evalharness.table_files import Rows, read_rows
+from evalharness.trec import decimal
 
+Value = TypeVar("Value")
 Label = str | int
+# whole numbers are those of NumPy and trec_eval
+_LARGEST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,33 @@ class Table:
             raise DataError(f"{self.where}: no row has {' and '.join(columns)}")
         return replace(self, values={name: [values[row] for row in kept] for name, values in self.values.items()})
 
+    def each(self, column: str, convert: Callable[[Any, str], Value]) -> list[Value]:
+        """Convert each value of a column.
+
+        Args:
+            column: ours.
+            convert: (value, where it is) -> what it stands for; raises DataError.
+
+        Raises:
+            DataError: some are wrong; up to five are told at once.
+        """
+        found, problems = [], []
+        for row, value in enumerate(self.values[column]):
+            try:
+                found.append(convert(value, self.at(row, column)))
+            except DataError as error:
+                problems.append(str(error))
+        if problems:
+            raise DataError(listed(problems))
+        return found
+
     def texts(self, column: str) -> list[str]:
         """A column of texts that are not empty, unless they may be.
 
         Raises:
             DataError: one is no text, is empty, or cannot be encoded.
         """
-        for row, value in enumerate(self.values[column]):
-            check_text(value, self.at(row, column), blank=self.allow_empty)
-        return list(self.values[column])
+        return self.each(column, lambda value, where: check_text(value, where, blank=self.allow_empty))
 
     def optional_texts(self, column: str) -> list[str]:
         """A column of texts that may be missing or empty; a missing one becomes "".
@@ -71,19 +92,23 @@ class Table:
         Raises:
             DataError: one is no text.
         """
-        values = ["" if value is None else value for value in self.values[column]]
-        for row, value in enumerate(values):
-            if value != "":
-                check_text(value, self.at(row, column), blank=True)
-        return values
+        return self.each(column, lambda value, where: "" if value is None else check_text(value, where, blank=True))
 
-    def unique_texts(self, column: str) -> list[str]:
-        """A column of ids: texts, none of them twice.
+    def ids(self, column: str) -> list[str]:
+        """A column of ids: texts, or whole numbers, which stand for their digits.
 
         Raises:
-            DataError: one is no text, or is there twice.
+            DataError: one is neither.
         """
-        values = self.texts(column)
+        return self.each(column, _identity)
+
+    def unique_ids(self, column: str) -> list[str]:
+        """As `ids`, none of them twice.
+
+        Raises:
+            DataError: one is no id, or is there twice.
+        """
+        values = self.ids(column)
         if twice := [value for value, count in Counter(values).items() if count > 1]:
             row = len(values) - 1 - values[::-1].index(twice[0])
             raise DataError(f"{self.at(row, column)}: these ids occur more than once: {shorten(twice)}")
@@ -95,29 +120,30 @@ class Table:
         Raises:
             DataError: one is no number or is out of range.
         """
-        return [self.number(value, self.at(row, column), low, high) for row, value in enumerate(self.values[column])]
+        return self.each(column, lambda value, where: self.number(value, where, low, high))
 
     def number(self, value: object, where: str, low: float, high: float) -> float:
         """One number in a range; `where` is for the message. Raises DataError."""
-        parsed = _parsed(value, float) if self.is_text else value
+        parsed = decimal(value) if self.is_text and isinstance(value, str) else value
         if isinstance(parsed, bool) or not isinstance(parsed, int | float) or not low <= parsed <= high:
-            expected = "a number" if math.isinf(high) else f"a number from {low:g} to {high:g}"
-            raise DataError(f"{where}: expected {expected}, got {described(value)}")
+            raise DataError(f"{where}: expected a number from {low:g} to {high:g}, got {described(value)}")
         return float(parsed)
 
     def whole_numbers(self, column: str) -> list[int]:
-        """A column of whole numbers.
+        """A column of whole numbers of at most 64 bits.
 
         Raises:
             DataError: one is none.
         """
-        found = []
-        for row, value in enumerate(self.values[column]):
-            parsed = _parsed(value, int) if self.is_text else value
-            if isinstance(parsed, bool) or not isinstance(parsed, int):
-                raise DataError(f"{self.at(row, column)}: expected a whole number, got {described(value)}")
-            found.append(parsed)
-        return found
+        return self.each(column, self._whole_number)
+
+    def _whole_number(self, value: object, where: str) -> int:
+        parsed = _whole(value) if self.is_text else value
+        if isinstance(parsed, bool) or not isinstance(parsed, int):
+            raise DataError(f"{where}: expected a whole number, got {described(value)}")
+        if not -_LARGEST <= parsed < _LARGEST:
+            raise DataError(f"{where}: expected a whole number of at most 64 bits, got {described(value)}")
+        return parsed
 
     def labels(self, column: str) -> list[Label]:
         """A column of labels, all texts or all whole numbers, at least two different ones.
@@ -126,16 +152,16 @@ class Table:
             DataError: they are not.
         """
         values = list(self.values[column])
-        if self.is_text and all(_parsed(value, int) is not None for value in values):
+        if self.is_text and all(_whole(value) is not None for value in values):
             values = [int(value) for value in values]
-        for row, value in enumerate(values):
-            check_label(value, values[0], self.at(row, column))
-        if len(set(values)) == 1:
+        first = values[0]
+        checked = replace(self, values={column: values}).each(column, lambda value, at: check_label(value, first, at))
+        if len(set(checked)) == 1:
             raise DataError(
-                f"{self.where}, column {self.names[column]!r}: all rows have the label {values[0]!r}; "
+                f"{self.where}, column {self.names[column]!r}: all rows have the label {first!r}; "
                 "expected at least two labels"
             )
-        return values
+        return checked
 
     def lists(self, column: str) -> list[list[Any]]:
         """A column of lists that are not empty (written as JSON where a file holds only text).
@@ -143,13 +169,16 @@ class Table:
         Raises:
             DataError: one is no list, or is empty.
         """
-        found = []
-        for row, value in enumerate(self.values[column]):
-            parsed = _parsed(value, json.loads) if self.is_text else value
-            if not isinstance(parsed, list) or not parsed:
-                raise DataError(f"{self.at(row, column)}: expected a list, at least one in it, got {described(value)}")
-            found.append(parsed)
-        return found
+        return self.each(column, self._list)
+
+    def _list(self, value: object, where: str) -> list[Any]:
+        try:
+            parsed = parse_json(value) if self.is_text and isinstance(value, str) else value
+        except NoJsonError:
+            parsed = None
+        if not isinstance(parsed, list) or not parsed:
+            raise DataError(f"{where}: expected a list, at least one in it, got {described(value)}")
+        return parsed
 
     def text_lists(self, column: str) -> list[list[str]]:
         """As `lists`, of texts that are not empty.
@@ -157,38 +186,54 @@ class Table:
         Raises:
             DataError: one is none.
         """
-        found = self.lists(column)
-        for row, values in enumerate(found):
-            for value in values:
-                check_text(value, self.at(row, column), blank=self.allow_empty)
-        return found
+
+        def texts(value: object, where: str) -> list[str]:
+            return [check_text(text, where, blank=self.allow_empty) for text in self._list(value, where)]
+
+        return self.each(column, texts)
 
 
-def _parsed(value: object, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 -- what `parse` gives
-    try:
-        return parse(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
+# Python takes 1_0 and the digits of all scripts for numbers
+_WHOLE = re.compile(r"[+-]?[0-9]{1,400}")
 
 
-def check_label(value: object, first: object, where: str) -> None:
-    """See that a value is a label (text or whole number), of the same kind as the first one.
+def _whole(value: object) -> int | None:
+    """The number that a cell of a text file writes; None if it writes none."""
+    text = value.strip() if isinstance(value, str) else ""
+    return int(text) if _WHOLE.fullmatch(text) else None
+
+
+def _identity(value: object, where: str) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise DataError(f"{where}: expected an id (text or whole number), got {described(value)}")
+    if not value.strip():
+        raise DataError(f"{where}: the id is empty")
+    return check_text(value, where)
+
+
+def check_label(value: object, first: object, where: str) -> Label:
+    """A value that is a label (text or whole number), of the same kind as the first one.
 
     Raises:
         DataError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise DataError(f"{where}: expected a label (text or whole number), got {described(value)}")
+    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        raise DataError(f"{where}: expected a label of at most 64 bits, got {described(value)}")
     if isinstance(value, str):
         check_text(value, where)
     if isinstance(value, str) != isinstance(first, str):
         raise DataError(
             f"{where}: expected a label like {described(first)}, got {described(value)}; write all of them alike"
         )
+    return value
 
 
-def check_text(value: object, where: str, *, blank: bool = False) -> None:
-    """See that a value is a text.
+def check_text(value: object, where: str, *, blank: bool = False) -> str:
+    """A value that is a text.
 
     Args:
         value: what should be one.
@@ -208,6 +253,7 @@ def check_text(value: object, where: str, *, blank: bool = False) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{where}: character {error.start + 1} is half of a pair and no character by itself") from None
+    return value
 
 
 def split_table(spec: TaskSpec, part: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> Table:
@@ -228,7 +274,9 @@ def split_table(spec: TaskSpec, part: str, wanted: Sequence[str], optional: Sequ
     data = spec.data
     if data.format == "hub":
         return _from_hub(data, part, wanted, optional)
-    return read_table(_file(spec, data, part), data, wanted, optional)
+    path = _file(spec, data, part)
+    found = read_rows(path, data, part)
+    return _table(str(path), found, data, wanted, optional)
 
 
 def _file(spec: TaskSpec, data: LocalData, part: str) -> Path:
@@ -244,102 +292,53 @@ def _file(spec: TaskSpec, data: LocalData, part: str) -> Path:
     return folder / data.files[part]
 
 
-def read_table(path: Path, data: LocalData, wanted: Sequence[str], optional: Sequence[str] = ()) -> Table:
-    """Read columns of a file; a `beir` file is JSONL, or TSV by its ending. See `split_table`."""
-    separators = {"csv": ",", "tsv": "\t"}
-    kind = data.format
-    if kind == "beir":
-        kind = "tsv" if path.suffix == ".tsv" else "jsonl"
-    try:
-        if kind == "parquet":
-            rows = _parquet_rows(path)
-        else:
-            rows = _csv_rows(path, separators[kind]) if kind in separators else list(_json_lines(path))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    return _table(str(path), rows, data, wanted, optional, is_text=kind in separators)
-
-
-def _table(
-    where: str,
-    rows: Sequence[Mapping[str, Any]],
-    data: LocalData,
-    wanted: Sequence[str],
-    optional: Sequence[str],
-    *,
-    is_text: bool = False,
-) -> Table:
-    names = {name: _named(data, name) for name in (*wanted, *optional)}
+def _table(where: str, found: Rows, data: LocalData, wanted: Sequence[str], optional: Sequence[str]) -> Table:
+    # what has no header has our names
+    headless = data.format == "trec" and found.is_text and {"query-id", "corpus-id"} <= set(wanted)
+    names = {name: name if headless else _named(data, name) for name in (*wanted, *optional)}
+    rows = found.rows
     if not rows:
         raise DataError(f"{where}: holds no rows")
-    for number, row in enumerate(rows, start=1):
-        for name in wanted:
-            if row.get(names[name]) is None:
-                raise DataError(
-                    f"{where}, row {number}: no column {names[name]!r} (found {shorten(list(map(str, row)))})"
-                )
-    return Table(
-        where, {name: [row.get(key) for row in rows] for name, key in names.items()}, names, data.allow_empty, is_text
-    )
+    problems = [
+        f"{where}, row {number}: no column {clip(names[name])} (found {_present(row)})"
+        for number, row in enumerate(rows, start=1)
+        for name in wanted
+        if row.get(names[name]) is None
+    ]
+    if problems:
+        raise DataError(listed(problems))
+    values = {name: [row.get(key) for row in rows] for name, key in names.items()}
+    return Table(where, values, names, data.allow_empty, found.is_text)
+
+
+def _present(row: Mapping[str, Any]) -> str:
+    return shorten([name for name, value in row.items() if value is not None]) or "nothing"
+
+
+def listed(problems: Sequence[str]) -> str:
+    """Problems of one file, a line each, cut after five."""
+    more = len(problems) - MAX_LISTED
+    return "\n".join([*problems[:MAX_LISTED], *([f"... and {more} more of this kind"] if more > 0 else [])])
+
+
+def tell_all(*checks: Callable[[], object]) -> None:
+    """Make checks one by one, and tell what all of them found.
+
+    Raises:
+        DataError: some found something.
+    """
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(dict.fromkeys(problems)))
 
 
 def _named(data: LocalData, column: str) -> str:
     return next((name for ours, name in data.columns.items() if ours == column), column)
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig") as handle:
-        for number, line in enumerate(handle, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line, parse_constant=_no_constant)
-            except (json.JSONDecodeError, RecursionError) as error:
-                message = error.msg if isinstance(error, json.JSONDecodeError) else "too deep"
-                raise DataError(f"{path}, line {number}: is no JSON ({message})") from None
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}: is no JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}, line {number}: expected a JSON object, got {clip(line.strip())}")
-            yield row
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _csv_rows(path: Path, separator: str) -> list[dict[str, Any]]:
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-            quoting=csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL,
-        )  # fmt: skip
-    except pd.errors.EmptyDataError:
-        return []
-    except pd.errors.ParserError as error:
-        raise DataError(f"{path}: is no table ({str(error).strip()})") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}: rows have more cells than the header; quote cells that hold {separator!r}")
-    # a row that ends early lacks its last cells
-    return [
-        {str(key): value if isinstance(value, str) else None for key, value in row.items()}
-        for row in frame.to_dict("records")
-    ]
-
-
-def _parquet_rows(path: Path) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: is no Parquet file ({clip(str(error))})") from None
-    return rows
 
 
 def _from_hub(data: LocalData, part: str, wanted: Sequence[str], optional: Sequence[str]) -> Table:
@@ -347,10 +346,8 @@ def _from_hub(data: LocalData, part: str, wanted: Sequence[str], optional: Seque
 
     config, _, split = data.files.get(part, part).rpartition(":")
     where = f"the data set {data.dataset} at revision {data.revision} [{config or 'default'}, {split}]"
-    try:
-        loaded = load_dataset(data.dataset, config or None, split=split, revision=data.revision)
-    except hub_errors() as error:
-        raise PrerequisiteError(f"{where} cannot be loaded from the Hub ({reason(error)})") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where} cannot be loaded: {reason(error)}") from error
-    return _table(where, loaded.to_list(), data, wanted, optional)
+    loaded = load_data(
+        HubData(str(data.dataset), str(data.revision), where),
+        lambda: load_dataset(data.dataset, config or None, split=split, revision=data.revision),
+    )
+    return _table(where, Rows(loaded.to_list(), is_text=False), data, wanted, optional)

@@ -1,8 +1,9 @@
-"""TREC run files: `query Q0 document rank score tag`, a line per retrieved document."""
+"""TREC run files: `query Q0 document rank score tag`, a line per retrieved document; `#` begins a comment."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
     try:
         with path.open(encoding="utf-8-sig") as handle:
             for number, line in enumerate(handle, start=1):
-                if line.strip():
+                if line.strip() and not line.startswith("#"):
                     query, document, score = _parsed(line, f"{path}, line {number}")
                     documents = found.setdefault(query, {})
                     if document in documents:
@@ -42,14 +43,26 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _parsed(line: str, where: str) -> tuple[str, str, float]:
-    fields = line.split()
-    try:
-        score = float(fields[4]) if len(fields) == _FIELDS else math.nan
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
+    # the tag may be of several words
+    fields = line.split(maxsplit=_FIELDS - 1)
+    score = decimal(fields[4]) if len(fields) == _FIELDS else None
+    if score is None:
         raise DataError(f"{where}: expected `query Q0 document rank score tag`, got {clip(line.strip())}")
     return fields[0], fields[2], score
+
+
+# Python takes 1_0, the digits of all scripts, inf and nan for numbers
+_DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def decimal(text: str) -> float | None:
+    """A finite number written in ASCII; None if it is none.
+
+    >>> decimal("1.5e3"), decimal("1_0"), decimal("nan")
+    (1500.0, None, None)
+    """
+    found = float(text) if _DECIMAL.fullmatch(text.strip()) else math.inf
+    return found if math.isfinite(found) else None
 
 
 def write_run(path: Path, ranked: Iterable[RankedDocument], tag: str) -> None:

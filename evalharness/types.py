@@ -364,7 +364,7 @@ class EncodeNote:
     """Something that happened while encoding and belongs into the result.
 
     Attributes:
-        kind: `truncated`, `batch_shrunk` or `empty`.
+        kind: `truncated`, `batch_shrunk`, `empty` or `degenerate`.
         message: for people.
         count: texts concerned.
     """

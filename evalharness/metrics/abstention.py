@@ -77,12 +77,12 @@ def nauc(confidence: Values, metric: Values) -> float:
         metric: shape (queries,).
 
     Returns:
-        NaN without queries, or where even an oracle gains nothing.
+        NaN without queries, where even an oracle gains nothing, or where a confidence is no number.
 
     >>> nauc(np.array([0.1, 0.5, 0.9]), np.array([0.0, 0.5, 1.0]))
     1.0
     """
-    if not len(metric):
+    if not len(metric) or not np.isfinite(confidence).all():
         return float("nan")
     curve, oracle = _kept_means(confidence, metric), _kept_means(metric, metric)
     flat = oracle[0] * (RATES[-1] - RATES[0])

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evalharness.cards import PACKAGED, PACKAGED_ID, cards, find_card
+from evalharness.downloads import sound_snapshot
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten, unknown_names
 from evalharness.hub import hub_errors, ignore_message, reason, with_retries
 
@@ -229,7 +230,7 @@ def _from_hub(repo: str, revision: str | None, lookup: Lookup) -> ModelFiles:
     missing = "it is not on disk, and nothing may be fetched"
     if lookup.download:
         try:
-            return with_retries(lambda: _fetched(repo, revision, lookup.choice), f"fetching {repo}", lookup.say)
+            return with_retries(lambda: _fetched(repo, revision, lookup), f"fetching {repo}", lookup.say)
         except RepositoryNotFoundError:
             raise UsageError(
                 f"{unknown_names('model', [repo], cards(lookup.own_cards))}\nThe Hub has no model {repo}, or it is "
@@ -249,13 +250,17 @@ def _from_hub(repo: str, revision: str | None, lookup: Lookup) -> ModelFiles:
         ) from None
 
 
-def _fetched(repo: str, revision: str | None, choice: FileChoice) -> ModelFiles:
+def _fetched(repo: str, revision: str | None, lookup: Lookup) -> ModelFiles:
     from huggingface_hub import HfApi, snapshot_download
 
     info = HfApi().model_info(repo, revision=revision)
-    wanted = _checked_files(repo, [item.rfilename for item in info.siblings or []], choice)
-    # by its name, not by the commit, so that the name is known when the Hub is not there
-    return _snapshot(repo, revision, snapshot_download(repo, revision=revision, allow_patterns=wanted))
+    wanted = _checked_files(repo, [item.rfilename for item in info.siblings or []], lookup.choice)
+
+    def fetch() -> str:
+        # by its name, not by the commit, so that the name is known when the Hub is not there
+        return snapshot_download(repo, revision=revision, allow_patterns=wanted)
+
+    return _snapshot(repo, revision, sound_snapshot(fetch, f"the model {repo}", wanted, lookup.say))
 
 
 def _on_disk(repo: str, revision: str | None, choice: FileChoice) -> ModelFiles:
@@ -267,8 +272,11 @@ def _on_disk(repo: str, revision: str | None, choice: FileChoice) -> ModelFiles:
         wanted = _checked_files(repo, [item.path for item in get_cached_repo_tree(repo, revision=revision)], choice)
     except CachedRepoTreeNotFoundError:
         wanted = None  # fetched by an older client, which kept no list of the files
-    folder = snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=wanted)
-    return _snapshot(repo, revision, folder)
+
+    def find() -> str:
+        return snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=wanted)
+
+    return _snapshot(repo, revision, sound_snapshot(find, f"the model {repo}", wanted, offline=True))
 
 
 def _snapshot(repo: str, revision: str | None, folder: str) -> ModelFiles:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from evalharness.catalog import TaskSpec, validated
-from evalharness.errors import UsageError, unknown_names
+from evalharness.errors import UsageError, shorten, unknown_names
 from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn
 
 Records = TypeVar("Records")
@@ -25,6 +25,11 @@ Settings = TypeVar("Settings", bound=Frozen)
 
 class NoSettings(Frozen):
     """Settings of a type that has none."""
+
+
+def _no_notes(records: object) -> tuple[str, ...]:
+    del records
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class TaskType(Generic[Records]):
             then `from_mteb` gets a task with all of them loaded, and they are part of the resume key.
         ranks: whether its records are `RetrievalRecords`, of which all that is scored is a ranking; then what makes no
             vectors can be scored, too.
+        parts: what a local task's files may hold beside its splits.
+        notes: records -> what a reader of the scores must know of the data.
     """
 
     score_version: int
@@ -56,6 +63,8 @@ class TaskType(Generic[Records]):
     settings: type[Frozen] = NoSettings
     draws_in_order: bool = False
     ranks: bool = False
+    parts: tuple[str, ...] = ()
+    notes: Callable[[Records], Sequence[str]] = _no_notes
 
 
 def side_of(prompt_type: Any) -> Side:  # noqa: ANN401 -- mteb's enum or None
@@ -108,11 +117,39 @@ def check_runnable(specs: Sequence[TaskSpec]) -> None:
             continue
         kind = task_type(spec.type)
         settings_of(spec, kind.settings)
+        problems += _file_problems(spec, kind)
         if spec.main_score not in kind.metric_names:
             wrong = unknown_names("main_score", [spec.main_score], kind.metric_names)
             problems.append(f"{spec.origin}: {wrong}\nThe metrics of {spec.type} are {', '.join(kind.metric_names)}")
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def unused_splits(spec: TaskSpec) -> list[str]:
+    """Splits for which a local task names files and which it does not evaluate."""
+    named = spec.data.files if spec.data else ()
+    return [part for part in named if part in _USUAL_SPLITS and part not in (*spec.splits, *task_type(spec.type).parts)]
+
+
+def _file_problems(spec: TaskSpec, kind: TaskType[Any]) -> list[str]:
+    """A message for each split without a file, and for each file that is of no split or part."""
+    data, known = spec.data, (*spec.splits, *kind.parts)
+    if data is None:
+        return []
+    unknown = [part for part in data.files if part not in (*known, *_USUAL_SPLITS)]
+    problems = [f"{spec.origin} [data.files]: {unknown_names('split or part', unknown, known)}"] if unknown else []
+    if data.format not in ("beir", "hub"):
+        found = shorten(list(data.files))
+        problems += [
+            f"{spec.origin}: [data.files] names no file for the split {split!r} (found files for {found})"
+            for split in spec.splits
+            if split not in data.files
+        ]
+    return problems
+
+
+# a data set may come with files that a task does not use
+_USUAL_SPLITS = ("train", "dev", "validation", "test")
 
 
 def task_type(name: str) -> TaskType[Any]:

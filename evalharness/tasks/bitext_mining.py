@@ -12,7 +12,7 @@ from evalharness.catalog import TaskSpec
 from evalharness.data import mteb_rows, text_column
 from evalharness.errors import DataError
 from evalharness.similarity import nearest
-from evalharness.tables import split_table
+from evalharness.tables import split_table, tell_all
 from evalharness.tasks import TaskType
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
 
@@ -41,6 +41,7 @@ def _from_mteb(task: Any, split: str, subset: str) -> BitextRecords:  # noqa: AN
 
 def _from_files(spec: TaskSpec, split: str) -> BitextRecords:
     table = split_table(spec, split, ["sentence1", "sentence2"])
+    tell_all(lambda: table.texts("sentence1"), lambda: table.texts("sentence2"))
     first, second = table.texts("sentence1"), table.texts("sentence2")
     if len(set(second)) == 1:
         raise DataError(f"{table.where}: there is only one translation to choose from; expected different ones")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from sklearn.model_selection import KFold
 
 from evalharness.catalog import TaskSpec
 from evalharness.data import column, mteb_rows, text_column
-from evalharness.errors import DataError
+from evalharness.errors import DataError, shorten
 from evalharness.metrics.classification import classification_scores
-from evalharness.tables import split_table
+from evalharness.tables import split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores, TextColumn
 
@@ -44,6 +44,7 @@ class LabelledRecords:
         test_texts, test_labels: all rows of the evaluated split.
         experiments: row numbers into the two above.
         classifier: unfitted; every experiment gets a clone.
+        notes: what a reader of the scores must know of the data.
     """
 
     train_texts: Sequence[str]
@@ -52,6 +53,7 @@ class LabelledRecords:
     test_labels: Sequence[Any]
     experiments: Sequence[Experiment]
     classifier: Any
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +157,30 @@ class ClassificationSettings(Frozen):
 def _from_files(spec: TaskSpec, split: str) -> LabelledRecords:
     def table(name: str) -> LabelledTable:
         rows = split_table(spec, name, ["text", "label"])
+        tell_all(lambda: rows.texts("text"), lambda: rows.labels("label"))
         return LabelledTable(rows.texts("text"), rows.labels("label"))
 
     wanted = settings_of(spec, ClassificationSettings)
     classifier = LogisticRegression(max_iter=100, random_state=SEED)
+    tell_all(lambda: table("train"), lambda: table(split))
     train, test = table("train"), table(split)
     if isinstance(train.labels[0], str) != isinstance(test.labels[0], str):
         raise DataError(
             f"{spec.name}: labels are like {train.labels[0]!r} in the split 'train' and like {test.labels[0]!r} in "
             f"{split!r}; write them alike"
         )
-    return _held_out(train, test, Plan(wanted.n_experiments, wanted.samples_per_label, classifier))
+    records = _held_out(train, test, Plan(wanted.n_experiments, wanted.samples_per_label, classifier))
+    return replace(records, notes=unlearnt(test.labels, train.labels, split))
+
+
+def unlearnt(labels: Iterable[Any], known: Iterable[Any], split: str) -> tuple[str, ...]:
+    """A note of the labels of a split that training lacks."""
+    missing = sorted({str(label) for label in set(labels) - set(known)})
+    if not missing:
+        return ()
+    return (
+        f"{len(missing)} labels of the split {split} are not in training and cannot be predicted: {shorten(missing)}",
+    )
 
 
 def _columns(records: LabelledRecords) -> list[TextColumn]:
@@ -220,4 +235,6 @@ TASK_TYPE = TaskType(
         *(f"{name}{by}" for name in ("f1", "precision", "recall", "ap") for by in ("", "_weighted")),
     ),
     settings=ClassificationSettings,
+    parts=("train",),
+    notes=lambda records: records.notes,
 )

@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 from evalharness.catalog import TaskSpec
 from evalharness.data import abstract_class, column, mteb_rows, text_column
 from evalharness.errors import DataError
-from evalharness.tables import Table, check_label, split_table
+from evalharness.tables import Table, check_label, split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Metrics, Scores, TextColumn
 
@@ -183,6 +183,11 @@ def _from_files(spec: TaskSpec, split: str) -> ClusteringRecords:
             raise DataError(f'{table.where}: cluster sets (texts, labels) need protocol = "legacy" in [settings]')
         return _legacy_records(_local_sets(table))
     table = split_table(spec, split, ["text", "label"])
+    has_paths = isinstance(table.values["label"][0], list)
+    tell_all(
+        lambda: table.texts("text"),
+        lambda: table.lists("label") if has_paths else table.labels("label"),
+    )
     texts = table.texts("text")
     if wanted.protocol == "legacy":
         return _legacy_records([(texts, table.labels("label"))])
@@ -194,7 +199,6 @@ def _from_files(spec: TaskSpec, split: str) -> ClusteringRecords:
         depth=wanted.max_depth,
         batch_size=_FAST_BATCH,
     )
-    has_paths = isinstance(table.values["label"][0], list)
     labels: Sequence[Any] = table.lists("label") if has_paths else table.labels("label")
     for row, path in enumerate(labels if has_paths else []):
         for label in path:
@@ -204,6 +208,7 @@ def _from_files(spec: TaskSpec, split: str) -> ClusteringRecords:
 
 def _local_sets(table: Table) -> list[tuple[list[str], list[Any]]]:
     """Cluster sets, one per row."""
+    tell_all(lambda: table.text_lists("texts"), lambda: table.lists("labels"))
     texts, labels = table.text_lists("texts"), table.lists("labels")
     for row, (members, named) in enumerate(zip(texts, labels, strict=True)):
         where = table.at(row, "labels")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.data import abstract_class
+from evalharness.downloads import hub_only, standing_in
 from evalharness.errors import UsageError
 from evalharness.tasks import side_of
 from evalharness.types import Embeddings, ItemScores, ModelSpec, Scores, TextColumn
@@ -35,8 +37,9 @@ def score_with_mteb(task: Any, split: str, subset: str, model: ModelSpec, encode
     """
     if "text" not in task.metadata.modalities or len(task.metadata.modalities) > 1:
         raise UsageError(f"{task.metadata.name} is not about texts alone ({', '.join(task.metadata.modalities)})")
-    encoder = _MtebEncoder(model, encode)
-    found = task.evaluate(encoder, split, subsets_to_run=[subset], encode_kwargs={"batch_size": _BATCH})
+    encoder = _MtebEncoder(model, encode, Path.cwd())
+    with hub_only():  # some tasks load more while they are evaluated
+        found = task.evaluate(encoder, split, subsets_to_run=[subset], encode_kwargs={"batch_size": _BATCH})
     metrics = {name: _plain(value) for name, value in found[subset].items() if name != "main_score"}
     return Scores(metrics, ItemScores([], {}), (f"{NOTE} ({abstract_class(task).__name__})",))
 
@@ -55,9 +58,11 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 -- JSON
 class _MtebEncoder:
     """Our encoder behind mteb's EncoderProtocol."""
 
-    def __init__(self, model: ModelSpec, encode: Encode) -> None:
+    def __init__(self, model: ModelSpec, encode: Encode, home: Path) -> None:
         from mteb.models.model_meta import ModelMeta
 
+        # the model and the store may be named relative to the folder in which the run was started
+        self._home = home
         self._encode = encode
         self._similarity = model.similarity
         self.mteb_model_meta = ModelMeta.create_empty(overwrites={"name": model.name, "revision": model.revision})
@@ -75,7 +80,8 @@ class _MtebEncoder:
         """Vectors of all texts of a loader, in order."""
         del task_metadata, hf_split, hf_subset, batch_size
         texts = [text for batch in inputs for text in batch["text"]]
-        return self._encode(TextColumn("texts", texts, side_of(prompt_type))).vectors
+        with standing_in(self._home):
+            return self._encode(TextColumn("texts", texts, side_of(prompt_type))).vectors
 
     def similarity(self, first: Any, second: Any) -> Any:  # noqa: ANN401 -- torch tensors or arrays
         """The model's similarity of all rows with all rows."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,9 @@ from evalharness.catalog import TaskSpec
 from evalharness.data import column, mteb_rows, text_column
 from evalharness.errors import DataError
 from evalharness.metrics.classification import hamming_scores
-from evalharness.tables import check_label, split_table
+from evalharness.tables import check_label, split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
-from evalharness.tasks.classification import ClassificationSettings
+from evalharness.tasks.classification import ClassificationSettings, unlearnt
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
 
 SEED = 42
@@ -45,12 +45,14 @@ class MultilabelRecords:
         train, test: texts and labels.
         experiments: per experiment, row numbers into `train`, in the order they were drawn.
         classifier: unfitted; every experiment gets a clone.
+        notes: what a reader of the scores must know of the data.
     """
 
     train: MultilabelTable
     test: MultilabelTable
     experiments: Sequence[Sequence[int]]
     classifier: Any
+    notes: tuple[str, ...] = ()
 
 
 def undersample(labels: Sequence[Sequence[Any]], order: Sequence[int], per_label: int) -> list[int]:
@@ -121,6 +123,7 @@ def _stratified(labels: Sequence[Sequence[Any]], wanted: int) -> list[int]:
 
 def _from_files(spec: TaskSpec, split: str) -> MultilabelRecords:
     wanted = settings_of(spec, ClassificationSettings)
+    tell_all(lambda: _local_table(spec, "train"), lambda: _local_table(spec, split))
     train, test = _local_table(spec, "train"), _local_table(spec, split)
     generator = np.random.default_rng(SEED)
     drawn = [
@@ -129,11 +132,13 @@ def _from_files(spec: TaskSpec, split: str) -> MultilabelRecords:
     ]
     if min(map(len, drawn)) < _NEIGHBOURS:
         raise DataError(f"{spec.name}: an experiment draws fewer than {_NEIGHBOURS} training texts; give more of them")
-    return _records(train, test, drawn, KNeighborsClassifier(n_neighbors=_NEIGHBOURS))
+    records = _records(train, test, drawn, KNeighborsClassifier(n_neighbors=_NEIGHBOURS))
+    return replace(records, notes=unlearnt(chain(*test.labels), chain(*train.labels), split))
 
 
 def _local_table(spec: TaskSpec, split: str) -> MultilabelTable:
     table = split_table(spec, split, ["text", "label"])
+    tell_all(lambda: table.texts("text"), lambda: table.lists("label"))
     labels = table.lists("label")
     for row, values in enumerate(labels):
         for value in values:
@@ -198,5 +203,7 @@ TASK_TYPE = TaskType(
     counts=_counts,
     metric_names=("accuracy", "lrap", "f1", "hamming"),
     settings=ClassificationSettings,
+    parts=("train",),
+    notes=lambda records: records.notes,
     draws_in_order=True,
 )

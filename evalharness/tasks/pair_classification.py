@@ -14,7 +14,7 @@ from evalharness.data import column, mteb_rows, text_column
 from evalharness.errors import DataError
 from evalharness.metrics.pairs import pair_scores
 from evalharness.similarity import pairwise
-from evalharness.tables import split_table
+from evalharness.tables import listed, split_table, tell_all
 from evalharness.tasks import TaskType, side_of
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores, Side, TextColumn
 
@@ -47,10 +47,15 @@ def _from_mteb(task: Any, split: str, subset: str) -> LabelledPairs:  # noqa: AN
 
 def _from_files(spec: TaskSpec, split: str) -> LabelledPairs:
     table = split_table(spec, split, ["sentence1", "sentence2", "label"])
+    tell_all(
+        lambda: table.texts("sentence1"),
+        lambda: table.texts("sentence2"),
+        lambda: table.whole_numbers("label"),
+    )
     labels = table.whole_numbers("label")
-    for row, label in enumerate(labels):
-        if label not in _LABELS:
-            raise DataError(f"{table.at(row, 'label')}: expected 0 or 1, got {label}")
+    if wrong := [row for row, label in enumerate(labels) if label not in _LABELS]:
+        problems = [f"{table.at(row, 'label')}: expected 0 or 1, got {labels[row]}" for row in wrong]
+        raise DataError(listed(problems))
     if set(labels) != _LABELS:
         where = f"{table.where}, column {table.names['label']!r}"
         raise DataError(f"{where}: all rows have the label {labels[0]}; expected both 0 and 1")

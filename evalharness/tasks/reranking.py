@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from evalharness.catalog import TaskSpec
 from evalharness.rankings import RetrievalRecords
-from evalharness.tables import split_table
+from evalharness.tables import split_table, tell_all
 from evalharness.tasks import retrieval, settings_of
 from evalharness.tasks.retrieval import RetrievalSettings
 
@@ -28,6 +28,7 @@ def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
     table = split_table(spec, split, ["query", "positive", "negative"])
     if settings_of(spec, RerankingSettings).drop_incomplete:
         table = table.where_all("positive", "negative")
+    tell_all(lambda: table.texts("query"), lambda: table.text_lists("positive"), lambda: table.text_lists("negative"))
     positives, negatives = table.text_lists("positive"), table.text_lists("negative")
     corpus: dict[str, str] = {}
     qrels: list[dict[str, int]] = []

@@ -13,7 +13,7 @@ from evalharness.encoder import document_text
 from evalharness.errors import DataError, clip, shorten
 from evalharness.rankings import METRIC_NAMES, OwnScores, RetrievalRecords, score_ranking
 from evalharness.search import ranking, search, text_columns
-from evalharness.tables import Table, check_text, split_table
+from evalharness.tables import Table, check_text, listed, split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, Metrics, Scores
 
@@ -142,17 +142,21 @@ def records_from_files(spec: TaskSpec, split: str, *, with_candidates: bool = Fa
     """
     corpus = split_table(spec, "corpus", ["_id", "text"], ["title"])
     queries = split_table(spec, "queries", ["_id", "text"], ["instruction"])
-    documents, asked = corpus.unique_texts("_id"), queries.unique_texts("_id")
     judgements = split_table(spec, split, ["query-id", "corpus-id", "score"])
-    judged: dict[str, dict[str, int]] = {}
-    for query, document, grade in zip(
-        *_known_pairs(judgements, set(asked), set(documents)), judgements.whole_numbers("score"), strict=True
-    ):
-        judged.setdefault(query, {})[document] = grade
-    kept = [number for number, query in enumerate(asked) if query in judged]
+    tell_all(
+        lambda: corpus.unique_ids("_id"),
+        lambda: _local_documents(corpus),
+        lambda: queries.unique_ids("_id"),
+        lambda: queries.texts("text"),
+        lambda: _local_instructions(queries),
+        lambda: judgements.whole_numbers("score"),
+    )
+    documents, asked = corpus.unique_ids("_id"), queries.unique_ids("_id")
+    known = _Known(set(asked), set(documents))
+    judged = _judged(judgements, known)
+    kept = [number for number, query in enumerate(asked) if query in judged.grades]
     names = [asked[number] for number in kept]
-    candidates = _local_candidates(spec, names, documents) if with_candidates else None
-    texts, instructions = queries.texts("text"), queries.values["instruction"]
+    texts, instructions = queries.texts("text"), _local_instructions(queries)
     read = _queries([texts[number] for number in kept], [instructions[number] for number in kept])
     return RetrievalRecords(
         corpus_ids=documents,
@@ -161,41 +165,107 @@ def records_from_files(spec: TaskSpec, split: str, *, with_candidates: bool = Fa
         queries=read.joined,
         bare_queries=read.bare,
         instructions=read.instructions,
-        qrels=[judged[query] for query in names],
-        candidates=candidates,
+        qrels=[judged.grades[query] for query in names],
+        candidates=_local_candidates(spec, names, documents, known) if with_candidates else None,
         ignore_identical_ids=settings_of(spec, RetrievalSettings).ignore_identical_ids,
+        notes=judged.notes,
     )
 
 
 def _local_documents(corpus: Table) -> list[str]:
     titles, texts = corpus.optional_texts("title"), corpus.optional_texts("text")
-    documents = [document_text(title, text) for title, text in zip(titles, texts, strict=True)]
-    for row, text in enumerate(documents):
-        check_text(text, corpus.at(row, "text"), blank=corpus.allow_empty)
-    return documents
+    documents = iter([document_text(title, text) for title, text in zip(titles, texts, strict=True)])
+    # a document may be its title alone
+    return corpus.each("text", lambda _, where: check_text(next(documents), where, blank=corpus.allow_empty))
 
 
-def _known_pairs(table: Table, queries: AbstractSet[str], documents: AbstractSet[str]) -> tuple[list[str], list[str]]:
+def _local_instructions(queries: Table) -> list[str | None]:
+    """Instructions, which a query may lack; in a file of texts an empty cell is none."""
+
+    def instruction(value: object, where: str) -> str | None:
+        is_missing = value is None or (queries.is_text and value == "")
+        return None if is_missing else check_text(value, where, blank=True)
+
+    return queries.each("instruction", instruction)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Ids of all queries and documents."""
+
+    queries: AbstractSet[str]
+    documents: AbstractSet[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Query id -> document id -> grade; and what a reader of the scores must know of them."""
+
+    grades: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...]
+
+
+def _judged(table: Table, known: _Known) -> _Judged:
+    """The judgements of a split.
+
+    Raises:
+        DataError: one is of an unknown query or document, two contradict each other, or nothing is relevant.
+    """
+    found: dict[str, dict[str, int]] = {}
+    rows: dict[tuple[str, str], int] = {}
+    problems, repeated = [], 0
+    pairs, grades = _known_pairs(table, known), table.whole_numbers("score")
+    for row, (pair, grade) in enumerate(zip(pairs, grades, strict=True)):
+        judged = found.setdefault(pair.query, {})
+        if (first := rows.setdefault((pair.query, pair.document), row)) != row:
+            repeated += 1
+            if judged[pair.document] != grade:
+                problems.append(
+                    f"{table.at(row, 'score')}: the query {pair.query!r} and the document {pair.document!r} have the "
+                    f"grade {grade} here and {judged[pair.document]} in row {first + 1}; keep one of them"
+                )
+        judged[pair.document] = grade
+    if problems:
+        raise DataError(listed(problems))
+    if all(grade <= 0 for grade in grades):
+        raise DataError(f"{table.where}: no judgement is above 0, so there is nothing to find")
+    return _Judged(found, (f"{repeated} judgements are there more than once",) if repeated else ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A query's id and a document's."""
+
+    query: str
+    document: str
+
+
+def _known_pairs(table: Table, known: _Known) -> list[_Pair]:
     """Query ids and document ids of a table, all of them in the data."""
-    asked, found = (
-        [str(value) if isinstance(value, int) else value for value in table.values[name]]
-        for name in ("query-id", "corpus-id")
-    )
-    for row, (query, document) in enumerate(zip(asked, found, strict=True)):
-        if query not in queries:
-            raise DataError(f"{table.at(row, 'query-id')}: there is no query {query!r}")
-        if document not in documents:
-            raise DataError(f"{table.at(row, 'corpus-id')}: there is no document {document!r}")
-    return asked, found
+
+    def check(name: str, what: str, ids: AbstractSet[str]) -> list[str]:
+        found = iter(table.ids(name))
+
+        def is_there(_: object, where: str) -> str:
+            value = next(found)
+            if value not in ids:
+                raise DataError(f"{where}: there is no {what} {value!r}")
+            return value
+
+        return table.each(name, is_there)
+
+    tell_all(lambda: check("query-id", "query", known.queries), lambda: check("corpus-id", "document", known.documents))
+    return list(map(_Pair, table.ids("query-id"), table.ids("corpus-id")))
 
 
-def _local_candidates(spec: TaskSpec, queries: Sequence[str], documents: Sequence[str]) -> list[list[int]]:
+def _local_candidates(
+    spec: TaskSpec, queries: Sequence[str], documents: Sequence[str], known: _Known
+) -> list[list[int]]:
     table = split_table(spec, CANDIDATES, ["query-id", "corpus-id"])
     numbers = {document: number for number, document in enumerate(documents)}
     found: dict[str, dict[int, None]] = {query: {} for query in queries}
-    known = set(queries) | set(map(str, table.values["query-id"]))
-    for query, document in zip(*_known_pairs(table, known, set(documents)), strict=True):
-        found.setdefault(query, {})[numbers[document]] = None
+    for pair in _known_pairs(table, known):
+        found.setdefault(pair.query, {})[numbers[pair.document]] = None
     return [list(found[query]) for query in queries]
 
 
@@ -232,4 +302,6 @@ TASK_TYPE = TaskType(
     metric_names=METRIC_NAMES,
     settings=RetrievalSettings,
     ranks=True,
+    parts=("corpus", "queries", CANDIDATES),
+    notes=lambda records: records.notes,
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import FiniteFloat
 from sklearn.metrics.pairwise import (
     paired_cosine_distances,
     paired_euclidean_distances,
@@ -17,7 +18,7 @@ from evalharness.data import column, mteb_rows, text_column
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import correlate
 from evalharness.similarity import pairwise
-from evalharness.tables import split_table
+from evalharness.tables import split_table, tell_all
 from evalharness.tasks import TaskType, settings_of, side_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores, Side, TextColumn
 
@@ -49,16 +50,33 @@ def _from_mteb(task: Any, split: str, subset: str) -> PairRecords:  # noqa: ANN4
 class StsSettings(Frozen):
     """The scale of the gold scores."""
 
-    min_score: float = 0
-    max_score: float = 5
+    min_score: FiniteFloat = 0
+    max_score: FiniteFloat = 5
+
+
+def scale_of(spec: TaskSpec) -> StsSettings:
+    """The scale of a local task's gold scores.
+
+    Raises:
+        DataError: it has no length.
+    """
+    scale = settings_of(spec, StsSettings)
+    if scale.min_score >= scale.max_score:
+        raise DataError(
+            f"{spec.origin} [settings]: min_score {scale.min_score:g} must be less than max_score {scale.max_score:g}"
+        )
+    return scale
 
 
 def _from_files(spec: TaskSpec, split: str) -> PairRecords:
-    scale = settings_of(spec, StsSettings)
+    scale = scale_of(spec)
     low, high = scale.min_score, scale.max_score
-    if low >= high:
-        raise DataError(f"{spec.origin} [settings]: min_score {low:g} must be less than max_score {high:g}")
     table = split_table(spec, split, ["sentence1", "sentence2", "score"])
+    tell_all(
+        lambda: table.texts("sentence1"),
+        lambda: table.texts("sentence2"),
+        lambda: table.numbers("score", low, high),
+    )
     first, second = table.texts("sentence1"), table.texts("sentence2")
     gold = table.numbers("score", low, high)
     if len(set(gold)) == 1:

@@ -13,9 +13,9 @@ from evalharness.data import column, mteb_rows
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import TestedCorrelation, correlate_tested
 from evalharness.similarity import nearest_scores
-from evalharness.tables import split_table
-from evalharness.tasks import TaskType, settings_of
-from evalharness.tasks.sts import StsSettings
+from evalharness.tables import split_table, tell_all
+from evalharness.tasks import TaskType
+from evalharness.tasks.sts import StsSettings, scale_of
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores, TextColumn
 
 _DEPRECATED = "DeprecatedSummarizationEvaluator"
@@ -55,8 +55,13 @@ def _from_mteb(task: Any, split: str, subset: str) -> SummaryRecords:  # noqa: A
 
 
 def _from_files(spec: TaskSpec, split: str) -> SummaryRecords:
-    scale = settings_of(spec, StsSettings)
+    scale = scale_of(spec)
     table = split_table(spec, split, ["human_summaries", "machine_summaries", "relevance"])
+    tell_all(
+        lambda: table.text_lists("human_summaries"),
+        lambda: table.text_lists("machine_summaries"),
+        lambda: table.lists("relevance"),
+    )
     human, machine = table.text_lists("human_summaries"), table.text_lists("machine_summaries")
     gold = []
     for row, (ratings, rated) in enumerate(zip(table.lists("relevance"), machine, strict=True)):

@@ -121,11 +121,14 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sentence1,sentence2,score\na,b,1\na,b,c,2\n", "Expected 3 fields in line 3, saw 4"),
-        ("sentence1,sentence2,score\na,b,c,1\na,b,c,2\n", "rows have more cells than the header"),
+        (
+            "sentence1,sentence2,score\na,b,1\na,b,c,2\n",
+            r"rows.csv, row 2: has 4 cells, and the header has 3; quote cells that hold ','",
+        ),
+        ("sentence1,sentence2,score\na,b,c,1\na,b,c,2\n", r"rows.csv, row 1: has 4 cells, and the header has 3"),
         (
             "sentence1,sentence2,score\na,b,1\na,b\n",
-            r"rows.csv, row 2, column 'score': expected a number from 0 to 5, got ''",
+            r"rows.csv, row 2: no column 'score' .found sentence1, sentence2",
         ),
         ("sentence1,sentence2,score\na,b,1\na,,2\n", r"rows.csv, row 2, column 'sentence2': the text is empty"),
         ("sentence1,sentence2,score\na,b,1\na,b,x\n", r"row 2, column 'score': expected a number from 0 to 5, got 'x'"),
@@ -296,15 +299,29 @@ QRELS = ["query-id\tcorpus-id\tscore", "q1\td1\t2"]
             [*QRELS, "q1\td2\thigh"],
             r"test.tsv, row 2, column 'score': expected a whole number, got 'high'",
         ),
-        (DOCUMENTS, QUERIES, [*QRELS, "q1 d2 1"], r"test.tsv, row 2, column 'query-id': there is no query 'q1 d2 1'"),
+        (DOCUMENTS, QUERIES, [*QRELS, "q1 d2 1"], r"test.tsv, row 2: no column 'corpus-id' .found query-id"),
         (DOCUMENTS, QUERIES, QRELS[:1], r"test.tsv: holds no rows"),
         ([{"_id": "d1"}], QUERIES, QRELS, r"corpus.jsonl, row 1: no column 'text'"),
         (
-            [{"_id": 1, "text": "x"}],
+            [{"_id": 1.5, "text": "x"}],
             QUERIES,
             QRELS,
-            r"corpus.jsonl, row 1, column '_id': expected a text, got 1 .a number",
+            r"corpus.jsonl, row 1, column '_id': expected an id .* got '1.5'",
         ),
+        ([{"_id": True, "text": "x"}], QUERIES, QRELS, r"corpus.jsonl, row 1, column '_id': expected an id .* 'True'"),
+        ([{"_id": " ", "text": "x"}], QUERIES, QRELS, r"corpus.jsonl, row 1, column '_id': the id is empty"),
+        (
+            DOCUMENTS,
+            QUERIES,
+            [*QRELS, "q1\td1\t1"],
+            r"row 2, column 'score': the query 'q1' and the document 'd1' have ",
+        ),
+        (DOCUMENTS, QUERIES, [QRELS[0], "q1\td1\t0"], r"test.tsv: no judgement is above 0"),
+        (DOCUMENTS, QUERIES, [*QRELS, f"q1\td2\t{2**63}"], r"expected a whole number of at most 64 bits, got '9223"),
+        (DOCUMENTS, QUERIES, [*QRELS, "q1\td2\t1.0"], r"expected a whole number, got '1.0'"),
+        (DOCUMENTS, QUERIES, [*QRELS, "q1\td2\t1_0"], r"expected a whole number, got '1_0'"),
+        (DOCUMENTS, QUERIES, [*QRELS, "q1\td2\t\u0661"], r"expected a whole number, got"),
+        (DOCUMENTS, QUERIES, [*QRELS, '"q1\td2\t1'], r"test.tsv, row 2: is no table .*write quoting = false"),
     ],
 )
 def test_wrong_retrieval_data(

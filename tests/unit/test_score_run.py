@@ -1,0 +1,65 @@
+"""Runs that were made elsewhere, as trec_eval reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+
+from evalharness.errors import DataError
+from evalharness.trec import decimal, read_run
+
+COMMAND = ("score-run", "run.trec", "--task", "StarterRetrievalEng", "--name", "me/x")
+
+
+def write_run(folder: Path, text: str) -> Path:
+    path = folder / "run.trec"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "q Q0 d 1 2.5 tag\n",
+        "# made by me\nq Q0 d 1 2.5 tag\n#q Q0 d 2 2 tag\n",
+        "q\tQ0\td\t1\t2.5\ttag\r\n\r\n",
+        "q Q0 d 1 2.5 a tag of several words\n",
+        "q 0 d - +2.5e0 tag more 1 2 3\n",
+        "\ufeffq Q0 d 1 2.5 tag",
+    ],
+)
+def test_what_trec_eval_takes(tmp_path: Path, text: str) -> None:
+    assert read_run(write_run(tmp_path, text)) == {"q": {"d": 2.5}}
+
+
+@pytest.mark.parametrize(
+    "score", ["1_0", "0x1", "inf", "-inf", "nan", "NaN", "\u0661", "1,5", "1e999", "", "one", "--1"]
+)
+def test_what_is_no_score(tmp_path: Path, score: str) -> None:
+    with pytest.raises(DataError, match=r"run.trec, line 2: expected `query Q0 document rank score tag`"):
+        read_run(write_run(tmp_path, f"q Q0 d 1 2.5 tag\nq Q0 e 2 {score} tag\n"))
+    assert decimal(score) is None
+
+
+def test_a_run_that_shares_no_query_with_the_task(here: Cli, tmp_path: Path) -> None:
+    write_run(tmp_path, "1 Q0 d001 1 2.5 tag\n2 Q0 d001 1 2.5 tag\n")
+    done = here(*COMMAND)
+    assert done.returncode == 2
+    assert "run.trec: its queries (1, 2) are none of the judged queries of StarterRetrievalEng" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_scores_that_leave_float32(here: Cli, tmp_path: Path) -> None:
+    corpus = Path(__file__).parents[2] / "tasks" / "starter" / "retrieval_eng" / "corpus.jsonl"
+    document = json.loads(corpus.read_text(encoding="utf-8").splitlines()[0])["_id"]
+    write_run(tmp_path, f"q001 Q0 {document} 1 1e39 tag\n")
+    done = here(*COMMAND)
+    assert done.returncode == 2
+    assert f"scores of the query q001 leave float32: those of {document}; scale them" in done.stderr
+    write_run(tmp_path, f"# a comment\nq001 Q0 {document} 1 1e38 a tag\nother Q0 {document} 1 1 tag\n")
+    done = here(*COMMAND)
+    assert done.returncode == 0, done.stderr
+    assert "1 queries of the run are not judged and were ignored" in done.stdout
