@@ -306,9 +306,9 @@ QRELS = ["query-id\tcorpus-id\tscore", "q1\td1\t2"]
             [{"_id": 1.5, "text": "x"}],
             QUERIES,
             QRELS,
-            r"corpus.jsonl, row 1, column '_id': expected an id .* got '1.5'",
+            r"corpus.jsonl, row 1, column '_id': expected an id .* got 1.5 ",
         ),
-        ([{"_id": True, "text": "x"}], QUERIES, QRELS, r"corpus.jsonl, row 1, column '_id': expected an id .* 'True'"),
+        ([{"_id": True, "text": "x"}], QUERIES, QRELS, r"corpus.jsonl, row 1, column '_id': expected an id .* got true"),
         ([{"_id": " ", "text": "x"}], QUERIES, QRELS, r"corpus.jsonl, row 1, column '_id': the id is empty"),
         (
             DOCUMENTS,
