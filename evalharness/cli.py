@@ -150,7 +150,9 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         "protocol": protocol, "backend": backend, "cards": cards, "url": url, "onnx_file": onnx_file,
         "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle,
     }  # fmt: skip
-    request = RunRequest(model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k)
+    request = RunRequest(
+        model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k, save_rankings
+    )
     plan, system = plan_run(request, download=not dry_run, warn=_warn)
     if dry_run:
         _show_plan(plan, models_known=system is not None)
@@ -159,7 +161,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         from evalharness.types import Execution
 
         seconds = None if time_budget is None else duration(time_budget)
-        limits = Limits(seconds=seconds, fail_fast=fail_fast, save_rankings=save_rankings)
+        limits = Limits(seconds=seconds, fail_fast=fail_fast)
         _execute(plan, system, Execution(device=device, batch_tokens=batch_tokens), limits, _store(store, no_store))
 
 
@@ -192,7 +194,7 @@ def _show_plan(plan: Plan, *, models_known: bool) -> None:
 def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, store: Path | None) -> None:
     """Run what is to do, print the scores, and leave with the fitting exit code."""
     from evalharness.console import RunDisplay, print_scores
-    from evalharness.run import run_plan
+    from evalharness.run import refresh_views, run_plan
 
     errors = _console(stderr=True)
     if done := len(plan.jobs) - len(plan.todo):
@@ -205,6 +207,8 @@ def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, s
         model = open_model(system, execution, store=store)
         with RunDisplay(errors) as display:
             records = run_plan(plan, model, display, limits)
+    else:
+        refresh_views(plan, system.spec)
     print_scores(_console(), plan, records)
     if undone := len(plan.jobs) - len(records):
         errors.print(f"{undone} jobs are not done; the same command goes on with them", highlight=False)
@@ -265,8 +269,8 @@ def report(
     """Make a leaderboard from results. A missing task leaves an average void and is named."""
     from evalharness.reports import render
     from evalharness.reports.leaderboard import make_leaderboards
-    from evalharness.results import read_runs
     from evalharness.storage import atomic_path, check_writable
+    from evalharness.stored import read_runs
 
     tasks = _task_list(suite, benchmark)
     text = render(make_leaderboards(read_runs(results or [Path("results")]), tasks), format)

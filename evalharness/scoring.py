@@ -16,10 +16,20 @@ from evalharness.catalog import TaskSpec
 from evalharness.data import load_mteb_task, pin_revision
 from evalharness.errors import DataError, UsageError, shorten
 from evalharness.rankings import Ranking, RetrievalRecords, score_ranking
-from evalharness.results import JobId, JobRecord, ResultsOf, model_meta, run_folder, write_job, write_model_meta
+from evalharness.results import (
+    JobId,
+    JobRecord,
+    ResultsOf,
+    installed_version,
+    model_meta,
+    run_folder,
+    write_job,
+    write_model_meta,
+)
 from evalharness.selection import TaskChoice
 from evalharness.tasks import check_runnable, is_native, task_type
 from evalharness.trec import best_first, read_run
+from evalharness.views import refresh_view, run_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +110,12 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
     system = ResultsOf(name=name)
     record = JobRecord(
         job=job,
-        key={"run": revision, "dataset_revision": spec.revision, "score_version": kind.score_version},
+        key={
+            "run": revision,
+            "dataset_revision": spec.revision,
+            "score_version": kind.score_version,
+            "mteb": installed_version("mteb"),
+        },
         main_score=spec.main_score,
         languages=list(spec.languages[job.subset]),
         dataset_revision=spec.revision,
@@ -111,8 +126,9 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
     )
     folder = run_folder(output, system)
     write_model_meta(folder, model_meta(system))
-    write_job(folder, record, scores.items)
-    return record
+    stored = write_job(folder, record, scores.items)
+    refresh_view(folder, job.task, run_key(job, stored.key))
+    return stored
 
 
 def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float]], where: str) -> Ranking:
