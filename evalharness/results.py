@@ -266,7 +266,8 @@ def damage(folder: Path, record: JobRecord, *, ranking: bool = False) -> str:
         record: as stored.
         ranking: whether what was retrieved has to be there, too.
     """
-    wanted = [(record.items, items_path(folder, record.job))] if record.items is not None else []
+    wanted: list[tuple[str | None, Path]] = []
+    wanted += [(record.items, items_path(folder, record.job))] if record.items is not None else []
     wanted += [(record.ranking, ranking_path(folder, record.job))] if ranking else []
     return next((what for digest, path in wanted if (what := _damage_of(path, digest))), "")
 

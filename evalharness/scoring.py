@@ -29,6 +29,7 @@ from evalharness.results import (
 from evalharness.selection import TaskChoice
 from evalharness.tasks import check_runnable, is_native, task_type
 from evalharness.trec import best_first, read_run
+from evalharness.types import ItemScores
 from evalharness.views import refresh_view, run_key
 
 
@@ -107,7 +108,6 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
     scores = score_ranking(records, ranking_of(records, found, str(path)))
     with path.open("rb") as handle:
         revision = file_digest(handle, "sha256").hexdigest()
-    system = ResultsOf(name=name)
     record = JobRecord(
         job=job,
         key={
@@ -124,10 +124,14 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         metrics=scores.metrics,
         notes=("scored from a run file", *_coverage(records, found)),
     )
+    return _stored(output, ResultsOf(name=name), record, scores.items)
+
+
+def _stored(output: Path, system: ResultsOf, record: JobRecord, items: ItemScores) -> JobRecord:
     folder = run_folder(output, system)
     write_model_meta(folder, model_meta(system))
-    stored = write_job(folder, record, scores.items)
-    refresh_view(folder, job.task, run_key(job, stored.key))
+    stored = write_job(folder, record, items)
+    refresh_view(folder, stored.job.task, run_key(stored.job, stored.key))
     return stored
 
 

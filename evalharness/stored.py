@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,6 +23,7 @@ from evalharness.views import StoredJob, read_jobs, settle, task_view
 
 _LONGEST_NAME = 240
 _UNKNOWN = "unknown"
+_DAMAGED = "damaged: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def _read_run(folder: Path) -> StoredRun:
     jobs = {name: _settled(folder, name, problems) for name in recorded}
     tasks = {name: _from_records(name, members, folder) for name, members in jobs.items() if members}
     tasks |= {task.task: task for path in files if path.stem not in tasks for task in [_from_file(path)]}
+    tasks = {name: _within(folder, task) for name, task in tasks.items()}
     try:
         owner = _owner(read_object(folder / MODEL_META), str(folder / MODEL_META))
     except DataError as error:
@@ -119,6 +121,16 @@ def _read_run(folder: Path) -> StoredRun:
         kept = {key: value for key, value in owner.overrides.items() if key != "protocol"}
         return StoredRun(owner.model, owner.revision, kept, {}, folder, problems)
     return StoredRun(owner.model, owner.revision, owner.overrides, tasks, folder, problems)
+
+
+def _within(folder: Path, task: StoredTask) -> StoredTask:
+    """The same with the paths in its messages relative to the folder, which the row stands for."""
+
+    def short(text: str) -> str:
+        return text.replace(f"{folder}{os.sep}", "")
+
+    problems = {split: {name: short(why) for name, why in found.items()} for split, found in task.problems.items()}
+    return replace(task, damage=short(task.damage), problems=problems)
 
 
 def _owner(meta: Mapping[str, Any], where: str) -> _Owner:
@@ -213,7 +225,7 @@ def _from_file(path: Path) -> StoredTask:
         scores = _scores(checked(value.get("scores"), dict, f"{path}: scores"), str(path), problems)
         _check_any(scores, problems, path)
     except DataError as error:
-        return StoredTask(name, {}, damage=f"damaged: {error}; remove the file, or run the task again")
+        return StoredTask(name, {}, damage=f"{_DAMAGED}{error}; remove the file, or run the task again")
     return StoredTask(name, scores, revision, problems)
 
 
@@ -224,8 +236,8 @@ def _check_name(named: str, name: str, path: Path) -> None:
 
 def _check_any(scores: Mapping[str, Any], problems: Mapping[str, Mapping[str, str]], path: Path) -> None:
     if not any(scores.values()):
-        reasons = [why for subsets in problems.values() for why in subsets.values()]
-        raise DataError(f"{path}: holds no score that can be one{': ' if reasons else ''}{shorten(reasons, 1)}")
+        reasons = (why.removeprefix(_DAMAGED) for subsets in problems.values() for why in subsets.values())
+        raise DataError(next(reasons, f"{path}: holds no scores"))
 
 
 def _scores(splits: Mapping[str, Any], where: str, problems: dict[str, dict[str, str]]) -> dict[str, dict[str, float]]:
@@ -249,7 +261,7 @@ def _scores(splits: Mapping[str, Any], where: str, problems: dict[str, dict[str,
                 why = f"{place}: has two entries of the subset {clip(subset)}"
             if why:
                 scores.pop(subset, None)
-                problems.setdefault(split, {})[subset] = f"damaged: {why}"
+                problems.setdefault(split, {})[subset] = f"{_DAMAGED}{why}"
             else:
                 scores[subset] = score
     return found
