@@ -225,7 +225,8 @@ def read_record(path: Path) -> JobRecord:
     Raises:
         DataError: it is no record of this version, or is about another job than its path says.
     """
-    value = read_object(path)
+    # records of before have no digests, nor a time
+    value = {"items": None, "ranking": None, "written": 0.0, **read_object(path)}
     where = str(path)
     fields = {name: checked(value.get(name), types, f"{where}: {name}") for name, types in _RECORD.items()}
     if unknown := sorted(set(value) - {"job", *_RECORD}):

@@ -112,15 +112,20 @@ def _read_run(folder: Path) -> StoredRun:
         owner = _owner(read_object(folder / MODEL_META), str(folder / MODEL_META))
     except DataError as error:
         problems.append(f"{error}; the row is named by its folder. The next run of the model into it writes the file")
-        owner = _Owner(
-            str(folder), _UNKNOWN, _recorded_overrides([job for members in jobs.values() for job in members])
-        )
-    protocol = owner.overrides.get("protocol", PROTOCOLS[0])
+        overrides = _recorded_overrides([job for members in jobs.values() for job in members])
+        owner = _Owner(_shown(folder), _UNKNOWN, overrides)
+    overrides, protocol = dict(owner.overrides), owner.overrides.get("protocol", PROTOCOLS[0])
     if protocol not in PROTOCOLS:
         problems.append(f"{folder}: of an unknown protocol {clip(str(protocol))}, so its scores compare with no others")
-        kept = {key: value for key, value in owner.overrides.items() if key != "protocol"}
-        return StoredRun(owner.model, owner.revision, kept, {}, folder, problems)
-    return StoredRun(owner.model, owner.revision, owner.overrides, tasks, folder, problems)
+        del overrides["protocol"]
+        tasks = {}
+    said = [_shown(text) for text in problems]
+    return StoredRun(owner.model, owner.revision, overrides, tasks, Path(_shown(folder)), said)
+
+
+def _shown(text: str | Path) -> str:
+    """A text with a path in it that can be printed, also where a name in the path is no UTF-8."""
+    return str(text).encode(errors="backslashreplace").decode()
 
 
 def _within(folder: Path, task: StoredTask) -> StoredTask:

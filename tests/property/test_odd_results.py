@@ -22,6 +22,7 @@ from evalharness.views import refresh_view, run_key
 REVISION = "a0d554a64d88156834ff5ae9920b964011b16384"
 JOB = JobId("STS12", "test", "default")
 LEAST = 150
+_NEW_KEYS = ("items", "ranking", "written")
 Harm = Callable[[Path], object]
 
 
@@ -253,6 +254,29 @@ def test_a_folder_without_permission(here: Cli, tmp_path: Path, sound: Path) -> 
         folder.chmod(0o755)
     assert done.returncode == 0
     assert "Permission denied" in done.stdout
+
+
+def test_a_folder_whose_name_is_no_utf8(here: Cli, tmp_path: Path, sound: Path) -> None:
+    for kind in ("own", "mteb"):
+        shutil.copytree(sound / kind, tmp_path / "results" / os.fsdecode(b"\xff" + kind.encode()))
+    for folder in (tmp_path / "results").rglob("0*"):
+        if folder.name == "0" * 40:
+            (folder / "model_meta.json").write_text("{")
+            (folder / "Odd.json").write_text("{")
+            a_folder("Odd2.json")(folder)
+    done = here("report", "results")
+    assert done.returncode == 0
+    assert "results/\\udcffown/" in done.stdout
+    assert "40.00" in done.stdout
+
+
+def test_records_of_before_there_were_digests_are_read(here: Cli, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "results", "good/one", 0.51)
+    path = record_path(folder, JOB)
+    old = {key: value for key, value in json.loads(path.read_text()).items() if key not in _NEW_KEYS}
+    path.write_text(json.dumps(old))
+    items_path(folder, JOB).unlink()
+    assert "51.00" in here("report", "results").stdout
 
 
 def test_a_folder_without_results_says_what_was_expected(here: Cli, tmp_path: Path) -> None:
