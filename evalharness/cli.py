@@ -150,7 +150,9 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle,
     }  # fmt: skip
     execution = Execution(device=device, batch_tokens=batch_tokens)
-    request = RunRequest(model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k, execution)
+    request = RunRequest(
+        model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k, save_rankings, execution
+    )
     plan, system = plan_run(request, download=not dry_run, warn=_warn)
     if dry_run:
         _show_plan(plan, models_known=system is not None)
@@ -158,7 +160,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         from evalharness.run import Limits
 
         seconds = None if time_budget is None else duration(time_budget)
-        limits = Limits(seconds=seconds, fail_fast=fail_fast, save_rankings=save_rankings)
+        limits = Limits(seconds=seconds, fail_fast=fail_fast)
         _execute(plan, system, execution, limits, _store(store, no_store))
 
 
@@ -184,7 +186,7 @@ def _show_plan(plan: Plan, *, models_known: bool) -> None:
 def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, store: Path | None) -> None:
     """Run what is to do, print the scores, and leave with the fitting exit code."""
     from evalharness.console import RunDisplay, make_console, print_scores
-    from evalharness.run import run_plan
+    from evalharness.run import refresh_views, run_plan
 
     if done := len(plan.jobs) - len(plan.todo):
         _warn(f"{done} of {len(plan.jobs)} jobs are done already; --overwrite does them again")
@@ -196,6 +198,8 @@ def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, s
         model = open_model(system, execution, store=store)
         with RunDisplay(make_console(stderr=True), loudness()) as display:
             records = run_plan(plan, model, display, limits)
+    else:
+        refresh_views(plan, system.spec)
     print_scores(make_console(), plan, records)
     if undone := len(plan.jobs) - len(records):
         tell(f"{undone} jobs are not done; the same command goes on with them")

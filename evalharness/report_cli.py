@@ -26,8 +26,8 @@ def report(
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
     from evalharness.reports import render
     from evalharness.reports.leaderboard import make_leaderboards
-    from evalharness.results import read_runs
     from evalharness.storage import atomic_path, check_writable, storage_errors
+    from evalharness.stored import read_runs
 
     lists = split_lists({"--suite": suite, "--benchmark": benchmark})
     wanted: list[TaskList | None] = [*_task_lists(lists["--suite"], lists["--benchmark"])]

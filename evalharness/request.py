@@ -47,6 +47,7 @@ class RunRequest:
     reranker: str | None = None
     reranker_url: str | None = None
     rerank_top_k: int | None = None
+    save_rankings: bool = False
     execution: Execution = field(default_factory=Execution)
 
 
@@ -77,7 +78,14 @@ def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]
     if download:
         choices = [replace(choice, spec=pin_revision(choice.spec)) for choice in choices]
     spec = system.spec if system else None
-    plan = make_plan(choices, spec, request.output, protocol=options.protocol, overwrite=request.overwrite)
+    plan = make_plan(
+        choices,
+        spec,
+        request.output,
+        protocol=options.protocol,
+        overwrite=request.overwrite,
+        save_rankings=request.save_rankings,
+    )
     return plan, system
 
 

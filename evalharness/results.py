@@ -1,14 +1,16 @@
-"""Results on disk: mteb's JSON per task, and beside it a record and per-item scores per job.
+"""Results on disk: a record and per-item scores per job, and mteb's JSON per task, which is a view of the records.
 
     <output>/<org>__<model>/<revision>/            experiments/<name>/ below it if the model was changed by options
         model_meta.json                             as mteb writes it
-        <Task>.json                                 mteb's TaskResult, made from the records of the task's jobs
-        jobs/<Task>/<split>.<subset>.json           the record: scores unrounded, key, versions, notes, or the error
+        <Task>.json                                 mteb's TaskResult, a view of the task's records: see `views`
+        jobs/<Task>/<split>.<subset>.json           the record: scores unrounded, key, versions, notes, or the error,
+                                                    and the digests of the files beside it
         jobs/<Task>/<split>.<subset>.parquet        per-item scores: item_id, then one float column per metric
         jobs/<Task>/<split>.<subset>.trec           what was retrieved, if it was asked for
         run.log                                     a line of JSON per job: seconds by phase, texts, tokens, memory
 
-Every file is written under a temporary name and renamed, so a reader sees all of it or nothing.
+Every file is written under a temporary name and renamed, so a reader sees all of it or nothing. The record is written
+last: it is what says that a job is done, as long as the files that it names are whole.
 """
 
 from __future__ import annotations
@@ -16,30 +18,33 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from hashlib import file_digest
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from evalharness.errors import DataError
-from evalharness.storage import atomic_path, file_name, lock, storage_errors, write_json
+from evalharness.errors import DataError, clip, shorten
+from evalharness.reading import checked, read_object
+from evalharness.storage import atomic_path, file_name, storage_errors, write_json
 from evalharness.types import Frozen, ItemScores, Metrics, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
 EXPERIMENTS = "experiments"
 JOBS = "jobs"
 LOG = "run.log"
-# mteb's TaskResult.to_disk
-_DECIMALS = 6
+_LOWEST_SCORE, _HIGHEST_SCORE = -1, 1
 _LONGEST_EXPERIMENT = 120
 _MTEB_TYPES = {"embedder": "dense", "reranker": "cross-encoder", "lexical": "sparse"}
 _UNSAFE = str.maketrans(dict.fromkeys('<>:"|?*\\/\0', "_"))
 
 
+@cache
 def installed_version(package: str) -> str:
-    """Version of an installed package, without importing it."""
+    """Version of an installed package, without importing it; looked up once, for it costs milliseconds."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -85,6 +90,9 @@ class JobRecord:
         metrics: empty if the job failed.
         notes: footnotes of the number.
         error: None if the job is done.
+        items: sha256 of the file of its per-item scores; None if there is none.
+        ranking: sha256 of its TREC run file; None if there is none.
+        written: when, in seconds since 1970.
     """
 
     job: JobId
@@ -97,6 +105,17 @@ class JobRecord:
     metrics: Metrics = field(default_factory=dict)
     notes: Sequence[str] = ()
     error: str | None = None
+    items: str | None = None
+    ranking: str | None = None
+    written: float = 0.0
+
+
+# what JSON may hold for each field but the job
+_RECORD: Mapping[str, Any] = {
+    "key": dict, "main_score": str, "languages": list, "dataset_revision": str, "seconds": (int, float), "facts": dict,
+    "metrics": dict, "notes": list, "error": (str, type(None)), "items": (str, type(None)),
+    "ranking": (str, type(None)), "written": (int, float),
+}  # fmt: skip
 
 
 class ResultsOf(Frozen):
@@ -113,14 +132,25 @@ def run_folder(output: Path, system: ModelSpec | ResultsOf) -> Path:
     return folder / EXPERIMENTS / experiment if experiment else folder
 
 
-def _record_path(folder: Path, job: JobId) -> Path:
+def task_folder(folder: Path, task: str) -> Path:
+    """Where the records of a task's jobs are."""
+    return folder / JOBS / file_name(task)
+
+
+def record_path(folder: Path, job: JobId) -> Path:
+    """Where a job's record is."""
     split, subset = (file_name(part) for part in (job.split, job.subset))
-    return folder / JOBS / file_name(job.task) / f"{split}.{subset}.json"
+    return task_folder(folder, job.task) / f"{split}.{subset}.json"
 
 
 def items_path(folder: Path, job: JobId) -> Path:
     """Where a job's per-item scores are."""
-    return _record_path(folder, job).with_suffix(".parquet")
+    return record_path(folder, job).with_suffix(".parquet")
+
+
+def ranking_path(folder: Path, job: JobId) -> Path:
+    """Where a job's TREC run file is, if it was asked for."""
+    return record_path(folder, job).with_suffix(".trec")
 
 
 def append_log(folder: Path, line: Mapping[str, Any]) -> None:
@@ -129,38 +159,49 @@ def append_log(folder: Path, line: Mapping[str, Any]) -> None:
     Raises:
         StorageError: the disk is full, say.
     """
-    with _result_errors(folder), (folder / LOG).open("a", encoding="utf-8") as handle:
+    with result_errors(folder), (folder / LOG).open("a", encoding="utf-8") as handle:
         handle.write(json.dumps(line, sort_keys=True) + "\n")
 
 
-def _result_errors(folder: Path) -> AbstractContextManager[None]:
+def result_errors(folder: Path) -> AbstractContextManager[None]:
+    """Turn what the operating system says of a results folder into a StorageError."""
     return storage_errors(
         f"results cannot be written to {folder}", "Free space or mend the folder, or name another with --output"
     )
 
 
-def write_job(folder: Path, record: JobRecord, items: ItemScores | None) -> None:
-    """Store a job and bring the task's mteb file up to date.
-
-    The record is written last of the job's own files: it is what says that the job is done.
+def write_job(
+    folder: Path, record: JobRecord, items: ItemScores | None = None, ranking: Callable[[Path], None] | None = None
+) -> JobRecord:
+    """Store a job: its files first, then the record that vouches for them, and what it does not vouch for goes.
 
     Args:
         folder: see `run_folder`.
         record: done or failed.
-        items: None for a failed job.
+        items: None for a failed job; without any item there is no file of them.
+        ranking: writes what was retrieved to a path, as a TREC run; None if nobody asked for it.
+
+    Returns:
+        The record as it is stored: with the digests of its files and the time.
 
     Raises:
         StorageError: the disk is full, say.
+        DataError: `ranking` raised it; nothing is stored.
     """
-    with _result_errors(folder):
-        if items is not None:
+    files: dict[str, str | None] = {"items": None, "ranking": None}
+    with result_errors(folder):
+        if ranking is not None:
+            ranking(ranking_path(folder, record.job))
+            files["ranking"] = _digest_of(ranking_path(folder, record.job))
+        if items is not None and items.ids:
             _write_items(items_path(folder, record.job), items)
-        write_json(_record_path(folder, record.job), asdict(record))
-        if record.error is None:
-            # of two processes that make it from the records, the later one must see both
-            with (folder / JOBS / ".lock").open("a") as handle:
-                lock(handle)
-                _write_task_result(folder, record)
+            files["items"] = _digest_of(items_path(folder, record.job))
+        stored = replace(record, written=time.time(), items=files["items"], ranking=files["ranking"])
+        write_json(record_path(folder, record.job), asdict(stored))
+        for digest, path in ((stored.items, items_path), (stored.ranking, ranking_path)):
+            if digest is None:
+                path(folder, record.job).unlink(missing_ok=True)
+    return stored
 
 
 def _write_items(path: Path, items: ItemScores) -> None:
@@ -172,62 +213,80 @@ def _write_items(path: Path, items: ItemScores) -> None:
         parquet.write_table(pa.table({"item_id": pa.array(items.ids, type=pa.string()), **columns}), temporary)
 
 
-def ranking_path(folder: Path, job: JobId) -> Path:
-    """Where a job's TREC run file is, if it was asked for."""
-    return _record_path(folder, job).with_suffix(".trec")
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as handle:
+        return file_digest(handle, "sha256").hexdigest()
+
+
+def read_record(path: Path) -> JobRecord:
+    """A stored record, whoever wrote it; whether its files are whole, see `missing_file`.
+
+    Raises:
+        DataError: it is no record of this version, or is about another job than its path says.
+    """
+    # records of before have no digests, nor a time
+    value = {"items": None, "ranking": None, "written": 0.0, **read_object(path)}
+    where = str(path)
+    fields = {name: checked(value.get(name), types, f"{where}: {name}") for name, types in _RECORD.items()}
+    if unknown := sorted(set(value) - {"job", *_RECORD}):
+        raise DataError(f"{where}: has keys that this version does not know: {shorten(unknown)}")
+    named = checked(value.get("job"), dict, f"{where}: job")
+    job = JobId(*(checked(named.get(name), str, f"{where}: job.{name}") for name in ("task", "split", "subset")))
+    if record_path(Path(), job).parts[-2:] != path.parts[-2:]:
+        raise DataError(f"{where}: is about another job: {clip(str(job))}")
+    for name in ("languages", "notes"):
+        for text in fields[name]:
+            checked(text, str, f"{where}: {name}")
+    record = JobRecord(job=job, **fields)
+    if not abs(record.seconds) < math.inf or not abs(record.written) < math.inf:
+        raise DataError(f"{where}: seconds and written must be finite numbers")
+    if record.error is None:
+        check_score(record.metrics.get(record.main_score), f"{where}: metrics.{clip(record.main_score)}")
+    return record
+
+
+def check_score(value: object, where: str) -> float:
+    """A main score that can be one.
+
+    Raises:
+        DataError: it is no number from -1 to 1.
+    """
+    score: float = checked(value, (int, float), where)
+    # also refuses what is not a number, and whole numbers too large for a float
+    if not _LOWEST_SCORE <= score <= _HIGHEST_SCORE:
+        raise DataError(f"{where}: main scores are from -1 to 1, found {clip(str(score))}")
+    return float(score)
+
+
+def damage(folder: Path, record: JobRecord, *, ranking: bool = False) -> str:
+    """What is wrong with the files that a record vouches for; empty if all are whole.
+
+    Args:
+        folder: see `run_folder`.
+        record: as stored.
+        ranking: whether what was retrieved has to be there, too.
+    """
+    wanted: list[tuple[str | None, Path]] = []
+    wanted += [(record.items, items_path(folder, record.job))] if record.items is not None else []
+    wanted += [(record.ranking, ranking_path(folder, record.job))] if ranking else []
+    return next((what for digest, path in wanted if (what := _damage_of(path, digest))), "")
+
+
+def _damage_of(path: Path, digest: str | None) -> str:
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return f"{path} is missing"
+        return "" if _digest_of(path) == digest else f"{path} is not what was written"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
 
 
 def read_job(folder: Path, job: JobId) -> JobRecord | None:
     """The stored record of a job; None if there is none that can be read."""
-    return _read_record(_record_path(folder, job))
-
-
-def _read_record(path: Path) -> JobRecord | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        return JobRecord(**{**value, "job": JobId(**value["job"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        return read_record(record_path(folder, job))
+    except DataError:
         return None
-
-
-def _done_jobs(folder: Path, task: str) -> list[JobRecord]:
-    paths = sorted((folder / JOBS / file_name(task)).glob("*.json"))
-    return [record for path in paths if (record := _read_record(path)) is not None and record.error is None]
-
-
-def _write_task_result(folder: Path, newest: JobRecord) -> None:
-    # jobs done on an older revision of the data do not belong into the same file
-    done = _done_jobs(folder, newest.job.task)
-    records = [record for record in done if record.dataset_revision == newest.dataset_revision]
-    mteb = installed_version("mteb")
-    scores: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        entry = {
-            **record.metrics,
-            "main_score": record.metrics[record.main_score],
-            "hf_subset": record.job.subset,
-            "languages": list(record.languages),
-            "mteb_version": mteb,
-        }
-        scores.setdefault(record.job.split, []).append(_rounded(entry))
-    result = {
-        "dataset_revision": newest.dataset_revision,
-        "task_name": newest.job.task,
-        "mteb_version": mteb,
-        "scores": scores,
-        "evaluation_time": sum(record.seconds for record in records),
-        "kg_co2_emissions": None,
-        "date": time.time(),
-    }
-    write_json(folder / f"{newest.job.task}.json", result)
-
-
-def _rounded(value: Any) -> Any:  # noqa: ANN401 -- JSON
-    if isinstance(value, float):
-        return round(value, _DECIMALS)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def model_meta(system: ModelSpec | ResultsOf) -> dict[str, Any]:
@@ -265,77 +324,12 @@ def _model_facts(spec: ModelSpec) -> dict[str, Any]:
 
 
 def write_model_meta(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Write `model_meta`, if it is not there yet. Raises StorageError."""
-    if not (folder / MODEL_META).is_file():
-        with _result_errors(folder):
-            write_json(folder / MODEL_META, meta)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTask:
-    """Main scores of one task: split -> subset -> score."""
-
-    task: str
-    scores: Mapping[str, Mapping[str, float]]
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """All results of one model under one set of options.
-
-    Attributes:
-        model, revision: see `ModelSpec`.
-        overrides: what was changed against the model's card or files.
-        tasks: by name.
-        notes: task -> footnotes of its numbers.
-    """
-
-    model: str
-    revision: str
-    overrides: Mapping[str, Any]
-    tasks: Mapping[str, StoredTask]
-    notes: Mapping[str, Sequence[str]]
-
-
-def read_runs(folders: Sequence[Path]) -> list[StoredRun]:
-    """All runs below these folders, ours or mteb's own.
-
-    Raises:
-        DataError: a file is damaged, or there is nothing.
-    """
-    found = sorted({path.parent for folder in folders for path in folder.rglob(MODEL_META)})
-    if not found:
-        raise DataError(f"no results below {', '.join(map(str, folders))}: expected folders with a {MODEL_META}")
-    return [_read_run(folder) for folder in found]
-
-
-def _read_run(folder: Path) -> StoredRun:
-    meta = _load(folder / MODEL_META)
-    paths = [path for path in sorted(folder.glob("*.json")) if path.name != MODEL_META]
-    tasks = {task.task: task for task in map(_read_task, paths)}
-    notes = {name: sorted({note for record in _done_jobs(folder, name) for note in record.notes}) for name in tasks}
-    return StoredRun(meta["name"], meta["revision"], meta.get("experiment_kwargs") or {}, tasks, notes)
-
-
-def _load(path: Path) -> dict[str, Any]:
+    """Write `model_meta` where it is missing, damaged or says something else. Raises StorageError."""
+    path = folder / MODEL_META
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a result ({error}); remove it and run the task again") from None
-    return value
-
-
-def _read_task(path: Path) -> StoredTask:
-    value = _load(path)
-    try:
-        scores = {
-            split: {entry["hf_subset"]: float(entry["main_score"]) for entry in entries}
-            for split, entries in value["scores"].items()
-        }
-        name = value["task_name"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: is no mteb result ({type(error).__name__}: {error})") from None
-    if not all(math.isfinite(score) for subsets in scores.values() for score in subsets.values()):
-        raise DataError(f"{path}: holds a main score that is not a finite number; remove it and run the task again")
-    return StoredTask(name, scores, path)
+        if content_digest(read_object(path)) == content_digest(dict(meta)):
+            return
+    except DataError:
+        pass
+    with result_errors(folder):
+        write_json(path, meta)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 from evalharness.catalog import TaskSpec
 from evalharness.encoder import encoding
-from evalharness.errors import PrerequisiteError, StoppedError
+from evalharness.errors import DataError, PrerequisiteError, StoppedError, StorageError
 from evalharness.job import (
     Attempt,
     JobEnded,
@@ -22,6 +24,7 @@ from evalharness.job import (
     PlannedJob,
     TaskData,
     Watch,
+    Work,
     attempt_job,
     draws_in_order,
 )
@@ -30,11 +33,12 @@ from evalharness.results import (
     JobId,
     JobRecord,
     append_log,
+    damage,
     installed_version,
     model_meta,
-    ranking_path,
     read_job,
     run_folder,
+    task_folder,
     write_job,
     write_model_meta,
 )
@@ -42,16 +46,25 @@ from evalharness.selection import TaskChoice
 from evalharness.storage import remove_stale_temporaries
 from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
-from evalharness.types import Frozen, ModelSpec, Notice, Protocol, Side
+from evalharness.types import Frozen, ModelSpec, Notice, Protocol, Side, content_digest
+from evalharness.views import refresh_view, run_key
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All jobs of a run, in order, and the folder for their results; `overwrite` does done jobs again."""
+    """All jobs of a run, in order.
+
+    Attributes:
+        folder: for their results.
+        jobs: those of one task are neighbours.
+        overwrite: whether done jobs are done again.
+        save_rankings: whether what was retrieved is kept as a TREC run file, too.
+    """
 
     folder: Path
     jobs: Sequence[PlannedJob]
     overwrite: bool = False
+    save_rankings: bool = False
 
     @property
     def todo(self) -> list[PlannedJob]:
@@ -77,10 +90,9 @@ def job_key(spec: ModelSpec, task: TaskSpec, protocol: Protocol) -> dict[str, An
 
 
 def _scored_by(task: TaskSpec) -> dict[str, Any]:
-    """What computes a task's scores: one of our types in its version, or mteb in its version."""
-    if is_native(task):
-        return {"score_version": task_type(task.scoring).score_version}
-    return {"runner": "mteb", "mteb": installed_version("mteb")}
+    """What computes a task's scores: one of our types in its version, or mteb, which also transforms the data."""
+    ours = {"score_version": task_type(task.scoring).score_version} if is_native(task) else {"runner": "mteb"}
+    return {**ours, "mteb": installed_version("mteb")}
 
 
 def make_plan(
@@ -90,6 +102,7 @@ def make_plan(
     *,
     protocol: Protocol = "mteb",
     overwrite: bool = False,
+    save_rankings: bool = False,
 ) -> Plan:
     """List the jobs of a run and see which are done.
 
@@ -99,6 +112,7 @@ def make_plan(
         output: root of all results.
         protocol: whose rules are followed.
         overwrite: whether done jobs are done again.
+        save_rankings: whether a job whose type ranks is done only with its TREC run file.
     """
     folder = run_folder(output, spec) if spec else output
     jobs = []
@@ -110,29 +124,32 @@ def make_plan(
             job = JobId(choice.spec.name, split, subset)
             key = {**shared, "drawn_before": [list(place) for place in places[:number]]} if in_order else shared
             texts, characters = choice.spec.sizes.get(split, {}).get(subset) or (None, None)
-            done = None if overwrite or spec is None else _done(folder, job, key)
-            jobs.append(PlannedJob(job, choice, key, texts, characters, done))
-    return Plan(folder, jobs, overwrite)
+            planned = PlannedJob(job, choice, key, texts, characters, None)
+            done = None if overwrite or spec is None else _done(folder, planned, save_rankings=save_rankings)
+            jobs.append(replace(planned, record=done))
+    return Plan(folder, jobs, overwrite, save_rankings)
 
 
-def _done(folder: Path, job: JobId, key: Mapping[str, Any]) -> JobRecord | None:
-    """The stored record of a job, if it is still valid."""
-    stored = read_job(folder, job)
-    return stored if stored and stored.error is None and stored.key == key else None
+def _done(folder: Path, job: PlannedJob, *, save_rankings: bool) -> JobRecord | None:
+    """The stored record of a job, if it is still valid and all its files are whole."""
+    stored = read_job(folder, job.id)
+    # by digest: JSON has no tuples
+    if stored is None or stored.error is not None or content_digest(stored.key) != content_digest(dict(job.key)):
+        return None
+    with_ranking = save_rankings and is_native(job.spec) and task_type(job.spec.scoring).ranks
+    return None if damage(folder, stored, ranking=with_ranking) else stored
 
 
 class Limits(Frozen):
-    """When a run ends before its time, and what it writes besides scores.
+    """When a run ends before its time.
 
     Attributes:
         seconds: ends at the next shard border after so many; None for no limit.
         fail_fast: whether the first failed job ends it.
-        save_rankings: whether what was retrieved is written as a TREC run file, too.
     """
 
     seconds: float | None = None
     fail_fast: bool = False
-    save_rankings: bool = False
 
 
 _NO_LIMITS = Limits()
@@ -155,41 +172,106 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
         PrerequisiteError: nothing could be done, because the data of every task are out of reach. Nothing is written.
     """
     remove_stale_temporaries(plan.folder)
-    records = {job.id: job.record for job in plan.jobs if job.record is not None}
-    unreachable: list[Attempt] = []
-    model.stop_with(stop := _stop_after(limits.seconds))
+    running = _Running(plan, model, watch, limits, {job.id: job.record for job in plan.jobs if job.record is not None})
+    stop = _stop_after(limits.seconds)
+    model.stop_with(stop)
+    with _views_in_the_end(plan, model.spec):
+        try:
+            for number, (job, data) in enumerate(_with_data(plan.todo, watch, running.end_task), start=1):
+                stop()
+                # another process may have done it meanwhile
+                if not plan.overwrite and (done := _done(plan.folder, job, save_rankings=plan.save_rankings)):
+                    running.records[job.id] = done
+                elif running.attempt(job, data, number).error is not None and limits.fail_fast:
+                    break
+        except StoppedError as stopped:
+            watch(Notice(str(stopped)))
+        running.end()
+    return [running.records[job.id] for job in plan.jobs if job.id in running.records]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A run as it goes: what came of its jobs so far; `unreachable` are those whose data could not be had."""
+
+    plan: Plan
+    model: Model
+    watch: Watch
+    limits: Limits
+    records: dict[JobId, JobRecord]
+    unreachable: list[Attempt] = field(default_factory=list)
+
+    def attempt(self, job: PlannedJob, data: TaskData, number: int) -> JobRecord:
+        """Do a job and store it."""
+        self.watch(JobStarted(job, number, len(self.plan.todo)))
+        attempt = attempt_job(job, data, self.model, self.watch)
+        if attempt.out_of_reach:
+            self.unreachable.append(attempt)
+            record = attempt.record
+        else:
+            record = _store(self.plan, self.model.spec, attempt)
+        self.records[job.id] = record
+        self.watch(JobEnded(record))
+        return record
+
+    def end_task(self, jobs: Sequence[PlannedJob]) -> None:
+        """Bring the task's file up to date: once a task, not once a job."""
+        _refresh(self.plan.folder, jobs)
+
+    def end(self) -> None:
+        """Store the jobs whose data were out of reach as failed, unless that is true of all."""
+        if len(self.unreachable) == len(self.plan.jobs) > 0:
+            reasons = dict.fromkeys(attempt.record.error or "" for attempt in self.unreachable)
+            raise PrerequisiteError("\n".join(reasons))
+        for attempt in self.unreachable:
+            self.records[attempt.record.job] = _store(self.plan, self.model.spec, attempt)
+
+
+@contextmanager
+def _views_in_the_end(plan: Plan, spec: ModelSpec) -> Iterator[None]:
+    """However a run ends, what it did stands in the tasks' files, as far as the disk allows."""
     try:
-        for number, (job, data) in enumerate(_with_data(plan.todo, watch), start=1):
-            stop()
-            # another process may have done it meanwhile
-            if not plan.overwrite and (done := _done(plan.folder, job.id, job.key)):
-                records[job.id] = done
-                continue
-            watch(JobStarted(job, number, len(plan.todo)))
-            attempt = attempt_job(job, data, model, watch)
-            if attempt.out_of_reach:
-                unreachable.append(attempt)
-            else:
-                _store(plan, model.spec, attempt, save_ranking=limits.save_rankings)
-            records[job.id] = attempt.record
-            watch(JobEnded(attempt.record))
-            if limits.fail_fast and attempt.record.error is not None:
-                break
-    except StoppedError as stopped:
-        watch(Notice(str(stopped)))
-    if len(unreachable) == len(plan.jobs) > 0:
-        raise PrerequisiteError("\n".join(dict.fromkeys(attempt.record.error or "" for attempt in unreachable)))
-    for attempt in unreachable:
-        _store(plan, model.spec, attempt, save_ranking=False)
-    return [records[job.id] for job in plan.jobs if job.id in records]
+        yield
+    except BaseException:
+        with suppress(StorageError):
+            refresh_views(plan, spec)
+        raise
+    refresh_views(plan, spec)
 
 
-def _with_data(jobs: Sequence[PlannedJob], watch: Watch) -> Iterator[tuple[PlannedJob, TaskData]]:
-    """Each job with the data of its task, which neighbouring jobs share."""
-    for _, group in groupby(jobs, key=lambda job: job.spec.name):
-        members = list(group)
+def refresh_views(plan: Plan, spec: ModelSpec) -> None:
+    """See that all files made from the records of a plan's tasks are there and say what the records say.
+
+    Args:
+        plan: see `make_plan`; nothing of it has to be left to do.
+        spec: the model that it was made for.
+
+    Raises:
+        StorageError: one is not, and cannot be written.
+    """
+    if any(task_folder(plan.folder, name).is_dir() for name in {job.id.task for job in plan.jobs}):
+        write_model_meta(plan.folder, model_meta(spec))
+    for jobs in _by_task(plan.jobs):
+        _refresh(plan.folder, jobs)
+
+
+def _refresh(folder: Path, jobs: Sequence[PlannedJob]) -> None:
+    last = jobs[-1]
+    refresh_view(folder, last.id.task, run_key(last.id, last.key))
+
+
+def _by_task(jobs: Sequence[PlannedJob]) -> Iterator[list[PlannedJob]]:
+    return (list(group) for _, group in groupby(jobs, key=lambda job: job.id.task))
+
+
+def _with_data(
+    jobs: Sequence[PlannedJob], watch: Watch, ended: Callable[[Sequence[PlannedJob]], None]
+) -> Iterator[tuple[PlannedJob, TaskData]]:
+    """Each job with the data of its task, which neighbouring jobs share; `ended` is called after each task."""
+    for members in _by_task(jobs):
         data = TaskData(members, lambda message: watch(Notice(message)))
         yield from ((job, data) for job in members)
+        ended(members)
 
 
 def _stop_after(seconds: float | None) -> Callable[[], None]:
@@ -202,25 +284,31 @@ def _stop_after(seconds: float | None) -> Callable[[], None]:
     return stop
 
 
-def _store(plan: Plan, spec: ModelSpec, attempt: Attempt, *, save_ranking: bool) -> None:
-    scores = attempt.scores
+def _store(plan: Plan, spec: ModelSpec, attempt: Attempt) -> JobRecord:
+    """Store what came of a job; a ranking that a TREC run file cannot hold makes it a failed one."""
     write_model_meta(plan.folder, model_meta(spec))
-    if save_ranking and scores is not None and scores.ranked is not None:
-        write_run(ranking_path(plan.folder, attempt.record.job), scores.ranked(), tag=spec.name.replace(" ", "_"))
-    write_job(plan.folder, attempt.record, scores.items if scores else None)
-    append_log(plan.folder, _log_line(attempt))
+    scores, ranking = attempt.scores, None
+    if plan.save_rankings and scores is not None and scores.ranked is not None:
+        ranking = partial(write_run, ranked=scores.ranked(), tag=spec.name.replace(" ", "_"))
+    try:
+        record = write_job(plan.folder, attempt.record, scores.items if scores else None, ranking)
+    except DataError as error:
+        failed = replace(attempt.record, error=str(error), metrics={}, notes=())
+        record = write_job(plan.folder, failed)
+    append_log(plan.folder, _log_line(record, attempt.work))
+    return record
 
 
-def _log_line(attempt: Attempt) -> dict[str, Any]:
+def _log_line(record: JobRecord, work: Work) -> dict[str, Any]:
     """What a job cost; bytes are those of its texts, peak memory is the process's so far."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "job": asdict(attempt.record.job),
-        "seconds": {name: round(value, 3) for name, value in attempt.work.seconds.items()},
-        "texts": attempt.work.texts,
-        "texts_encoded": attempt.work.encoded,
-        "tokens": attempt.work.tokens,
-        "bytes": attempt.work.bytes,
+        "job": asdict(record.job),
+        "seconds": {name: round(value, 3) for name, value in work.seconds.items()},
+        "texts": work.texts,
+        "texts_encoded": work.encoded,
+        "tokens": work.tokens,
+        "bytes": work.bytes,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "error": attempt.record.error,
+        "error": record.error,
     }

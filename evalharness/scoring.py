@@ -18,11 +18,22 @@ from evalharness.catalog import TaskSpec
 from evalharness.data import load_mteb_task, pin_revision
 from evalharness.errors import DataError, UsageError, shorten
 from evalharness.rankings import Ranking, RetrievalRecords, score_ranking
-from evalharness.results import JobId, JobRecord, ResultsOf, model_meta, run_folder, write_job, write_model_meta
+from evalharness.results import (
+    JobId,
+    JobRecord,
+    ResultsOf,
+    installed_version,
+    model_meta,
+    run_folder,
+    write_job,
+    write_model_meta,
+)
 from evalharness.selection import TaskChoice
 from evalharness.tables import tell_all
 from evalharness.tasks import TaskType, check_runnable, is_native, task_type, unused_splits
 from evalharness.trec import best_first, read_run
+from evalharness.types import ItemScores
+from evalharness.views import refresh_view, run_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +123,14 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
     scores = score_ranking(records, ranking_of(records, found, str(path)))
     with path.open("rb") as handle:
         revision = file_digest(handle, "sha256").hexdigest()
-    system = ResultsOf(name=name)
     record = JobRecord(
         job=job,
-        key={"run": revision, "dataset_revision": spec.revision, "score_version": kind.score_version},
+        key={
+            "run": revision,
+            "dataset_revision": spec.revision,
+            "score_version": kind.score_version,
+            "mteb": installed_version("mteb"),
+        },
         main_score=spec.main_score,
         languages=list(spec.languages[job.subset]),
         dataset_revision=spec.revision,
@@ -124,10 +139,15 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         metrics=scores.metrics,
         notes=("scored from a run file", *kind.notes(records), *_coverage(records, found)),
     )
+    return _stored(output, ResultsOf(name=name), record, scores.items)
+
+
+def _stored(output: Path, system: ResultsOf, record: JobRecord, items: ItemScores) -> JobRecord:
     folder = run_folder(output, system)
     write_model_meta(folder, model_meta(system))
-    write_job(folder, record, scores.items)
-    return record
+    stored = write_job(folder, record, items)
+    refresh_view(folder, stored.job.task, run_key(stored.job, stored.key))
+    return stored
 
 
 def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float]], where: str) -> Ranking:

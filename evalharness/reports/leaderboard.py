@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from statistics import fmean
 
 from evalharness.catalog import Member, TaskList, TaskSpec, find_task
-from evalharness.errors import DataError
-from evalharness.results import StoredRun, StoredTask, experiment_name
+from evalharness.errors import shorten
+from evalharness.results import experiment_name
+from evalharness.stored import StoredRun, StoredTask
+from evalharness.types import PROTOCOLS, content_digest
 
 LOCAL_TYPE = "Other"
-_DEFAULT_PROTOCOL = "mteb"
+_LONGEST_REASON = 160
+_MOST_REASONS = 3
+# of a commit or a content hash; mteb's catalogue also has "main", "1" and commits that are cut
+_REVISION = re.compile(r"[0-9a-f]{7,}")
 # changes of a model that a table shows in its title or beside the name
 _SHOWN_ELSEWHERE = ("protocol", "reranker", "rerank_top_k")
 
@@ -62,53 +69,99 @@ class Leaderboard:
     rows: Sequence[Row]
 
 
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A row's score of a task, or None and why there is none."""
+
+    score: float | None
+    missing: str
+
+
 def _mean(values: Sequence[float | None]) -> float | None:
     present = [value for value in values if value is not None]
     return fmean(present) if present and len(present) == len(values) else None
 
 
-def _wanted(member: Member, spec: TaskSpec | None) -> dict[str, set[str]] | None:
-    """Split -> subsets that a task's score needs; None if nobody says, then whatever is stored counts."""
+@cache
+def _catalogued(name: str) -> TaskSpec | None:
+    """The catalogue's task of this name; results may have any name, that of a task file included."""
+    return None if name.endswith(".toml") else find_task(name)
+
+
+def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> dict[str, set[str]]:
+    """Split -> subsets that a task's score needs; where nobody says, whatever is stored counts."""
     if spec is None:
-        return None
+        splits = {*stored.scores, *stored.problems}
+        return {split: {*stored.scores.get(split, ()), *stored.problems.get(split, ())} for split in splits}
     subsets = set(member.subsets or spec.languages)
     return dict.fromkeys(member.splits or spec.splits, subsets)
 
 
-def _task_score(stored: StoredTask | None, wanted: Mapping[str, set[str]] | None) -> tuple[float | None, str]:
+def _task_score(stored: StoredTask | None, member: Member, spec: TaskSpec | None) -> _Cell:
     """Mean over all wanted splits and subsets, or None and what is missing."""
     if stored is None:
-        return None, "not run"
-    scores = stored.scores
-    if wanted is None:
-        wanted = {split: set(subsets) for split, subsets in scores.items()}
-    pairs = [(split, subset) for split in sorted(wanted) for subset in sorted(wanted[split])]
-    present = [scores[split][subset] for split, subset in pairs if subset in scores.get(split, {})]
-    if len(present) < len(pairs):
-        return None, f"{len(pairs) - len(present)} of {len(pairs)} subsets missing"
-    return fmean(present), ""
+        return _Cell(None, "not run")
+    if stored.damage:
+        return _Cell(None, _first_line(stored.damage))
+    wanted = _wanted(member, spec, stored)
+    places = [(split, subset) for split in sorted(wanted) for subset in sorted(wanted[split])]
+    absent = [place for place in places if place[1] not in stored.scores.get(place[0], {})]
+    if not absent and places:
+        return _Cell(fmean(stored.scores[split][subset] for split, subset in places), "")
+    reasons = [
+        (f"{split}, {subset}", _first_line(why))
+        for split, subset in absent
+        if (why := stored.problems.get(split, {}).get(subset)) is not None
+    ]
+    if len(places) == 1 and reasons:
+        return _Cell(None, reasons[0][1])
+    named = shorten([f"[{place}] {why}" for place, why in reasons], _MOST_REASONS)
+    return _Cell(None, f"{len(absent)} of {len(places)} subsets missing{': ' if named else ''}{named}")
 
 
-def _member_score(run: StoredRun, member: Member) -> tuple[float | None, str]:
-    """A task's score; an aggregate's is the mean of its parts'."""
-    spec = find_task(member.task)
-    if spec is None or not spec.parts or member.task in run.tasks:
-        return _task_score(run.tasks.get(member.task), _wanted(member, spec))
-    found = [(part, *_member_score(run, Member(task=part))) for part in spec.parts]
-    absent = [f"{part} {why}" for part, score, why in found if score is None]
-    return _mean([score for _, score, _ in found]), f"its part {absent[0]}" if absent else ""
+def _first_line(text: str) -> str:
+    line = next(iter(text.splitlines()), "")
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
-def _row(run: StoredRun, types: Mapping[str, Sequence[Member]]) -> Row:
+def _other_revision(stored: StoredTask | None, spec: TaskSpec | None) -> str:
+    """What is said of a score on other data than the catalogue's task has; empty where there is nothing to say."""
+    if stored is None or not stored.scores or spec is None or not _REVISION.fullmatch(spec.revision):
+        return ""
+    if stored.revision is not None and stored.revision.startswith(spec.revision):
+        return ""
+    return f"data revision {stored.revision or 'unknown'}, the catalogue has {spec.revision}"
+
+
+def _member_score(run: StoredRun, member: Member, *, strict: bool) -> _Cell:
+    """A task's score; an aggregate's is the mean of its parts'.
+
+    Args:
+        run: where it is.
+        member: the task.
+        strict: whether a score on other data than the catalogue's is none.
+    """
+    spec, stored = _catalogued(member.task), run.tasks.get(member.task)
+    if spec is not None and spec.parts and stored is None:
+        found = {part: _member_score(run, Member(task=part), strict=strict) for part in spec.parts}
+        absent = [f"{part} {cell.missing}" for part, cell in found.items() if cell.score is None]
+        return _Cell(_mean([cell.score for cell in found.values()]), f"its part {absent[0]}" if absent else "")
+    if strict and (why := _other_revision(stored, spec)):
+        return _Cell(None, why)
+    return _task_score(stored, member, spec)
+
+
+def _row(run: StoredRun, types: Mapping[str, Sequence[Member]], *, strict: bool) -> Row:
     scores: dict[str, float | None] = {}
-    missing, notes = [], []
-    for members in types.values():
-        for member in members:
-            score, why = _member_score(run, member)
-            scores[member.task] = score
-            if why:
-                missing.append(f"{member.task} ({why})")
-            notes += [f"{member.task}: {note}" for note in run.notes.get(member.task, ())]
+    missing, notes = [], list(run.problems)
+    for member in (member for members in types.values() for member in members):
+        cell = _member_score(run, member, strict=strict)
+        scores[member.task] = cell.score
+        if cell.missing:
+            missing.append(f"{member.task} ({cell.missing})")
+        if stored := run.tasks.get(member.task):
+            notes += [f"{member.task}: {note}" for note in stored.notes]
+    notes += [_first_line(task.damage) for task in run.tasks.values() if task.damage and task.task not in scores]
     second = str(run.overrides.get("reranker", "")).partition("@")[0]
     other = {key: value for key, value in run.overrides.items() if key not in _SHOWN_ELSEWHERE}
     means = {name: _mean([scores[member.task] for member in members]) for name, members in types.items()}
@@ -129,48 +182,63 @@ def _row(run: StoredRun, types: Mapping[str, Sequence[Member]]) -> Row:
 def _by_type(members: Sequence[Member]) -> dict[str, list[Member]]:
     types: dict[str, list[Member]] = defaultdict(list)
     for member in members:
-        spec = find_task(member.task)
+        spec = _catalogued(member.task)
         types[spec.type if spec else LOCAL_TYPE].append(member)
     return dict(types)
 
 
-def _check_single(runs: Sequence[StoredRun]) -> None:
-    seen: dict[tuple[str, str, str], StoredRun] = {}
-    for run in runs:
-        key = (run.model, run.revision, experiment_name(run.overrides) or "")
-        if key in seen:
-            first, second = (
-                next(iter(item.tasks.values())).path.parent if item.tasks else item.model for item in (seen[key], run)
-            )
-            raise DataError(
-                f"two folders hold results of {run.model} at {run.revision}: {first} and {second}; give one"
-            )
-        seen[key] = run
+def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The same runs; where several are of one model with the same settings, each says where it is."""
+
+    def identity(run: StoredRun) -> str:
+        return content_digest([run.model, run.revision, dict(run.overrides)])
+
+    count = Counter(map(identity, runs))
+    return [
+        replace(run, problems=(*run.problems, f"one of {count[identity(run)]} folders of this model: {run.folder}"))
+        if count[identity(run)] > 1
+        else run
+        for run in runs
+    ]
+
+
+def _revisions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The same runs; where data of a task are not the same in all of them or in the catalogue, each says its own."""
+    revisions: dict[str, set[str | None]] = defaultdict(set)
+    for task in (task for run in runs for task in run.tasks.values() if task.scores):
+        revisions[task.task].add(task.revision)
+
+    def noted(task: StoredTask) -> StoredTask:
+        why = _other_revision(task, _catalogued(task.task))
+        if not why and len(revisions[task.task]) > 1:
+            why = f"data revision {task.revision or 'unknown'}, other rows have another"
+        return replace(task, notes=(*task.notes, why)) if why else task
+
+    return [replace(run, tasks={name: noted(task) for name, task in run.tasks.items()}) for run in runs]
 
 
 def make_leaderboards(runs: Sequence[StoredRun], tasks: TaskList | None) -> list[Leaderboard]:
     """Put runs side by side: a table per protocol, for their scores do not compare.
 
     Args:
-        runs: see `results.read_runs`.
+        runs: see `stored.read_runs`.
         tasks: a benchmark or suite; None for all tasks that any run has.
-
-    Raises:
-        DataError: two folders hold the same model.
     """
-    _check_single(runs)
+    strict, runs = tasks is not None, _told_apart(runs)
     if tasks is None:
-        names = sorted({name for run in runs for name in run.tasks})
+        runs = _revisions_noted(runs)
+        names = sorted({name for run in runs for name, task in run.tasks.items() if not task.damage})
         tasks = TaskList(name="all stored tasks", tasks=tuple(Member(task=name) for name in names))
     protocols: dict[str, list[StoredRun]] = defaultdict(list)
     for run in runs:
-        protocols[str(run.overrides.get("protocol", _DEFAULT_PROTOCOL))].append(run)
-    return [_leaderboard(members, tasks, protocol) for protocol, members in sorted(protocols.items())]
-
-
-def _leaderboard(runs: Sequence[StoredRun], tasks: TaskList, protocol: str) -> Leaderboard:
+        protocols[str(run.overrides.get("protocol", PROTOCOLS[0]))].append(run)
     types = _by_type(tasks.tasks)
-    rows = [_row(run, types) for run in runs]
-    rows.sort(key=lambda row: (row.mean_task is None, -(row.mean_task or 0.0), row.model, row.revision))
-    names = {name: [m.task for m in members] for name, members in types.items()}
-    return Leaderboard(tasks.name, protocol, names, rows)
+    return [
+        _leaderboard([_row(run, types, strict=strict) for run in members], tasks.name, protocol, types)
+        for protocol, members in sorted(protocols.items())
+    ]
+
+
+def _leaderboard(rows: list[Row], title: str, protocol: str, types: Mapping[str, Sequence[Member]]) -> Leaderboard:
+    ordered = sorted(rows, key=lambda row: (row.mean_task is None, -(row.mean_task or 0.0), row.model, row.revision))
+    return Leaderboard(title, protocol, {name: [m.task for m in members] for name, members in types.items()}, ordered)

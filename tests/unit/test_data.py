@@ -308,7 +308,12 @@ QRELS = ["query-id\tcorpus-id\tscore", "q1\td1\t2"]
             QRELS,
             r"corpus.jsonl, row 1, column '_id': expected an id .* got 1.5 ",
         ),
-        ([{"_id": True, "text": "x"}], QUERIES, QRELS, r"corpus.jsonl, row 1, column '_id': expected an id .* got true"),
+        (
+            [{"_id": True, "text": "x"}],
+            QUERIES,
+            QRELS,
+            r"corpus.jsonl, row 1, column '_id': expected an id .* true",
+        ),
         ([{"_id": " ", "text": "x"}], QUERIES, QRELS, r"corpus.jsonl, row 1, column '_id': the id is empty"),
         (
             DOCUMENTS,

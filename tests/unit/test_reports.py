@@ -2,14 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from evalharness.catalog import Member, TaskList
-from evalharness.errors import DataError, UsageError
+from evalharness.catalog import Member, TaskList, find_task
+from evalharness.errors import UsageError
 from evalharness.reports import formats, render
 from evalharness.reports.leaderboard import Leaderboard, make_leaderboards
-from evalharness.results import StoredRun, StoredTask
+from evalharness.stored import StoredRun, StoredTask
 
 SUITE = TaskList(
     name="trio",
@@ -17,12 +18,18 @@ SUITE = TaskList(
 )
 
 
+def catalogued(name: str) -> str | None:
+    found = find_task(name)
+    return found.revision if found else None
+
+
 def run(model: str, **scores: float) -> StoredRun:
-    tasks = {
-        name: StoredTask(name, {"test": {"default": score}}, Path(f"{model}/{name}.json"))
-        for name, score in scores.items()
-    }
-    return StoredRun(model, "c" * 40, {}, tasks, {})
+    tasks = {name: StoredTask(name, {"test": {"default": score}}, catalogued(name)) for name, score in scores.items()}
+    return StoredRun(model, "c" * 40, {}, tasks, Path("results") / model)
+
+
+def changed(stored: StoredRun, name: str, **changes: Any) -> StoredRun:
+    return replace(stored, tasks={**stored.tasks, name: replace(stored.tasks[name], **changes)})
 
 
 def only_board(runs: list[StoredRun], tasks: TaskList | None) -> Leaderboard:
@@ -59,7 +66,6 @@ def test_missing_splits_and_subsets_make_a_task_missing() -> None:
 
 
 def test_an_aggregate_is_the_mean_of_its_parts() -> None:
-    from evalharness.catalog import find_task
 
     spec = find_task("CQADupstackRetrieval")
     assert spec is not None
@@ -72,7 +78,7 @@ def test_an_aggregate_is_the_mean_of_its_parts() -> None:
 
 
 def test_notes_become_footnotes() -> None:
-    cut = replace(run("a/x", STS12=0.5), notes={"STS12": ["7 texts cut to 256 tokens"]})
+    cut = changed(run("a/x", STS12=0.5), "STS12", notes=["7 texts cut to 256 tokens"])
     board = only_board([cut], None)
     text = render([board], "markdown")
     assert "a/x (cccccccc) [1]" in text
@@ -85,9 +91,79 @@ def test_without_a_list_all_stored_tasks_count() -> None:
     assert [row.mean_task for row in board.rows] == [None, None]
 
 
-def test_two_results_of_one_model_are_not_mixed() -> None:
-    with pytest.raises(DataError, match="two folders hold results of a/x"):
-        only_board([run("a/x", STS12=0.5), run("a/x", STS12=0.6)], None)
+def test_two_folders_of_one_model_are_two_rows_that_say_where_they_are() -> None:
+    second = replace(run("a/x", STS12=0.6), folder=Path("elsewhere"))
+    rows = only_board([run("a/x", STS12=0.5), second, run("a/y", STS12=0.4)], None).rows
+    assert [row.tasks["STS12"] for row in rows] == [0.6, 0.5, 0.4]
+    assert [list(row.notes) for row in rows] == [
+        ["one of 2 folders of this model: elsewhere"],
+        ["one of 2 folders of this model: results/a/x"],
+        [],
+    ]
+
+
+OTHER = "b" * 40
+
+
+def test_a_score_on_other_data_is_none_in_a_suite_and_both_revisions_are_named() -> None:
+    wanted = catalogued("STS12")
+    other = changed(run("a/x", STS12=0.9, STSB=0.8, Banking77Classification=0.5), "STS12", revision=OTHER)
+    row = only_board([other], SUITE).rows[0]
+    assert (row.tasks["STS12"], row.mean_task) == (None, None)
+    assert row.missing == [f"STS12 (data revision {OTHER}, the catalogue has {wanted})"]
+    unknown = changed(other, "STS12", revision=None)
+    assert only_board([unknown], SUITE).rows[0].missing == [
+        f"STS12 (data revision unknown, the catalogue has {wanted})"
+    ]
+
+
+def test_a_part_on_other_data_makes_its_aggregate_none() -> None:
+    found = find_task("CQADupstackRetrieval")
+    assert found is not None
+    suite = TaskList(name="cqa", tasks=(Member(task="CQADupstackRetrieval"),))
+    whole = run("a/x", **dict.fromkeys(found.parts, 0.5))
+    assert only_board([whole], suite).rows[0].mean_task == 0.5
+    row = only_board([changed(whole, found.parts[2], revision=OTHER)], suite).rows[0]
+    assert row.mean_task is None
+    assert row.missing[0].startswith(f"CQADupstackRetrieval (its part {found.parts[2]} data revision {OTHER}")
+
+
+def test_a_catalogue_that_names_no_commit_is_believed() -> None:
+    suite = TaskList(name="one", tasks=(Member(task="PublicHealthQA", splits=("test",), subsets=("english",)),))
+    stored = StoredTask("PublicHealthQA", {"test": {"english": 0.5}}, OTHER)
+    board = only_board([replace(run("a/x"), tasks={"PublicHealthQA": stored})], suite)
+    assert board.rows[0].mean_task == 0.5
+
+
+def test_without_a_list_other_data_are_a_footnote() -> None:
+    other = changed(run("a/y", STS12=0.4), "STS12", revision=OTHER)
+    rows = only_board([run("a/x", STS12=0.5), other], None).rows
+    assert [row.tasks["STS12"] for row in rows] == [0.5, 0.4]
+    assert list(rows[0].notes) == [f"STS12: data revision {catalogued('STS12')}, other rows have another"]
+    assert list(rows[1].notes) == [f"STS12: data revision {OTHER}, the catalogue has {catalogued('STS12')}"]
+    own = [replace(run(name, Mine=0.5)) for name in ("a/x", "a/y")]
+    assert [list(row.notes) for row in only_board(own, None).rows] == [[], []]
+    own[1] = changed(own[1], "Mine", revision=OTHER)
+    assert list(only_board(own, None).rows[1].notes) == [f"Mine: data revision {OTHER}, other rows have another"]
+
+
+def test_what_failed_or_is_damaged_is_named_as_that() -> None:
+    failed = changed(run("a/x", STS12=0.5), "STS12", scores={}, problems={"test": {"default": "failed: no\nmore"}})
+    assert only_board([failed], None).rows[0].missing == ["STS12 (failed: no)"]
+    problems = {"test": {"default": "damaged: cut"}}
+    part = changed(run("a/x", STSB=0.5), "STSB", scores={"validation": {"default": 0.5}}, problems=problems)
+    suite = TaskList(name="one", tasks=(Member(task="STSB"),))
+    assert only_board([part], suite).rows[0].missing == ["STSB (1 of 2 subsets missing: [test, default] damaged: cut)"]
+    long = changed(failed, "STS12", problems={"test": {"default": "failed: " + "x" * 1000}})
+    assert len(only_board([long], None).rows[0].missing[0]) < 200
+
+
+def test_what_cannot_be_read_makes_no_column() -> None:
+    odd = replace(run("a/x", STS12=0.5), tasks={"Odd": StoredTask("Odd", {}, damage="damaged: Odd.json")})
+    board = only_board([odd, run("a/y", STS12=0.5)], None)
+    assert board.types == {"STS": ["STS12"]}
+    assert [list(row.notes) for row in board.rows] == [[], ["damaged: Odd.json"]]
+    assert board.rows[0].mean_task == 0.5
 
 
 def test_formats() -> None:

@@ -12,7 +12,7 @@ from mteb.results import TaskResult
 from pyarrow import parquet
 from support.lookup import spec
 
-from evalharness.errors import DataError, PrerequisiteError
+from evalharness.errors import PrerequisiteError
 from evalharness.results import (
     JobId,
     JobRecord,
@@ -20,13 +20,13 @@ from evalharness.results import (
     items_path,
     model_meta,
     read_job,
-    read_runs,
     run_folder,
     write_job,
     write_model_meta,
 )
 from evalharness.storage import atomic_path, check_writable, write_json
 from evalharness.types import ItemScores
+from evalharness.views import refresh_view, run_key
 
 MODEL = spec(name="sentence-transformers/all-MiniLM-L6-v2", revision="8b3219a92973c328a8e22fadcfa821b5dc75636a")
 
@@ -34,7 +34,7 @@ MODEL = spec(name="sentence-transformers/all-MiniLM-L6-v2", revision="8b3219a929
 def record(job: JobId, score: float = 0.1234567891, **changes: Any) -> JobRecord:
     facts: dict[str, Any] = {
         "job": job,
-        "key": {"model": "f"},
+        "key": {"model": "f", "dataset_revision": "a" * 40, "mteb": "2.0.0"},
         "main_score": "cosine_spearman",
         "languages": ["eng-Latn"],
         "dataset_revision": "a" * 40,
@@ -51,6 +51,7 @@ def store(output: Path, *records: JobRecord) -> Path:
     for item in records:
         items = ItemScores(["0", "1"], {"gold": [0.0, 1.0]}) if item.error is None else None
         write_job(folder, item, items)
+        refresh_view(folder, item.job.task, run_key(item.job, item.key))
     return folder
 
 
@@ -87,7 +88,9 @@ def test_changed_models_have_a_folder_of_their_own_that_mteb_finds(tmp_path: Pat
     folder = run_folder(tmp_path / "results", changed)
     assert folder.relative_to(tmp_path).parts[-2:] == ("experiments", "pooling_mean")
     write_model_meta(folder, model_meta(changed))
-    write_job(folder, record(JobId("STS12", "test", "default")), ItemScores(["0"], {"gold": [1.0]}))
+    item = record(JobId("STS12", "test", "default"))
+    write_job(folder, item, ItemScores(["0"], {"gold": [1.0]}))
+    refresh_view(folder, "STS12", run_key(item.job, item.key))
     loaded = ResultCache(tmp_path).load_results(
         tasks=["STS12"], validate_and_filter=False, load_experiments="match_name"
     )
@@ -96,7 +99,7 @@ def test_changed_models_have_a_folder_of_their_own_that_mteb_finds(tmp_path: Pat
 
 def test_a_task_file_holds_all_its_jobs_and_only_of_one_revision(tmp_path: Path) -> None:
     jobs = [JobId("T", split, subset) for split in ("test", "dev") for subset in ("de/x", "en")]
-    old = record(JobId("T", "old", "en"), dataset_revision="b" * 40)
+    old = record(JobId("T", "old", "en"), dataset_revision="b" * 40, key={"model": "f", "dataset_revision": "b" * 40})
     folder = store(tmp_path, old, *(record(job) for job in jobs))
     scores = json.loads((folder / "T.json").read_text())["scores"]
     assert {split: [entry["hf_subset"] for entry in entries] for split, entries in scores.items()} == {
@@ -169,20 +172,3 @@ def test_an_unwritable_output_is_found_before_the_work(tmp_path: Path) -> None:
         check_writable(tmp_path / "file" / "results")
     with pytest.raises(PrerequisiteError, match="choose another with --output"):
         check_writable(Path("/proc/results"))
-
-
-def test_reading_runs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no results below"):
-        read_runs([tmp_path])
-    folder = store(tmp_path, record(JobId("STS12", "test", "default"), notes=["3 texts cut to 256 tokens"]))
-    run = read_runs([tmp_path])[0]
-    assert (run.model, run.tasks["STS12"].scores) == (MODEL.name, {"test": {"default": 0.123457}})
-    assert run.notes["STS12"] == ["3 texts cut to 256 tokens"]
-    for content, message in (
-        ("{", "cannot be read as a result"),
-        ('{"task_name": "STS12"}', "is no mteb result"),
-        ('{"task_name": "S", "scores": {"t": [{"hf_subset": "d", "main_score": NaN}]}}', "not a finite number"),
-    ):
-        (folder / "STS12.json").write_text(content)
-        with pytest.raises(DataError, match=message):
-            read_runs([tmp_path])

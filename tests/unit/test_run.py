@@ -197,9 +197,12 @@ def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path: Path, ch
 def test_two_writers_of_one_task_lose_nothing(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; from unit_results import record; "
-        "from evalharness.results import JobId, write_job; from evalharness.types import ItemScores\n"
+        "from evalharness.results import JobId, write_job; from evalharness.types import ItemScores; "
+        "from evalharness.views import refresh_view, run_key\n"
         "for n in range(20):\n"
-        "    write_job(Path(sys.argv[1]), record(JobId('T', 'test', f'{sys.argv[2]}{n}')), ItemScores(['0'], {}))"
+        "    one = record(JobId('T', 'test', f'{sys.argv[2]}{n}'))\n"
+        "    write_job(Path(sys.argv[1]), one, ItemScores(['0'], {}))\n"
+        "    refresh_view(Path(sys.argv[1]), 'T', run_key(one.job, one.key))"
     )
     (tmp_path / "unit_results.py").write_text((Path(__file__).parent / "test_results.py").read_text())
     paths = [str(tmp_path), str(Path(__file__).parents[1])]
