@@ -104,16 +104,12 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
             f"--subsets ({shorten(choice.subsets)})"
         )
     started = time.monotonic()
-    spec, job = pin_revision(choice.spec), JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
+    choice = replace(choice, spec=pin_revision(choice.spec))
+    spec, job = choice.spec, JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
     if not is_native(spec) or not task_type(spec.scoring).ranks:
         raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
     kind = task_type(spec.scoring)
-    from_files = spec.data is not None
-    records = (
-        kind.from_files(spec, job.split)
-        if from_files
-        else kind.from_mteb(load_mteb_task(choice, say), job.split, job.subset)
-    )
+    records = _judged(choice, job, say)
     found = read_run(path)
     if not set(found) & set(records.query_ids):
         raise DataError(
@@ -140,6 +136,15 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         notes=("scored from a run file", *kind.notes(records), *_coverage(records, found)),
     )
     return _stored(output, ResultsOf(name=name), record, scores.items)
+
+
+def _judged(choice: TaskChoice, job: JobId, say: Callable[[str], None]) -> RetrievalRecords:
+    kind = task_type(choice.spec.scoring)
+    if choice.spec.data is not None:
+        records: RetrievalRecords = kind.from_files(choice.spec, job.split)
+    else:
+        records = kind.from_mteb(load_mteb_task(choice, say), job.split, job.subset)
+    return records
 
 
 def _stored(output: Path, system: ResultsOf, record: JobRecord, items: ItemScores) -> JobRecord:

@@ -266,7 +266,7 @@ def test_a_folder_whose_name_is_no_utf8(here: Cli, tmp_path: Path, sound: Path) 
             a_folder("Odd2.json")(folder)
     done = here("report", "results")
     assert done.returncode == 0
-    assert "results/\\udcffown/" in done.stdout
+    assert "udcffown/" in done.stdout
     assert "40.00" in done.stdout
 
 
