@@ -16,7 +16,6 @@ last: it is what says that a job is done, as long as the files that it names are
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -37,6 +36,8 @@ EXPERIMENTS = "experiments"
 JOBS = "jobs"
 LOG = "run.log"
 _LOWEST_SCORE, _HIGHEST_SCORE = -1, 1
+# in seconds: 30,000 years
+_LONGEST_TIME = 1e12
 _LONGEST_EXPERIMENT = 120
 _MTEB_TYPES = {"embedder": "dense", "reranker": "cross-encoder", "lexical": "sparse"}
 _UNSAFE = str.maketrans(dict.fromkeys('<>:"|?*\\/\0', "_"))
@@ -238,8 +239,8 @@ def read_record(path: Path) -> JobRecord:
         for text in fields[name]:
             checked(text, str, f"{where}: {name}")
     record = JobRecord(job=job, **fields)
-    if not abs(record.seconds) < math.inf or not abs(record.written) < math.inf:
-        raise DataError(f"{where}: seconds and written must be finite numbers")
+    if not 0 <= record.seconds <= _LONGEST_TIME or not 0 <= record.written <= _LONGEST_TIME:
+        raise DataError(f"{where}: seconds and written: expected numbers from 0 to {_LONGEST_TIME:g}")
     if record.error is None:
         check_score(record.metrics.get(record.main_score), f"{where}: metrics.{clip(record.main_score)}")
     return record

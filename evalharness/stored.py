@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import checked, read_object
-from evalharness.results import JOBS, MODEL_META, ResultsOf, check_score
+from evalharness.results import JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.types import PROTOCOLS
 from evalharness.views import StoredJob, read_jobs, settle, task_view
 
@@ -57,6 +57,7 @@ class StoredRun:
         tasks: by name.
         folder: where they are.
         problems: what is odd about the folder and belongs to no task.
+        absent: what is said of a task that is not among them.
     """
 
     model: str
@@ -65,6 +66,7 @@ class StoredRun:
     tasks: Mapping[str, StoredTask]
     folder: Path
     problems: Sequence[str] = ()
+    absent: str = "not run"
 
 
 def read_runs(folders: Sequence[Path]) -> list[StoredRun]:
@@ -103,10 +105,21 @@ class _Owner:
 
 def _read_run(folder: Path) -> StoredRun:
     problems: list[str] = []
-    recorded, files = _tasks_with_records(folder, problems), _task_files(folder, problems)
-    jobs = {name: _settled(folder, name, problems) for name in recorded}
-    tasks = {name: _from_records(name, members, folder) for name, members in jobs.items() if members}
-    tasks |= {task.task: task for path in files if path.stem not in tasks for task in [_from_file(path)]}
+    listed, inside = _listed(folder, problems), _listed(folder / JOBS, problems)
+    absent = "not run" if listed is not None and inside is not None else "part of its folder cannot be read"
+    jobs: dict[str, Sequence[StoredJob]] = {}
+    tasks: dict[str, StoredTask] = {}
+    for name in _task_names(inside or (), problems):
+        try:
+            if found := settle(read_jobs(folder, name)):
+                jobs[name], tasks[name] = found, _from_records(name, found, folder)
+        except OSError as error:
+            damage = f"{_DAMAGED}{task_folder(folder, name)} cannot be read ({error.strerror})"
+            tasks[name] = StoredTask(name, {}, damage=damage)
+    for path in listed or ():
+        if path.suffix == ".json" and path.name != MODEL_META and path.stem not in tasks:
+            task = _from_file(path)
+            tasks[task.task] = task
     tasks = {name: _within(folder, task) for name, task in tasks.items()}
     try:
         owner = _owner(read_object(folder / MODEL_META), str(folder / MODEL_META))
@@ -118,9 +131,9 @@ def _read_run(folder: Path) -> StoredRun:
     if protocol not in PROTOCOLS:
         problems.append(f"{folder}: of an unknown protocol {clip(str(protocol))}, so its scores compare with no others")
         del overrides["protocol"]
-        tasks = {}
+        tasks, absent = {}, "of an unknown protocol"
     said = [_shown(text) for text in problems]
-    return StoredRun(owner.model, owner.revision, overrides, tasks, Path(_shown(folder)), said)
+    return StoredRun(owner.model, owner.revision, overrides, tasks, Path(_shown(folder)), said, absent)
 
 
 def _shown(text: str | Path) -> str:
@@ -157,48 +170,31 @@ def _recorded_overrides(jobs: Sequence[StoredJob]) -> Mapping[str, Any]:
     return {}
 
 
-def _listed(folder: Path, problems: list[str]) -> list[Path]:
-    """What is in a folder, without what is hidden; an error of the system is a problem, a missing folder is none."""
+def _listed(folder: Path, problems: list[str]) -> list[Path] | None:
+    """What is in a folder, without what is hidden; nothing where there is no folder, None where it cannot be read."""
     try:
         found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except FileNotFoundError:
         return []
     except OSError as error:
         problems.append(f"{folder}: cannot be read ({error.strerror})")
-        return []
-    if unprintable := [path for path in found if not path.name.isprintable()]:
-        problems.append(
-            f"{folder}: holds files whose names cannot be shown: {shorten([clip(p.name) for p in unprintable])}"
-        )
+        return None
+    if unprintable := [clip(path.name) for path in found if not path.name.isprintable()]:
+        problems.append(f"{folder}: holds files whose names cannot be shown: {shorten(unprintable)}")
     return [path for path in found if path.name.isprintable()]
 
 
-def _tasks_with_records(folder: Path, problems: list[str]) -> list[str]:
-    """Tasks that have a folder of records, with the names that tasks can have."""
-    names = []
-    for path in _listed(folder / JOBS, problems):
-        name = unquote(path.name)
-        if _can_be_a_task(name):
-            names.append(name)
-        else:
-            problems.append(f"{path}: is no folder of a task's records")
-    return names
-
-
-def _task_files(folder: Path, problems: list[str]) -> list[Path]:
-    return [path for path in _listed(folder, problems) if path.suffix == ".json" and path.name != MODEL_META]
+def _task_names(paths: Sequence[Path], problems: list[str]) -> list[str]:
+    """Names of the tasks that folders of records are of."""
+    names = {path: unquote(path.name) for path in paths}
+    problems += [
+        f"{path}: is no folder of a task's records" for path, name in names.items() if not _can_be_a_task(name)
+    ]
+    return [name for name in names.values() if _can_be_a_task(name)]
 
 
 def _can_be_a_task(name: str) -> bool:
     return 0 < len(name.encode(errors="replace")) <= _LONGEST_NAME and name.isprintable() and not set(name) & set("/\\")
-
-
-def _settled(folder: Path, task: str, problems: list[str]) -> list[StoredJob]:
-    try:
-        return settle(read_jobs(folder, task))
-    except OSError as error:
-        problems.append(f"{folder / JOBS / task}: the records cannot be read ({error.strerror})")
-        return []
 
 
 def _from_records(task: str, jobs: Sequence[StoredJob], folder: Path) -> StoredTask:

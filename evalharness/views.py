@@ -20,6 +20,8 @@ from evalharness.results import JOBS, JobId, JobRecord, damage, read_record, res
 from evalharness.storage import lock, write_json
 from evalharness.types import content_digest
 
+# how a problem begins that only says that a newer run did not need the job
+STALE = "stale: "
 # mteb's TaskResult.to_disk
 _DECIMALS = 6
 _DRAWN_BEFORE = "drawn_before"
@@ -114,16 +116,12 @@ def settle(jobs: Sequence[StoredJob], leader: RunKey | None = None) -> list[Stor
             stale.add(id(job))
         elif not job.problem:
             longest = max(longest, key.order, key=len)
-    why = "stale: computed on other data, with other settings or by another version than the newest; run it again"
-    return [replace(job, problem=why) if id(job) in stale and not _failed(job) else job for job in jobs]
+    why = f"{STALE}computed on other data, with other settings or by another version than the newest; run it again"
+    return [replace(job, problem=why) if id(job) in stale and not job.problem else job for job in jobs]
 
 
 def _written(job: StoredJob) -> float:
     return job.record.written if job.record is not None else -math.inf
-
-
-def _failed(job: StoredJob) -> bool:
-    return job.record is None or bool(job.problem)
 
 
 def task_view(jobs: Iterable[StoredJob]) -> dict[str, Any] | None:

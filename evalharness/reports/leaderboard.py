@@ -14,6 +14,7 @@ from evalharness.errors import shorten
 from evalharness.results import experiment_name
 from evalharness.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
+from evalharness.views import STALE
 
 LOCAL_TYPE = "Other"
 _LONGEST_REASON = 160
@@ -91,16 +92,17 @@ def _catalogued(name: str) -> TaskSpec | None:
 def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> dict[str, set[str]]:
     """Split -> subsets that a task's score needs; where nobody says, whatever is stored counts."""
     if spec is None:
-        splits = {*stored.scores, *stored.problems}
-        return {split: {*stored.scores.get(split, ()), *stored.problems.get(split, ())} for split in splits}
+        wanted = {split: set(scores) for split, scores in stored.scores.items()}
+        for split, problems in stored.problems.items():
+            needed = {subset for subset, why in problems.items() if not why.startswith(STALE)}
+            wanted[split] = wanted.get(split, set()) | needed
+        return wanted
     subsets = set(member.subsets or spec.languages)
     return dict.fromkeys(member.splits or spec.splits, subsets)
 
 
-def _task_score(stored: StoredTask | None, member: Member, spec: TaskSpec | None) -> _Cell:
+def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> _Cell:
     """Mean over all wanted splits and subsets, or None and what is missing."""
-    if stored is None:
-        return _Cell(None, "not run")
     if stored.damage:
         return _Cell(None, _first_line(stored.damage))
     wanted = _wanted(member, spec, stored)
@@ -122,6 +124,11 @@ def _task_score(stored: StoredTask | None, member: Member, spec: TaskSpec | None
 def _first_line(text: str) -> str:
     line = next(iter(text.splitlines()), "")
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
+
+
+def _left_out(stored: StoredTask) -> list[str]:
+    places = [(f"[{split}, {name}]", why) for split, found in stored.problems.items() for name, why in found.items()]
+    return [f"{place} {why}" for place, why in places if why.startswith(STALE)]
 
 
 def _other_revision(stored: StoredTask | None, spec: TaskSpec | None) -> str:
@@ -148,7 +155,7 @@ def _member_score(run: StoredRun, member: Member, *, strict: bool) -> _Cell:
         return _Cell(_mean([cell.score for cell in found.values()]), f"its part {absent[0]}" if absent else "")
     if strict and (why := _other_revision(stored, spec)):
         return _Cell(None, why)
-    return _task_score(stored, member, spec)
+    return _Cell(None, run.absent) if stored is None else _task_score(stored, member, spec)
 
 
 def _row(run: StoredRun, types: Mapping[str, Sequence[Member]], *, strict: bool) -> Row:
@@ -161,6 +168,7 @@ def _row(run: StoredRun, types: Mapping[str, Sequence[Member]], *, strict: bool)
             missing.append(f"{member.task} ({cell.missing})")
         if stored := run.tasks.get(member.task):
             notes += [f"{member.task}: {note}" for note in stored.notes]
+            notes += [f"{member.task}: {why}" for why in _left_out(stored)] if _catalogued(member.task) is None else []
     notes += [_first_line(task.damage) for task in run.tasks.values() if task.damage and task.task not in scores]
     second = str(run.overrides.get("reranker", "")).partition("@")[0]
     other = {key: value for key, value in run.overrides.items() if key not in _SHOWN_ELSEWHERE}

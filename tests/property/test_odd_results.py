@@ -220,6 +220,9 @@ def test_what_is_odd_is_said(here: Cli, tmp_path: Path, sound: Path) -> None:
         ("mteb", entries(entry(main_score=True)), "expected a number"),
         ("mteb", entries(entry(), entry(main_score=0.9)), "has two entries of the subset 'default'"),
         ("mteb", pipe("STS12.json"), "is no regular file"),
+        ("own", circle("jobs/STS12"), "STS12 (damaged: jobs/STS12 cannot be read (Too many levels of symbolic links))"),
+        ("own", circle("jobs"), "STS13 (part of its folder cannot be read)"),
+        ("mteb", replaced("jobs", b"x"), "40.00"),
     ):
         assert wanted in told(kind, harm), wanted
     later = {"name": "x/y", "revision": "1", "experiment_kwargs": {"protocol": "third"}}

@@ -158,6 +158,16 @@ def test_what_failed_or_is_damaged_is_named_as_that() -> None:
     assert len(only_board([long], None).rows[0].missing[0]) < 200
 
 
+def test_what_a_newer_run_of_an_own_task_did_not_need_is_only_a_footnote() -> None:
+    problems = {"old": {"default": "stale: computed on other data"}}
+    own = changed(run("a/x", Mine=0.5), "Mine", problems=problems)
+    row = only_board([own], None).rows[0]
+    assert (row.tasks["Mine"], list(row.missing)) == (0.5, [])
+    assert list(row.notes) == ["Mine: [old, default] stale: computed on other data"]
+    failed = changed(own, "Mine", problems={**problems, "new": {"default": "failed: no"}})
+    assert only_board([failed], None).rows[0].missing == ["Mine (1 of 2 subsets missing: [new, default] failed: no)"]
+
+
 def test_what_cannot_be_read_makes_no_column() -> None:
     odd = replace(run("a/x", STS12=0.5), tasks={"Odd": StoredTask("Odd", {}, damage="damaged: Odd.json")})
     board = only_board([odd, run("a/y", STS12=0.5)], None)

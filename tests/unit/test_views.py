@@ -166,6 +166,15 @@ def test_no_odd_number_is_a_main_score(tmp_path: Path, score: object) -> None:
     assert read_jobs(tmp_path, "T")[0].problem.startswith("damaged: ")
 
 
+@pytest.mark.parametrize("field", ["seconds", "written"])
+@pytest.mark.parametrize("value", [-1, True, "1", float("nan"), float("inf"), 10**400])
+def test_no_odd_number_is_a_time(tmp_path: Path, field: str, value: object) -> None:
+    one = write_job(tmp_path, record("a"), ITEMS)
+    path = record_path(tmp_path, one.job)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    assert read_jobs(tmp_path, "T")[0].problem.startswith("damaged: ")
+
+
 def test_a_record_of_a_later_version_is_said_to_be_one(tmp_path: Path) -> None:
     one = write_job(tmp_path, record("a"), ITEMS)
     path = record_path(tmp_path, one.job)
