@@ -17,7 +17,7 @@ from evalharness import __version__, shell
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 from evalharness.list_cli import list_app, split_lists
 from evalharness.report_cli import report
-from evalharness.shell import Loudness, loudness, run_guarded, tell, with_flags
+from evalharness.shell import Loudness, loudness, run_guarded, say, tell, with_flags
 from evalharness.store_cli import duration, store_app
 
 if TYPE_CHECKING:
@@ -223,9 +223,9 @@ def check_data(tasks: Annotated[list[Path], typer.Argument(help="Task files, or 
         for item in reports:
             counts = ", ".join(f"{count:,} {name}" for name, count in item.counts.items())
             texts = ", ".join(f"{n:,} {name} ({item.distinct[name]:,} distinct)" for name, n in item.texts.items())
-            typer.echo(f"{item.job.task} [{item.job.split}]: {counts}; texts: {texts}")
+            say(f"{item.job.task} [{item.job.split}]: {counts}; texts: {texts}")
             for note in item.notes:
-                typer.echo(f"    note: {note}")
+                say(f"    note: {note}")
     if problems:
         raise DataError("\n".join(problems))
 
@@ -248,7 +248,7 @@ def score_run(
     choice = select(Selection(tasks=[task], splits=splits or (), subsets=subsets or ()))[0]
     record = score(file, choice, name, output, say=_warn)
     notes = "".join(f"; {note}" for note in record.notes)
-    typer.echo(f"{record.job}: {record.main_score} {record.metrics[record.main_score]:.4f}{notes}")
+    say(f"{record.job}: {record.main_score} {record.metrics[record.main_score]:.4f}{notes}")
 
 
 app.command()(report)

@@ -104,6 +104,8 @@ def unknown_names(kind: str, names: Iterable[str], known: Iterable[str]) -> str:
     for name in names:
         guesses = nearest_names(name, known)
         hint = f"did you mean {' or '.join(guesses)}?" if guesses else "no name is near it"
+        if not guesses and 0 < len(known) <= MAX_LISTED:
+            hint = f"there is {' or '.join(known)}"
         lines.append(f"unknown {kind} {clip(name)}: {hint}")
     return "\n".join(lines)
 

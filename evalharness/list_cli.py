@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.errors import UsageError, unknown_names
+from evalharness.shell import say
 
 if TYPE_CHECKING:
     from evalharness.cards import ModelCard
@@ -128,7 +129,7 @@ def _print_card(card: ModelCard, *, code_points: bool) -> None:
         ("languages", ", ".join(card.languages) or "unknown"),
     ]
     for label, value in facts:
-        typer.echo(f"{label}: {value}")
+        say(f"{label}: {value}")
     _print_prompts({"prompts": ""} if not card.prompts else card.prompts, code_points=code_points)
     if card.default_prompt:
         _print_prompts({"texts without a side": card.default_prompt}, code_points=code_points)
@@ -163,7 +164,7 @@ def _vector_facts(card: ModelCard) -> list[tuple[str, str]]:
 
 def _print_prompts(prompts: Mapping[str, str], *, code_points: bool) -> None:
     for key, prompt in prompts.items():
-        typer.echo(f"{key}: {prompt.replace(' ', _VISIBLE_SPACE).replace(chr(10), _VISIBLE_NEWLINE) or 'none'}")
+        say(f"{key}: {prompt.replace(' ', _VISIBLE_SPACE).replace(chr(10), _VISIBLE_NEWLINE) or 'none'}")
         if code_points and prompt:
             typer.echo(f"    {' '.join(f'U+{ord(character):04X}' for character in prompt)}")
 

@@ -92,6 +92,11 @@ def tell(message: str) -> None:
         typer.echo(printable(message), err=True)
 
 
+def say(message: str) -> None:
+    """Write a line of a result on stdout, which may hold names that anyone wrote."""
+    typer.echo(printable(message))
+
+
 class _Logged(logging.Handler):
     """Logs go where all that is told goes."""
 

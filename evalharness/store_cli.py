@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from evalharness.errors import UsageError
+from evalharness.shell import say
 
 EXIT_DAMAGED = 3
 _BYTES = {unit + b: 1000**power for power, unit in enumerate(("", "k", "m", "g", "t")) for b in ("", "b")}
@@ -70,13 +71,13 @@ def info(store: StoreOption = None) -> None:
     from evalharness.storekeeping import describe_store
 
     root, uses = _root(store), describe_store(_root(store))
-    typer.echo(f"{root}: {_human(sum(use.bytes for use in uses))}")
+    say(f"{root}: {_human(sum(use.bytes for use in uses))}")
     for use in uses:
         encoding = f"{use.max_length} tokens" + (f", prompt {use.prompt!r}" if use.prompt else "")
         amount = f"{_human(use.bytes)}, {use.texts:,} texts in {use.shards} shards"
-        typer.echo(f"{', '.join(use.models)} ({encoding}): {amount}")
+        say(f"{', '.join(use.models)} ({encoding}): {amount}")
         for task, count in sorted(use.tasks.items()):
-            typer.echo(f"    {task or '(from Python)'}: {_human(count)}")
+            say(f"    {task or '(from Python)'}: {_human(count)}")
 
 
 @store_app.command("verify")
@@ -86,10 +87,10 @@ def verify(store: StoreOption = None) -> None:
 
     whole, damaged = verify_store(_root(store))
     for path, reason in damaged.items():
-        typer.echo(f"{path}: {reason}")
-    typer.echo(f"{whole} shards are whole, {len(damaged)} are damaged")
+        say(f"{path}: {reason}")
+    say(f"{whole} shards are whole, {len(damaged)} are damaged")
     if damaged:
-        typer.echo("the next run that needs them sets them aside and encodes their texts again")
+        say("the next run that needs them sets them aside and encodes their texts again")
         raise typer.Exit(EXIT_DAMAGED)
 
 
@@ -107,6 +108,6 @@ def gc(
 
     limit = None if max_size is None else size(max_size)
     done = collect(_root(store), keep_days=keep_days, max_bytes=limit, model=model)
-    typer.echo(f"removed {done.shards} shards ({_human(done.bytes)}) and {done.temporaries} left-over files")
+    say(f"removed {done.shards} shards ({_human(done.bytes)}) and {done.temporaries} left-over files")
     for folder in done.in_use:
-        typer.echo(f"{folder} is in use by a running process and was left alone")
+        say(f"{folder} is in use by a running process and was left alone")

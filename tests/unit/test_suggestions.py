@@ -62,6 +62,8 @@ def test_other_kinds_of_names() -> None:
     assert nearest_names("xq", ["STS12"]) == []
     assert nearest_names("", ["STS12"]) == []
     assert unknown_names("task", ["qqqqqqqq"], TASKS).endswith("no name is near it")
+    # few names are told as they are
+    assert unknown_names("format", ["html"], ["md", "markdown"]) == "unknown format 'html': there is md or markdown"
 
 
 def test_many_wrong_names_are_answered_at_once() -> None:
