@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from evalharness.errors import clip
+from evalharness.masking import without_secrets
 
 _LONGEST_REASON = 300
 _PATIENCE_SECONDS = 10
@@ -35,8 +36,9 @@ def reason(error: Exception) -> str:
 
     if isinstance(error, OfflineModeIsEnabled):
         # the library's own advice is wrong where it was us who saw that the Hub is out of reach
-        return "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in os.environ else f"{constants.ENDPOINT} does not answer"
-    lines = str(error).strip().splitlines()
+        asked = without_secrets(constants.ENDPOINT)
+        return "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in os.environ else f"{asked} does not answer"
+    lines = without_secrets(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {clip(lines[0], _LONGEST_REASON)}" if lines else type(error).__name__
 
 
@@ -99,5 +101,7 @@ def work_offline_if_unreachable() -> str | None:
     except hub_errors() as error:
         constants.HF_HUB_OFFLINE = True
         datasets.config.HF_HUB_OFFLINE = True
-        return f"the Hub at {constants.ENDPOINT} does not answer ({reason(error)}); using what is on disk"
+        return (
+            f"the Hub at {without_secrets(constants.ENDPOINT)} does not answer ({reason(error)}); using what is on disk"
+        )
     return None
