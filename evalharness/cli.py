@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness import __version__
-from evalharness.errors import DataError, EvalHarnessError, UsageError, unknown_names
+from evalharness.errors import DataError, EvalHarnessError, StoppedError, UsageError, unknown_names
 from evalharness.list_cli import list_app, split_lists
 from evalharness.store_cli import duration, store_app
 
@@ -159,8 +160,10 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         from evalharness.types import Execution
 
         seconds = None if time_budget is None else duration(time_budget)
-        limits = Limits(seconds=seconds, fail_fast=fail_fast, save_rankings=save_rankings)
-        _execute(plan, system, Execution(device=device, batch_tokens=batch_tokens), limits, _store(store, no_store))
+        ends = None if seconds is None else time.monotonic() + seconds
+        limits = Limits(seconds=seconds, ends=ends, fail_fast=fail_fast, save_rankings=save_rankings)
+        execution = Execution(device=device, batch_tokens=batch_tokens, ends=ends)
+        _execute(plan, system, execution, limits, _store(store, no_store))
 
 
 def _store(named: Path | None, no_store: bool) -> Path | None:
@@ -202,9 +205,12 @@ def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, s
         from evalharness.models import open_model
 
         errors.print(f"loading {system.spec.name} ({system.spec.facts_from})", markup=False, highlight=False)
-        model = open_model(system, execution, store=store)
-        with RunDisplay(errors) as display:
-            records = run_plan(plan, model, display, limits)
+        try:
+            model = open_model(system, execution, store=store)
+            with RunDisplay(errors) as display:
+                records = run_plan(plan, model, display, limits)
+        except StoppedError as stopped:
+            errors.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
     print_scores(_console(), plan, records)
     if undone := len(plan.jobs) - len(records):
         errors.print(f"{undone} jobs are not done; the same command goes on with them", highlight=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,7 +38,7 @@ from evalharness.results import (
     write_model_meta,
 )
 from evalharness.selection import TaskChoice
-from evalharness.storage import remove_stale_temporaries
+from evalharness.storage import peak_memory, remove_stale_temporaries
 from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
 from evalharness.types import Frozen, ModelSpec, Notice, Protocol, Side
@@ -125,12 +124,14 @@ class Limits(Frozen):
     """When a run ends before its time, and what it writes besides scores.
 
     Attributes:
-        seconds: ends at the next shard border after so many; None for no limit.
+        seconds: ends at the next batch after so many; None for no limit.
+        ends: when that is, by `time.monotonic`; None if the seconds count from the first job on.
         fail_fast: whether the first failed job ends it.
         save_rankings: whether what was retrieved is written as a TREC run file, too.
     """
 
     seconds: float | None = None
+    ends: float | None = None
     fail_fast: bool = False
     save_rankings: bool = False
 
@@ -157,7 +158,7 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
     remove_stale_temporaries(plan.folder)
     records = {job.id: job.record for job in plan.jobs if job.record is not None}
     unreachable: list[Attempt] = []
-    model.stop_with(stop := _stop_after(limits.seconds))
+    stop = _stop_after(limits)
     try:
         for number, (job, data) in enumerate(_with_data(plan.todo, watch), start=1):
             stop()
@@ -166,7 +167,7 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
                 records[job.id] = done
                 continue
             watch(JobStarted(job, number, len(plan.todo)))
-            attempt = attempt_job(job, data, model, watch)
+            attempt = attempt_job(job, data, model, watch, stop)
             if attempt.out_of_reach:
                 unreachable.append(attempt)
             else:
@@ -192,12 +193,14 @@ def _with_data(jobs: Sequence[PlannedJob], watch: Watch) -> Iterator[tuple[Plann
         yield from ((job, data) for job in members)
 
 
-def _stop_after(seconds: float | None) -> Callable[[], None]:
-    started = time.monotonic()
+def _stop_after(limits: Limits) -> Callable[[], None]:
+    ends = limits.ends
+    if ends is None and limits.seconds is not None:
+        ends = time.monotonic() + limits.seconds
 
     def stop() -> None:
-        if seconds is not None and time.monotonic() - started >= seconds:
-            raise StoppedError(f"the time budget of {seconds:g} s is used up")
+        if ends is not None and time.monotonic() >= ends:
+            raise StoppedError(f"the time budget of {limits.seconds:g} s is used up")
 
     return stop
 
@@ -221,6 +224,6 @@ def _log_line(attempt: Attempt) -> dict[str, Any]:
         "texts_encoded": attempt.work.encoded,
         "tokens": attempt.work.tokens,
         "bytes": attempt.work.bytes,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory(),
         "error": attempt.record.error,
     }
