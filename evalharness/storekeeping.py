@@ -197,7 +197,9 @@ def _remove_left_over(folder: Path) -> int:
         # something else than a file is none of ours
         with suppress(OSError):
             path.unlink()
-    shutil.rmtree(folder / DAMAGED, ignore_errors=True)
+    # it would wait for the other end of a pipe
+    if (folder / DAMAGED).is_dir():
+        shutil.rmtree(folder / DAMAGED, ignore_errors=True)
     return remove_stale_temporaries(folder, older_than=0)
 
 
