@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.rankings import RetrievalRecords
 from evalharness.tasks.retrieval import TASK_TYPE
 from evalharness.types import Dense, Emit, Encoding, ModelSpec, TaskContext, TextsEncoded, ignore_event
@@ -40,9 +41,9 @@ def vector_of(text: str) -> NDArray[np.float32]:
 class RandomEncoder:
     """Gives each text the vector of its number."""
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """See `TextEncoder`."""
-        del encoding
+        del encoding, journal
         emit(TextsEncoded(len(texts), len(texts)))
         return Dense(np.stack([vector_of(text) for text in texts]))
 

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness import __version__, shell
-from evalharness.errors import DataError, EvalHarnessError, UsageError
+from evalharness.errors import DataError, EvalHarnessError, StoppedError, UsageError
 from evalharness.list_cli import list_app, split_lists
 from evalharness.report_cli import report
 from evalharness.shell import Loudness, loudness, run_guarded, say, tell, with_flags
@@ -149,7 +150,9 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         "protocol": protocol, "backend": backend, "cards": cards, "url": url, "onnx_file": onnx_file,
         "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle,
     }  # fmt: skip
-    execution = Execution(device=device, batch_tokens=batch_tokens)
+    seconds = None if time_budget is None else duration(time_budget)
+    ends = None if seconds is None else time.monotonic() + seconds
+    execution = Execution(device=device, batch_tokens=batch_tokens, ends=ends)
     request = RunRequest(
         model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k, save_rankings, execution
     )
@@ -159,8 +162,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     elif system is not None:
         from evalharness.run import Limits
 
-        seconds = None if time_budget is None else duration(time_budget)
-        limits = Limits(seconds=seconds, fail_fast=fail_fast)
+        limits = Limits(seconds=seconds, ends=ends, fail_fast=fail_fast)
         _execute(plan, system, execution, limits, _store(store, no_store))
 
 
@@ -195,9 +197,12 @@ def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, s
         from evalharness.models import open_model
 
         _warn(f"loading {system.spec.name} ({system.spec.facts_from})")
-        model = open_model(system, execution, store=store)
-        with RunDisplay(make_console(stderr=True), loudness()) as display:
-            records = run_plan(plan, model, display, limits)
+        try:
+            model = open_model(system, execution, store=store)
+            with RunDisplay(make_console(stderr=True), loudness()) as display:
+                records = run_plan(plan, model, display, limits)
+        except StoppedError as stopped:
+            _warn(str(stopped))
     else:
         refresh_views(plan, system.spec)
     print_scores(make_console(), plan, records)

@@ -1,22 +1,22 @@
 """The embedding store: vectors on disk, found again by text and by all that can change them.
 
-    <store>/<key>/info.json             what the key stands for: model, encoding
-    <store>/<key>/in-use                locked (shared) by the processes that read or write below; never by a dead one
-    <store>/<key>/shards/<name>.shard   immutable; see shards.py
-    <store>/<key>/uses/<task>.json      which shards a task read, and when
+    <store>/in-use/                       who uses what; see marks.py
+    <store>/<key>/info.json               what the key stands for: model, encoding
+    <store>/<key>/shards/<name>.shard     immutable; see shards.py
+    <store>/<key>/shards/<name>.partial   what a broken off run has of it; see journal.py
+    <store>/<key>/uses/<task>.json        which shards a task read, and when
 
 A shard holds texts of similar length; its name is the hash of key and texts, so that two processes that encode the same
-texts write the same file.
+texts write the same file. A store that has all that is wanted may be read-only.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -26,9 +26,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, StorageError, clip
-from evalharness.rows import STARTS, VECTORS, Contents, Index, StoredParts, mapped, text_digests
+from evalharness.journal import NO_JOURNAL, Journal, ShardJournal
+from evalharness.marks import Mark
+from evalharness.rows import STARTS, VECTORS, Index, StoredParts, mapped, read_contents, text_digests
 from evalharness.shards import DamagedShardError, open_shard, write_shard
-from evalharness.storage import atomic_path, file_name, lock, storage_errors, write_json
+from evalharness.storage import atomic_path, file_name, lock, write_json
+from evalharness.storefolders import (
+    CLAIM,
+    INFO,
+    PARTIAL,
+    SHARD,
+    SHARDS,
+    USES,
+    add_model,
+    moved_aside,
+    shard_paths,
+    storage_errors_of,
+)
 from evalharness.types import (
     Dense,
     Embeddings,
@@ -38,6 +52,7 @@ from evalharness.types import (
     Notice,
     Similarity,
     TextsEncoded,
+    Waiting,
     content_digest,
 )
 
@@ -48,14 +63,23 @@ SHARD_TEXTS = 4096
 SHARD_CHARACTERS = 1_000_000
 # encoding, then mending what was found damaged, then once more
 _ROUNDS = 3
-SHARDS, USES, IN_USE, INFO, DAMAGED = "shards", "uses", "in-use", "info.json", "damaged"
+_SECONDS_BETWEEN_LOOKS = 0.1
+# a file's name has 255 bytes at most
+_LONGEST_NAME = 200
 
 
 class TextEncoder(Protocol):
     """Anything that turns texts into embeddings under an encoding: each layer of the stack, and each backend."""
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
-        """Encode texts; row i belongs to text i."""
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
+        """Encode texts; row i belongs to text i.
+
+        Args:
+            texts: any number.
+            encoding: all that can change their vectors.
+            emit: is told of each batch, and may raise to end it there.
+            journal: is asked for each batch before it is computed, and told of it before `emit` is.
+        """
         ...
 
 
@@ -99,28 +123,32 @@ class StoringEncoder:
         self._root = root
         self._identity = identity
         self._similarity = similarity
-        self._folders: dict[str, tuple[Path, Index, Any]] = {}
+        self._mark = Mark(root)
+        self._indexes: dict[str, Index] = {}
         self._checked: set[Path] = set()
         self._used: dict[Path, set[str]] = {}
-        self._stop: Callable[[], None] = lambda: None
 
-    def stop_with(self, stop: Callable[[], None]) -> None:
-        """Call this after each shard; it may raise to end the run there."""
-        self._stop = stop
-
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Vectors of the texts, memory-mapped; row i belongs to text i.
 
         Raises:
-            StorageError: the store cannot be read or written.
+            StorageError: the store cannot be read, or it lacks some of them and cannot be written.
         """
-        folder, index = self._open(encoding, emit)
+        # each shard has its own
+        del journal
+        folder = self._root / store_key(self._identity, encoding)
+        refused = self._prepare(folder, encoding)
+        index = self._indexes[folder.name]
+        self._take_in(folder, index, emit)
         digests = text_digests(texts)
         places = self._found(index, digests, emit)
         emit(TextsEncoded(int((places >= 0).sum())))
         for _ in range(_ROUNDS):
             if not (missing := np.flatnonzero(places < 0)).size:
                 break
+            if refused is not None:
+                with storage_errors_of(self._root):
+                    raise refused
             self._encode_missing(folder, _Wanted(texts, digests, encoding, missing), emit)
             self._take_in(folder, index, emit)
             places = self._found(index, digests, emit)
@@ -131,49 +159,53 @@ class StoringEncoder:
         rows = index.rows(places)
         used = {rows.paths[number].name for number in np.unique(rows.shard).tolist()}
         self._used.setdefault(folder, set()).update(used)
+        truncated, unknown = index.truncated(places), index.unknown(places)
         if encoding.outputs != ("dense",):
-            return MultiPart(StoredParts(rows), truncated=index.truncated(places))
-        return Dense(rows, self._similarity, index.truncated(places))
+            return MultiPart(StoredParts(rows), truncated=truncated, unknown=unknown)
+        return Dense(rows, self._similarity, truncated, unknown)
 
     def note_use(self, task: str) -> None:
         """Write down that a task used the shards that were read since the last call; for `store info` and `gc`."""
+        name = file_name(task) if len(file_name(task).encode()) <= _LONGEST_NAME else content_digest(task)
         for folder, names in self._used.items():
-            with storage_errors_of(self._root):
-                write_json(
-                    folder / USES / f"{file_name(task)}.json",
-                    {"task": task, "shards": sorted(names), "time": time.time()},
-                )
-                for name in names:
-                    # one that was removed meanwhile is missed by whoever reads it, not here
-                    with suppress(FileNotFoundError):
-                        os.utime(folder / SHARDS / name)
+            # a store that is read-only or full serves vectors all the same, and no number depends on this
+            with suppress(OSError):
+                use = {"task": task, "shards": sorted(names), "time": time.time()}
+                write_json(folder / USES / f"{name}.json", use)
+            for shard in sorted(names):
+                # and one that was removed meanwhile is missed by whoever reads it, not here
+                with suppress(OSError):
+                    os.utime(folder / SHARDS / shard)
         self._used.clear()
 
-    def _open(self, encoding: Encoding, emit: Emit) -> tuple[Path, Index]:
-        """Folder and index of an encoding; the folder stays marked as in use until the process ends."""
-        key = store_key(self._identity, encoding)
-        # a folder that somebody removed meanwhile is made and marked again
-        if key not in self._folders or not (self._folders[key][0] / IN_USE).exists():
-            folder = self._root / key
-            with storage_errors_of(self._root):
-                (folder / SHARDS).mkdir(parents=True, exist_ok=True)
-                in_use = (folder / IN_USE).open("a")
-                lock(in_use, shared=True)
-                known = {name: value for name, value in self._identity.items() if name != "model"}
-                _add_model(folder / INFO, str(self._identity["model"]), known | {"encoding": encoding.facts()})
-            self._folders[key] = (folder, Index(), in_use)
-        folder, index, _ = self._folders[key]
-        self._take_in(folder, index, emit)
-        return folder, index
+    def _prepare(self, folder: Path, encoding: Encoding) -> OSError | None:
+        """Make a folder and mark it as in use until the process ends.
+
+        Returns:
+            What the system says against it; what is in the folder can be read nevertheless.
+        """
+        # one that somebody removed meanwhile begins anew
+        if folder.name not in self._indexes or not folder.is_dir():
+            self._indexes[folder.name] = Index(packed=encoding.outputs != ("dense",))
+            self._checked = {path for path in self._checked if path.parent.parent != folder}
+        try:
+            (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+            self._mark.add(folder.name)
+            known = {name: value for name, value in self._identity.items() if name != "model"}
+            add_model(folder / INFO, str(self._identity["model"]), known | {"encoding": encoding.facts()})
+        except OSError as error:
+            return error
+        return None
 
     def _take_in(self, folder: Path, index: Index, emit: Emit) -> None:
         """Index the shards that are new since the last look."""
         fresh = []
-        for path in sorted((folder / SHARDS).glob("*.shard")):
+        with storage_errors_of(self._root):
+            paths = shard_paths(folder)
+        for path in paths:
             if path.name not in index.names:
                 try:
-                    shard = open_shard(path)
-                    fresh.append(Contents(shard, shard.read("digests"), shard.read("truncated")))
+                    fresh.append(read_contents(path, packed=index.packed))
                 except DamagedShardError as error:
                     self._set_aside(path, error, emit)
         if fresh:
@@ -200,14 +232,11 @@ class StoringEncoder:
                 return places
 
     def _set_aside(self, path: Path, error: DamagedShardError, emit: Emit) -> None:
-        target = path.parent.parent / DAMAGED / f"{path.name}.{time.time_ns()}"
-        with storage_errors_of(self._root):
-            target.parent.mkdir(exist_ok=True)
-            try:
-                path.rename(target)
-            except FileNotFoundError:
-                return  # another process was quicker
+        # Windows moves no file that is mapped
         mapped.cache_clear()
+        with storage_errors_of(self._root):
+            if (target := moved_aside(path, path.parent.parent)) is None:
+                return  # another process was quicker
         message = f"the store's file {path.name} {error}; it was moved to {target} and its texts are encoded again"
         emit(Notice(message))
 
@@ -216,44 +245,51 @@ class StoringEncoder:
         waiting = deque((rows, False) for rows in wanted.shards())
         while waiting:
             rows, patient = waiting.popleft()
-            path = folder / SHARDS / f"{wanted.name(rows, folder.name)}.shard"
-            with self._claimed(path, patient=patient) as mine:
+            path = folder / SHARDS / f"{wanted.name(rows, folder.name)}{SHARD}"
+            with self._claimed(path, emit, patient=patient) as mine:
                 if not mine:
                     waiting.append((rows, True))
                 elif path.exists():
                     emit(TextsEncoded(len(rows)))
                 else:
                     self._encode_shard(path, wanted, rows, emit)
-            self._stop()
 
     @contextmanager
-    def _claimed(self, path: Path, *, patient: bool) -> Iterator[bool]:
+    def _claimed(self, path: Path, emit: Emit, *, patient: bool) -> Iterator[bool]:
         """Hold a shard's claim, so that other processes take another one first; a dead process holds none.
 
         Args:
             path: the shard.
+            emit: is told while another process is waited for.
             patient: whether to wait for a process that holds it.
         """
-        claim = path.with_suffix(".claim")
+        claim = path.with_suffix(CLAIM)
         with storage_errors_of(self._root):
             claim.parent.mkdir(parents=True, exist_ok=True)
             handle = claim.open("a")
         with handle:
-            if not lock(handle, wait=patient):
-                yield False
-                return
+            while not (mine := lock(handle, wait=False)) and patient:
+                emit(Waiting())
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
             try:
-                yield True
+                yield mine
             finally:
-                claim.unlink(missing_ok=True)
+                # Windows removes no file that is open; the empty file stays for `gc`
+                with suppress(OSError):
+                    if mine:
+                        claim.unlink()
 
     def _encode_shard(self, path: Path, wanted: _Wanted, rows: NDArray[np.int64], emit: Emit) -> None:
         texts = [wanted.texts[row] for row in rows]
-        encoded = self._below.encode(texts, wanted.encoding, emit)
-        truncated = encoded.truncated if encoded.truncated is not None else np.zeros(len(rows), dtype=bool)
-        arrays = {"digests": wanted.digests[rows], "truncated": truncated, **_vector_arrays(encoded, texts)}
-        with storage_errors_of(self._root), atomic_path(path) as temporary:
-            write_shard(temporary, arrays)
+        with ShardJournal(path.with_suffix(PARTIAL)) as journal:
+            encoded = self._below.encode(texts, wanted.encoding, emit, journal)
+            truncated = encoded.truncated if encoded.truncated is not None else np.zeros(len(rows), dtype=bool)
+            arrays = {"digests": wanted.digests[rows], "truncated": truncated, **_vector_arrays(encoded, texts)}
+            # hardly ever needed, and shards without it say the same
+            if encoded.unknown is not None and encoded.unknown.any():
+                arrays["unknown"] = encoded.unknown
+            with storage_errors_of(self._root), atomic_path(path) as temporary:
+                write_shard(temporary, arrays)
         self._checked.add(path)
 
 
@@ -315,19 +351,3 @@ def store_key(identity: Mapping[str, Any], encoding: Encoding) -> str:
     """Folder name of all vectors that one model gives under one encoding; the model's name plays no part."""
     content = {name: value for name, value in identity.items() if name != "model"}
     return content_digest({"version": ENCODE_VERSION, **content, "encoding": encoding.facts()})[:32]
-
-
-def _add_model(path: Path, model: str, facts: Mapping[str, Any]) -> None:
-    """Note a model's name beside what its vectors depend on."""
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))["models"]
-    except (OSError, ValueError, KeyError):
-        known = []
-    if model not in known:
-        write_json(path, {**facts, "models": sorted({*known, model})})
-
-
-def storage_errors_of(root: Path) -> AbstractContextManager[None]:
-    """Turn what the operating system says of the store into a StorageError."""
-    advice = "Free space or mend the folder, name another with --store, or do without with --no-store"
-    return storage_errors(f"the embedding store {root} cannot be used", advice)

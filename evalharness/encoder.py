@@ -6,7 +6,7 @@ This is the only place where a prompt is chosen. A task sees `EmbeddingModel.enc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -114,6 +114,8 @@ class DedupingEncoder:
         if distinct.truncated is not None and (count := int(distinct.truncated.sum())):
             cut = "texts cut" if encoding.max_length is None else f"texts cut to {encoding.max_length} tokens"
             emit(EncodeNote("truncated", cut, count))
+        if distinct.unknown is not None and (count := int(distinct.unknown.sum())):
+            emit(EncodeNote("unknown", "texts consist mostly of tokens that the model does not know", count))
         if len(position) == len(texts):
             return distinct
         emit(TextsEncoded(len(texts) - len(position)))
@@ -132,12 +134,7 @@ class EmbeddingModel:
         self.spec = spec
         self.device = device
         self._store = backend if isinstance(backend, StoringEncoder) else None
-        self._encoder: TextEncoder = DedupingEncoder(backend)
-
-    def stop_with(self, stop: Callable[[], None]) -> None:
-        """Call this wherever encoding can end without losing work; it may raise to end it there."""
-        if self._store is not None:
-            self._store.stop_with(stop)
+        self._encoder = DedupingEncoder(backend)
 
     def encode_queries(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
         """Encode queries, with the prompt that the model's card has for the query side of this task.

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from evalharness.masking import without_secrets
+
 MAX_LISTED = 5
 MAX_TEXT = 80
 MAX_GUESSES = 3
@@ -18,7 +20,10 @@ _JOINERS = "\u200c\u200d"
 
 
 class EvalHarnessError(Exception):
-    """Base of all errors that are reported without a traceback."""
+    """Base of all errors that are reported without a traceback; no message of one has a password in it."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_secrets(message))
 
 
 class UsageError(EvalHarnessError):

@@ -11,6 +11,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from evalharness.errors import clip
+from evalharness.masking import without_secrets
 
 _LONGEST_REASON = 300
 _PATIENCE_SECONDS = 10
@@ -43,7 +44,7 @@ def endpoint() -> str:
     from huggingface_hub import constants
 
     parts = urlsplit(constants.ENDPOINT)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return without_secrets(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -74,7 +75,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         # the library's own advice is wrong where it was us who saw that the Hub is out of reach
         return "HF_HUB_OFFLINE is set" if "HF_HUB_OFFLINE" in os.environ else f"{endpoint()} does not answer"
-    lines = str(error).strip().splitlines()
+    lines = without_secrets(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {clip(lines[0], _LONGEST_REASON)}" if lines else type(error).__name__
 
 

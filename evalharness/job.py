@@ -28,12 +28,23 @@ from evalharness.errors import (
     UsageError,
     shorten,
 )
+from evalharness.masking import without_secrets
 from evalharness.rankers import RankingModel
 from evalharness.results import JobId, JobRecord, installed_version
 from evalharness.selection import TaskChoice
 from evalharness.tasks import is_native, task_type
 from evalharness.tasks.mteb_bridge import score_with_mteb
-from evalharness.types import Embeddings, EncodeEvent, EncodeNote, ModelSpec, Notice, Scores, TextColumn, TextsEncoded
+from evalharness.types import (
+    Embeddings,
+    EncodeEvent,
+    EncodeNote,
+    ModelSpec,
+    Notice,
+    Scores,
+    TextColumn,
+    TextsEncoded,
+    Waiting,
+)
 
 _log = logging.getLogger(__name__)
 PACKAGES = ("mteb", "torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy")
@@ -165,34 +176,52 @@ class Attempt:
     out_of_reach: bool
 
 
-def attempt_job(job: PlannedJob, data: TaskData, model: Model, watch: Watch) -> Attempt:
-    """Run one job, whatever happens to it; what ends the whole run goes on."""
+def never_stop() -> None:
+    """For runs without an end of their own."""
+
+
+def attempt_job(
+    job: PlannedJob, data: TaskData, model: Model, watch: Watch, stop: Callable[[], None] = never_stop
+) -> Attempt:
+    """Run one job, whatever happens to it; what ends the whole run goes on.
+
+    Args:
+        job: which.
+        data: of its task.
+        model: encodes or ranks.
+        watch: is told of progress.
+        stop: is called at each event; it may raise StoppedError, which loses no work.
+    """
     started, work = time.monotonic(), Work()
     try:
-        scores = _run_job(job, data, model, _Listener(watch, work))
+        scores = _run_job(job, data, model, _Listener(watch, stop, work))
     except (StorageError, StoppedError):
         raise
     # the one place that keeps a job's failure from stopping the others; a model's own code may call sys.exit
     except (Exception, SystemExit) as error:  # noqa: BLE001
         _log.debug("%s failed", job.id, exc_info=True)
         known = isinstance(error, EvalHarnessError)
-        message = str(error) if known else f"{type(error).__name__}: {error}"
+        message = str(error) if known else without_secrets(f"{type(error).__name__}: {error}")
         record = replace(_blank_record(job, model, started), error=message)
         return Attempt(record, None, work, isinstance(error, PrerequisiteError))
-    record = replace(_blank_record(job, model, started), metrics=scores.metrics, notes=list(scores.notes))
+    record = replace(
+        _blank_record(job, model, started), metrics=scores.metrics, notes=[*map(without_secrets, scores.notes)]
+    )
     return Attempt(record, scores, work, out_of_reach=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
-    """Hears a job's events: counts work and notes, and passes progress on."""
+    """Hears a job's events: sees whether time is up, counts work and notes, and passes progress on."""
 
     watch: Watch
+    stop: Callable[[], None]
     work: Work
     notes: Counter[str] = field(default_factory=Counter)
     degenerate: list[str] = field(default_factory=list)
 
     def __call__(self, event: EncodeEvent) -> None:
+        self.stop()
         if isinstance(event, EncodeNote):
             self.notes[event.message] += event.count
             if event.kind == DEGENERATE:
@@ -200,7 +229,8 @@ class _Listener:
             return
         if isinstance(event, TextsEncoded):
             self.work.count(event)
-        self.watch(event)
+        if not isinstance(event, Waiting):
+            self.watch(event)
 
 
 def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:

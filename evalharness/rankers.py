@@ -7,7 +7,7 @@ as a vector of one dimension; so pairs are deduplicated, stored and resumed as t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,12 +63,7 @@ class PairModel:
         self.spec = spec
         self.device = device
         self._store = backend if isinstance(backend, StoringEncoder) else None
-        self._encoder: TextEncoder = DedupingEncoder(backend)
-
-    def stop_with(self, stop: Callable[[], None]) -> None:
-        """As `EmbeddingModel.stop_with`."""
-        if self._store is not None:
-            self._store.stop_with(stop)
+        self._encoder = DedupingEncoder(backend)
 
     def score_pairs(self, pairs: Sequence[Pair], task: TaskContext | None, emit: Emit) -> NDArray[np.float32]:
         """Scores of pairs; higher means more relevant.
@@ -161,13 +156,6 @@ class RankingModel:
         self._reranker = reranker
         stages = [first, reranker.model if reranker else None]
         self.device = ", ".join(dict.fromkeys(stage.device for stage in stages if stage is not None))
-
-    def stop_with(self, stop: Callable[[], None]) -> None:
-        """As `EmbeddingModel.stop_with`."""
-        if isinstance(self._first, EmbeddingModel):
-            self._first.stop_with(stop)
-        if self._reranker is not None:
-            self._reranker.model.stop_with(stop)
 
     def rank(self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit) -> Ranked:
         """Rank the documents of each query.

@@ -18,7 +18,7 @@ from evalharness.shards import DamagedShardError, Shard, open_shard
 # names of arrays in a shard: a vector per text; or packed rows end to end, with where each begins
 VECTORS, STARTS = "vectors", "starts"
 # maps kept open at a time; each holds a file descriptor
-_OPEN_MAPS = 128
+_OPEN_MAPS = 16
 
 
 def text_digests(texts: Sequence[str]) -> NDArray[np.uint64]:
@@ -90,27 +90,80 @@ class StoredParts:
 
     def load(self) -> list[NDArray[np.float32]]:
         """The row of each text, in memory."""
-        found = []
-        for shard, row in zip(self.rows.shard.tolist(), self.rows.row.tolist(), strict=True):
-            path = self.rows.paths[shard]
+        found: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(self)
+        # shard by shard, since few maps are open at a time
+        for place in np.argsort(self.rows.shard, kind="stable").tolist():
+            path, row = self.rows.paths[self.rows.shard[place]], int(self.rows.row[place])
             first, end = mapped(path, STARTS)[row : row + 2].tolist()
-            found.append(np.array(mapped(path, VECTORS)[first:end]))
+            found[place] = np.array(mapped(path, VECTORS)[first:end])
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A shard and what it says of its texts."""
+    """A shard and what it says of its texts.
+
+    Attributes:
+        shard: the file.
+        digests: of the texts, shape (texts, 2).
+        truncated, unknown: per text, whether it was cut, and whether it is mostly tokens that the model does not know.
+    """
 
     shard: Shard
     digests: NDArray[np.uint64]
     truncated: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+
+    @property
+    def dimensions(self) -> int:
+        """Of a vector; packed rows have no common width, so they have 0."""
+        return int((*self.shard.arrays[VECTORS].shape, 0)[1])
+
+
+def read_contents(path: Path, *, packed: bool) -> Contents:
+    """Open a shard and read all but its vectors.
+
+    Args:
+        path: the file.
+        packed: whether its rows are of any length.
+
+    Raises:
+        DamagedShardError: it is not what was written.
+        StorageError: the system does not let it be read.
+    """
+    shard = open_shard(path)
+    digests, truncated = shard.read("digests"), shard.read("truncated")
+    count = len(digests) if digests.shape[1:] == (2,) and digests.dtype == np.uint64 else -1
+    unknown = shard.read("unknown") if "unknown" in shard.arrays else np.zeros(max(count, 0), dtype=bool)
+    flags = all(array.shape == (count,) and array.dtype == np.bool_ for array in (truncated, unknown))
+    if not flags or not _has_vectors(shard, count, packed=packed):
+        raise DamagedShardError("has other arrays than a digest, a vector and flags for each text")
+    return Contents(shard, digests, truncated, unknown)
+
+
+def _has_vectors(shard: Shard, count: int, *, packed: bool) -> bool:
+    """Whether there is a vector for each of so many texts."""
+    place = shard.arrays.get(VECTORS)
+    if place is None or np.dtype(place.dtype) != np.float32 or len(place.shape) != (1 if packed else 2):
+        return False
+    if not packed:
+        return place.shape[0] == count
+    starts = shard.read(STARTS)
+    in_order = starts.dtype == np.int64 and starts.shape == (count + 1,) and bool((np.diff(starts) >= 0).all())
+    return in_order and starts[0] == 0 and bool(starts[-1] == place.shape[0])
 
 
 class Index:
-    """Where the texts of one key are: digests in order, each with its shard and row."""
+    """Where the texts of one key are: digests in order, each with its shard and row.
 
-    def __init__(self) -> None:
+    Attributes:
+        packed: whether rows are of any length.
+        paths, names: the shards.
+        dimensions: of their vectors.
+    """
+
+    def __init__(self, *, packed: bool) -> None:
+        self.packed = packed
         self.paths: list[Path] = []
         self.dimensions = 0
         self.names: set[str] = set()
@@ -118,6 +171,7 @@ class Index:
         self._shard = np.empty(0, dtype=np.int32)
         self._row = np.empty(0, dtype=np.int32)
         self._truncated = np.empty(0, dtype=bool)
+        self._unknown = np.empty(0, dtype=bool)
 
     def add(self, contents: Sequence[Contents]) -> None:
         """Take in shards."""
@@ -125,19 +179,20 @@ class Index:
         for content in contents:
             self.paths.append(content.shard.path)
             self.names.add(content.shard.path.name)
-            # packed rows have no common width
-            self.dimensions = (*content.shard.arrays[VECTORS].shape, 0)[1]
+            self.dimensions = content.dimensions
         counts = [len(content.digests) for content in contents]
         numbers = np.repeat(np.arange(first, first + len(counts), dtype=np.int32), counts)
         self._digests = np.concatenate([self._digests, *(content.digests for content in contents)])
         self._shard = np.concatenate([self._shard, numbers])
         self._row = np.concatenate([self._row, *(np.arange(count, dtype=np.int32) for count in counts)])
         self._truncated = np.concatenate([self._truncated, *(content.truncated for content in contents)])
+        self._unknown = np.concatenate([self._unknown, *(content.unknown for content in contents)])
         self._take(np.lexsort((self._digests[:, 1], self._digests[:, 0])))
 
     def _take(self, kept: NDArray[Any]) -> None:
         self._digests = self._digests[kept]
-        self._shard, self._row, self._truncated = self._shard[kept], self._row[kept], self._truncated[kept]
+        self._shard, self._row = self._shard[kept], self._row[kept]
+        self._truncated, self._unknown = self._truncated[kept], self._unknown[kept]
 
     def drop(self, path: Path) -> None:
         """Forget a shard."""
@@ -171,3 +226,7 @@ class Index:
     def truncated(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the texts at these places were cut."""
         return self._truncated[places]
+
+    def unknown(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the texts at these places are mostly tokens that the model does not know."""
+        return self._unknown[places]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,7 +42,7 @@ from evalharness.results import (
     write_model_meta,
 )
 from evalharness.selection import TaskChoice
-from evalharness.storage import remove_stale_temporaries
+from evalharness.storage import peak_memory, remove_stale_temporaries
 from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
 from evalharness.types import Frozen, ModelSpec, Notice, Protocol, Side, content_digest
@@ -144,11 +143,13 @@ class Limits(Frozen):
     """When a run ends before its time.
 
     Attributes:
-        seconds: ends at the next shard border after so many; None for no limit.
+        seconds: ends at the next batch after so many; None for no limit.
+        ends: when that is, by `time.monotonic`; None if the seconds count from the first job on.
         fail_fast: whether the first failed job ends it.
     """
 
     seconds: float | None = None
+    ends: float | None = None
     fail_fast: bool = False
 
 
@@ -172,9 +173,8 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
         PrerequisiteError: nothing could be done, because the data of every task are out of reach. Nothing is written.
     """
     remove_stale_temporaries(plan.folder)
-    running = _Running(plan, model, watch, limits, {job.id: job.record for job in plan.jobs if job.record is not None})
-    stop = _stop_after(limits.seconds)
-    model.stop_with(stop)
+    stop = _stop_after(limits)
+    running = _Running(plan, model, watch, stop, {job.id: job.record for job in plan.jobs if job.record is not None})
     with _views_in_the_end(plan, model.spec):
         try:
             for number, (job, data) in enumerate(_with_data(plan.todo, watch, running.end_task), start=1):
@@ -197,14 +197,14 @@ class _Running:
     plan: Plan
     model: Model
     watch: Watch
-    limits: Limits
+    stop: Callable[[], None]
     records: dict[JobId, JobRecord]
     unreachable: list[Attempt] = field(default_factory=list)
 
     def attempt(self, job: PlannedJob, data: TaskData, number: int) -> JobRecord:
         """Do a job and store it."""
         self.watch(JobStarted(job, number, len(self.plan.todo)))
-        attempt = attempt_job(job, data, self.model, self.watch)
+        attempt = attempt_job(job, data, self.model, self.watch, self.stop)
         if attempt.out_of_reach:
             self.unreachable.append(attempt)
             record = attempt.record
@@ -274,12 +274,14 @@ def _with_data(
         ended(members)
 
 
-def _stop_after(seconds: float | None) -> Callable[[], None]:
-    started = time.monotonic()
+def _stop_after(limits: Limits) -> Callable[[], None]:
+    ends = limits.ends
+    if ends is None and limits.seconds is not None:
+        ends = time.monotonic() + limits.seconds
 
     def stop() -> None:
-        if seconds is not None and time.monotonic() - started >= seconds:
-            raise StoppedError(f"the time budget of {seconds:g} s is used up")
+        if ends is not None and time.monotonic() >= ends:
+            raise StoppedError(f"the time budget of {limits.seconds:g} s is used up")
 
     return stop
 
@@ -309,6 +311,6 @@ def _log_line(record: JobRecord, work: Work) -> dict[str, Any]:
         "texts_encoded": work.encoded,
         "tokens": work.tokens,
         "bytes": work.bytes,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory(),
         "error": record.error,
     }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
+import sys
 import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryFile
+from tempfile import TemporaryFile, mkstemp
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -20,8 +20,9 @@ from evalharness.errors import PrerequisiteError, StorageError
 _TEMPORARY = ".tmp"
 # beside letters, digits and _.-~
 _SAFE = " ()"
-# a file that has just been made is not locked yet
-_SECONDS_TO_LOCK = 2
+# nobody writes at one file for longer
+STALE_SECONDS = 3600
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 def file_name(text: str) -> str:
@@ -54,64 +55,68 @@ def check_writable(folder: Path) -> None:
         ) from None
 
 
-def lock(handle: IO[Any], *, shared: bool = False, wait: bool = True) -> bool:
+def lock(handle: IO[Any], *, wait: bool = True) -> bool:
     """Lock an open file until it is closed; a process that dies holds none.
+
+    On Windows nobody else can read the first byte of a file that is locked.
 
     Args:
         handle: the file; its content plays no part.
-        shared: whether others may hold it as well.
         wait: whether to wait for it.
 
     Returns:
         Whether it is held; True as well where the file system knows no locks, for then nobody else holds one.
     """
+    # the import of the library takes longer than the commands that lock nothing
+    from filelock import lock_descriptor
+
     try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
+        return lock_descriptor(handle.fileno(), blocking=wait)
+    except NotImplementedError:
+        return True
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+        if error.errno not in _NO_LOCKS:
             raise
-    return True
+        return True
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that becomes `path` if the block succeeds and vanishes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY, delete=False) as handle:
-        # as long as its writer lives, so that what a dead one left can be told apart
-        lock(handle)
-        temporary = Path(handle.name)
-        try:
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            # NamedTemporaryFile makes files for the owner alone
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    handle, name = mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
+    # Windows renames no file that is open
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # Windows flushes only what was opened for writing
+        with temporary.open("r+b") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes files for the owner alone
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
-def remove_stale_temporaries(folder: Path) -> int:
+def remove_stale_temporaries(folder: Path, *, older_than: float = STALE_SECONDS) -> int:
     """Remove temporary files that dead processes left below a folder.
+
+    Args:
+        folder: any.
+        older_than: seconds; 0 where it is sure that nobody writes there.
 
     Returns:
         How many there were.
     """
     removed = 0
     for path in folder.rglob(f".*{_TEMPORARY}"):
-        try:
-            if time.time() - path.stat().st_mtime < _SECONDS_TO_LOCK:
-                continue
-            with path.open("rb") as handle:
-                if lock(handle, wait=False):
-                    path.unlink()
-                    removed += 1
-        except OSError:
-            continue
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
+                removed += 1
     return removed
 
 
@@ -140,3 +145,19 @@ def write_json(path: Path, value: object) -> None:
     with atomic_path(path) as temporary:
         text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has had at most so far."""
+    import psutil
+
+    # known on Windows alone
+    if peak := getattr(psutil.Process().memory_info(), "peak_wset", None):
+        return int(peak)
+    try:
+        import resource
+    except ImportError:
+        return int(psutil.Process().memory_info().rss)
+    # macOS counts bytes, others units of 1,024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit

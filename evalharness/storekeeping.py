@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
+import stat
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from evalharness.embeddings import DAMAGED, IN_USE, INFO, SHARDS, USES, storage_errors_of
-from evalharness.errors import UsageError, unknown_names
+from evalharness.errors import StorageError, UsageError, unknown_names
+from evalharness.marks import used_folders
 from evalharness.shards import DamagedShardError, open_shard
-from evalharness.storage import lock, remove_stale_temporaries
+from evalharness.storage import remove_stale_temporaries
+from evalharness.storefolders import (
+    CLAIM,
+    DAMAGED,
+    INFO,
+    PARTIAL,
+    SHARDS,
+    USES,
+    key_folders,
+    models_of,
+    read_note,
+    shard_paths,
+    storage_errors_of,
+)
 
 _DAY = 86_400
 
@@ -53,11 +66,6 @@ class Collected:
     in_use: Sequence[Path]
 
 
-def key_folders(root: Path) -> list[Path]:
-    """Folders of the store, one for each model and encoding."""
-    return sorted(path.parent for path in root.glob(f"*/{INFO}"))
-
-
 def describe_store(root: Path) -> list[KeyUse]:
     """What is in the store, largest first."""
     found = [_describe(folder) for folder in key_folders(root)]
@@ -65,39 +73,57 @@ def describe_store(root: Path) -> list[KeyUse]:
 
 
 def _describe(folder: Path) -> KeyUse:
-    info = _json(folder / INFO)
-    encoding = info.get("encoding", {})
-    sizes = {path.name: path.stat() for path in (folder / SHARDS).glob("*.shard")}
-    tasks: dict[str, int] = {}
-    for path in sorted((folder / USES).glob("*.json")):
-        use = _json(path)
-        tasks[str(use.get("task"))] = sum(sizes[name].st_size for name in use.get("shards", []) if name in sizes)
+    info = read_note(folder / INFO)
+    encoding = info.get("encoding")
+    prompt, length = (encoding.get("prompt"), encoding.get("max_length")) if isinstance(encoding, dict) else ("", 0)
+    sizes = {path.name: status for path, status in _files(folder).items()}
     return KeyUse(
         folder=folder,
-        models=info.get("models", []),
-        prompt=encoding.get("prompt", ""),
-        max_length=encoding.get("max_length", 0),
+        models=models_of(info),
+        prompt=prompt if isinstance(prompt, str) else "",
+        max_length=length if isinstance(length, int) else 0,
         shards=len(sizes),
         texts=sum(_texts(folder / SHARDS / name) for name in sizes),
-        bytes=sum(stat.st_size for stat in sizes.values()),
-        last_used=max((stat.st_mtime for stat in sizes.values()), default=0.0),
-        tasks=tasks,
+        bytes=sum(status.st_size for status in sizes.values()),
+        last_used=max((status.st_mtime for status in sizes.values()), default=0.0),
+        tasks=_tasks(folder, {name: status.st_size for name, status in sizes.items()}),
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def _tasks(folder: Path, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Task -> bytes of the shards that it read last."""
+    tasks: dict[str, int] = {}
+    for path in sorted((folder / USES).glob("*.json")):
+        use = read_note(path)
+        task, names = use.get("task"), use.get("shards")
+        if isinstance(task, str) and isinstance(names, list):
+            tasks[task] = sum(sizes.get(name, 0) for name in names if isinstance(name, str))
+    return tasks
+
+
+def _files(folder: Path) -> dict[Path, os.stat_result]:
+    """The files that are named like shards; what else is named so is none of ours.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    found: dict[Path, os.stat_result] = {}
+    with storage_errors_of(folder.parent):
+        for path in shard_paths(folder):
+            # another process may have removed it
+            with suppress(FileNotFoundError):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode):
+                    found[path] = status
+    return found
 
 
 def _texts(path: Path) -> int:
     try:
-        return open_shard(path).arrays["digests"].shape[0]
-    except DamagedShardError:
+        digests = open_shard(path).arrays.get("digests")
+    except (DamagedShardError, StorageError):
         return 0
+    return digests.shape[0] if digests is not None and digests.shape else 0
 
 
 def verify_store(root: Path) -> tuple[int, dict[Path, str]]:
@@ -106,16 +132,21 @@ def verify_store(root: Path) -> tuple[int, dict[Path, str]]:
     Returns:
         Number of whole shards, and file -> what is wrong with it. Nothing is changed: the next run that needs a
         damaged file sets it aside and encodes its texts again.
+
+    Raises:
+        StorageError: a folder cannot be read.
     """
     whole, damaged = 0, {}
     for folder in key_folders(root):
-        for path in sorted((folder / SHARDS).glob("*.shard")):
+        with storage_errors_of(root):
+            paths = shard_paths(folder)
+        for path in paths:
             try:
                 shard = open_shard(path)
                 for name in shard.arrays:
                     shard.check(name)
                 whole += 1
-            except DamagedShardError as error:
+            except (DamagedShardError, StorageError) as error:
                 damaged[path] = str(error)
     return whole, damaged
 
@@ -137,46 +168,47 @@ def collect(
     """
     folders = key_folders(root)
     if model is not None:
-        names = {name for folder in folders for name in _json(folder / INFO).get("models", [])}
-        if model not in names:
-            raise UsageError(unknown_names("model in the store", [model], names))
-        folders = [folder for folder in folders if model in _json(folder / INFO).get("models", [])]
+        models = {folder: models_of(read_note(folder / INFO)) for folder in folders}
+        known = {name for names in models.values() for name in names}
+        if model not in known:
+            raise UsageError(unknown_names("model in the store", [model], known))
+        folders = [folder for folder in folders if model in models[folder]]
+    if not folders:
+        return Collected(0, 0, 0, [])
     everything = model is not None and keep_days is None and max_bytes is None
     shards = removed = temporaries = 0
-    in_use = []
-    left = sorted(((p.stat().st_mtime, p) for f in folders for p in (f / SHARDS).glob("*.shard")), reverse=True)
-    going = set(_going(left, keep_days, max_bytes)) if not everything else {path for _, path in left}
-    for folder in folders:
-        with _alone(folder) as alone, storage_errors_of(root):
-            if not alone:
-                in_use.append(folder)
+    with storage_errors_of(root), used_folders(root) as used:
+        there = {path: status for folder in folders for path, status in _files(folder).items()}
+        going = set(there) if everything else set(_going(there, keep_days, max_bytes))
+        for folder in folders:
+            if folder.name in used:
                 continue
-            temporaries += remove_stale_temporaries(folder)
-            for path in (folder / SHARDS).glob("*.claim"):
+            temporaries += _remove_left_over(folder)
+            for path in sorted(path for path in going if path.parent.parent == folder):
                 path.unlink(missing_ok=True)
-            shutil.rmtree(folder / DAMAGED, ignore_errors=True)
-            for path in [path for path in going if path.parent.parent == folder]:
-                removed += path.stat().st_size
-                path.unlink()
+                removed += there[path].st_size
                 shards += 1
-    return Collected(shards, removed, temporaries, in_use)
+    return Collected(shards, removed, temporaries, [folder for folder in folders if folder.name in used])
 
 
-def _going(
-    newest_first: Sequence[tuple[float, Path]], keep_days: float | None, max_bytes: int | None
-) -> Iterator[Path]:
+def _remove_left_over(folder: Path) -> int:
+    """Remove what dead processes left in a folder that nobody uses; returns how many half written files."""
+    for path in [*(folder / SHARDS).glob(f"*{CLAIM}"), *(folder / SHARDS).glob(f"*{PARTIAL}")]:
+        # something else than a file is none of ours
+        with suppress(OSError):
+            path.unlink()
+    # it would wait for the other end of a pipe
+    if (folder / DAMAGED).is_dir():
+        shutil.rmtree(folder / DAMAGED, ignore_errors=True)
+    return remove_stale_temporaries(folder, older_than=0)
+
+
+def _going(there: Mapping[Path, os.stat_result], keep_days: float | None, max_bytes: int | None) -> Iterator[Path]:
+    """Shards that a limit names: the first that does not fit, and all that were last used before it."""
     total = 0
-    for used, path in newest_first:
-        size = path.stat().st_size
-        too_old = keep_days is not None and time.time() - used > keep_days * _DAY
-        if too_old or (max_bytes is not None and total + size > max_bytes):
+    # of some that were used at the same time, the names decide
+    for path in sorted(there, key=lambda path: (-there[path].st_mtime_ns, path.name)):
+        total += there[path].st_size
+        too_old = keep_days is not None and time.time() - there[path].st_mtime > keep_days * _DAY
+        if too_old or (max_bytes is not None and total > max_bytes):
             yield path
-        else:
-            total += size
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether no running process uses a folder; while the block runs, none begins to."""
-    with (folder / IN_USE).open("a") as handle:
-        yield lock(handle, wait=False)

@@ -86,10 +86,12 @@ class Execution(Frozen):
     Attributes:
         device: a torch device name, or None for the best one present.
         batch_tokens: padded tokens per forward pass, or None for what suits the device.
+        ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
     """
 
     device: str | None = None
     batch_tokens: int | None = Field(default=None, ge=1)
+    ends: float | None = None
 
 
 class TaskContext(Frozen):
@@ -194,15 +196,12 @@ class Rows(TypingProtocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """(rows, dimensions)."""
-        ...
 
     def __getitem__(self, index: Any, /) -> Any:  # noqa: ANN401 -- whatever NumPy takes
         """Some of the rows."""
-        ...
 
     def __array__(self) -> NDArray[np.float32]:
         """All of them, in memory."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +212,13 @@ class Dense:
         source: float32, shape (texts, dimensions); an array, or rows of memory-mapped files.
         similarity: how the model means its vectors to be compared.
         truncated: per text, whether it was cut; None where nobody knows.
+        unknown: per text, whether most of its tokens are the one for unknown words; None where nobody knows.
     """
 
     source: NDArray[np.float32] | Rows
     similarity: Similarity = "cosine"
     truncated: NDArray[np.bool_] | None = None
+    unknown: NDArray[np.bool_] | None = None
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -231,8 +232,7 @@ class Dense:
 
     def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> Dense:
         """The vectors at these positions, in this order."""
-        truncated = None if self.truncated is None else self.truncated[index]
-        return Dense(self.source[index], self.similarity, truncated)
+        return Dense(self.source[index], self.similarity, _some(self.truncated, index), _some(self.unknown, index))
 
 
 class PackedRows(TypingProtocol):
@@ -240,15 +240,12 @@ class PackedRows(TypingProtocol):
 
     def __len__(self) -> int:
         """How many texts."""
-        ...
 
     def __getitem__(self, index: Any, /) -> PackedRows:  # noqa: ANN401 -- whatever NumPy takes
         """Some of the texts."""
-        ...
 
     def load(self) -> list[NDArray[np.float32]]:
         """The row of each text, in memory."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +255,14 @@ class MultiPart:
     Attributes:
         source: the vectors.
         weights: by kind; kinds without a weight do not count.
-        truncated: per text, whether it was cut; None where nobody knows.
+        truncated, unknown: as in `Dense`.
         similarity: of each kind.
     """
 
     source: PackedRows
     weights: Mapping[Output, float] = field(default_factory=dict)
     truncated: NDArray[np.bool_] | None = None
+    unknown: NDArray[np.bool_] | None = None
     similarity: Similarity = "dot"
 
     def __len__(self) -> int:
@@ -272,11 +270,7 @@ class MultiPart:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """There are none.
-
-        Raises:
-            UsageError: always.
-        """
+        """There are none. Raises UsageError."""
         raise UsageError(
             "sparse and multi-vectors can rank documents, but they are no single vectors; choose retrieval and "
             "reranking tasks, or --mode dense"
@@ -284,8 +278,13 @@ class MultiPart:
 
     def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> MultiPart:
         """The vectors at these positions, in this order."""
-        truncated = None if self.truncated is None else self.truncated[index]
-        return MultiPart(self.source[index], self.weights, truncated)
+        return MultiPart(self.source[index], self.weights, _some(self.truncated, index), _some(self.unknown, index))
+
+
+def _some(
+    flags: NDArray[np.bool_] | None, index: slice | NDArray[np.integer[Any]] | Sequence[int]
+) -> NDArray[np.bool_] | None:
+    return None if flags is None else flags[index]
 
 
 Embeddings: TypeAlias = Dense | MultiPart
@@ -310,9 +309,7 @@ class TextColumn:
 class ItemScores:
     """Scores of single items (query, pair, test row ...), enough to recompute the main score.
 
-    Attributes:
-        ids: one id per item.
-        columns: metric name -> one float per item.
+    One id per item, and per column (a metric's name) one float per item.
     """
 
     ids: Sequence[str]
@@ -350,9 +347,7 @@ class Scores:
 class TextsEncoded:
     """Progress: so many more texts are done (duplicates count when their first is).
 
-    Attributes:
-        count: texts.
-        tokens: that went through the model for them; 0 for texts whose vectors were there.
+    `tokens` went through the model for them; 0 for texts whose vectors were there.
     """
 
     count: int
@@ -361,12 +356,9 @@ class TextsEncoded:
 
 @dataclass(frozen=True, slots=True)
 class EncodeNote:
-    """Something that happened while encoding and belongs into the result.
+    """Something that happened to `count` texts while encoding and belongs into the result.
 
-    Attributes:
-        kind: `truncated`, `batch_shrunk`, `empty` or `degenerate`.
-        message: for people.
-        count: texts concerned.
+    Its kind is `truncated`, `unknown`, `batch_shrunk`, `empty` or `degenerate`.
     """
 
     kind: str
@@ -381,7 +373,12 @@ class Notice:
     message: str
 
 
-EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing happens, for somebody else has to answer; told again and again, so that whoever has a clock may stop."""
+
+
+EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting
 Emit: TypeAlias = Callable[[EncodeEvent], None]
 
 

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from evalharness.errors import PrerequisiteError, UsageError, shorten, unknown_names
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions
 from evalharness.models.source import TORCH_WEIGHTS, WeightFiles
@@ -41,8 +42,8 @@ class OpenBackend(Protocol):
     device: str
     identity: Mapping[str, Any]
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
-        """Encode texts; row i belongs to text i."""
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
+        """See `TextEncoder`."""
         ...
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from evalharness.errors import ModelError, PrerequisiteError
+from evalharness.journal import NO_JOURNAL, Arrays, Journal
 from evalharness.types import Emit, EncodeNote
 
 # texts tokenized at a time: enough to sort well, little memory
@@ -56,7 +58,7 @@ def same_tokens(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Results of a batch: positions of its texts, a row for each, and the tokens that went through the model."""
+    """Results of a batch: positions of its texts, a row for each, and the tokens that went through the model now."""
 
     places: list[int]
     rows: Any
@@ -83,6 +85,7 @@ class BatchRunner:
         tokens: Mapping[str, Sequence[Any]],
         forward: Forward,
         emit: Emit,
+        journal: Journal = NO_JOURNAL,
     ) -> Iterator[Batch]:
         """Run all texts, longest first.
 
@@ -90,6 +93,7 @@ class BatchRunner:
             tokens: as a tokenizer gives them: `input_ids`, `attention_mask` and so on, an entry per text.
             forward: from a part of the same to a row per text.
             emit: is told of batches that were halved.
+            journal: has rows of batches that an earlier run has done, and gets those of this one.
 
         Raises:
             ModelError: a single text needs more memory than there is.
@@ -97,19 +101,22 @@ class BatchRunner:
         lengths = [len(ids) for ids in tokens["input_ids"]]
         for places in _batches(lengths, self._batch_tokens):
             part = {key: [values[place] for place in places] for key, values in tokens.items()}
-            for done, rows in self._halving(places, part, forward, emit):
-                yield Batch(done, rows, sum(lengths[place] for place in done))
+            yield from self._halving(places, part, _Kept(forward, journal), emit)
 
     def _halving(
         self,
         places: list[int],
         tokens: dict[str, list[Any]],
-        forward: Forward,
+        kept: _Kept,
         emit: Emit,
-    ) -> Iterator[tuple[list[int], Any]]:
-        rows = self._tried(tokens, forward)
+    ) -> Iterator[Batch]:
+        if (rows := kept.find(tokens)) is not None:
+            yield Batch(places, rows, 0)
+            return
+        rows = self._tried(tokens, kept.forward)
         if rows is not None:
-            yield places, rows
+            kept.add(tokens, rows)
+            yield Batch(places, rows, sum(map(len, tokens["input_ids"])))
             return
         half = (len(places) + 1) // 2
         length = max(len(ids) for ids in tokens["input_ids"])
@@ -117,7 +124,7 @@ class BatchRunner:
         note = f"out of memory, batch halved to {half} texts of {length} tokens"
         emit(EncodeNote("batch_shrunk", note, len(places)))
         for part in (slice(half), slice(half, None)):
-            yield from self._halving(places[part], {key: v[part] for key, v in tokens.items()}, forward, emit)
+            yield from self._halving(places[part], {key: v[part] for key, v in tokens.items()}, kept, emit)
 
     def _tried(self, tokens: dict[str, list[Any]], forward: Forward) -> Any | None:  # noqa: ANN401
         """Rows, or None if the batch does not fit; by then the failed batch's tensors are free."""
@@ -132,6 +139,30 @@ class BatchRunner:
                 f"{self._device}; lower --max-length or choose another --device"
             )
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A forward pass, and where its rows are kept: as an array, or rows of any length end to end."""
+
+    forward: Forward
+    journal: Journal
+
+    def find(self, tokens: Mapping[str, Sequence[Any]]) -> Any | None:  # noqa: ANN401 -- rows as `forward` gives them
+        """Rows of an earlier run."""
+        found = self.journal.find(tokens)
+        if found is None or "ends" not in found:
+            return None if found is None else found["rows"]
+        return np.split(found["rows"], found["ends"][:-1])
+
+    def add(self, tokens: Mapping[str, Sequence[Any]], rows: Any) -> None:  # noqa: ANN401 -- as above
+        """Keep rows."""
+        if self.journal is NO_JOURNAL:
+            return
+        arrays: Arrays = {"rows": rows}
+        if isinstance(rows, list):
+            arrays = {"rows": np.concatenate(rows), "ends": np.cumsum([len(row) for row in rows])}
+        self.journal.add(tokens, arrays)
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

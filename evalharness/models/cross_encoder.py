@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
 from evalharness.errors import ModelError, shorten
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, blocks, choose_device
 from evalharness.models.loading import check_complete, load_config, load_tokenizer, load_weights
@@ -43,7 +44,7 @@ class CrossEncoderBackend:
         self._tokenizer = load_tokenizer(model)
         self._model = _load(model).to(self.device).eval()
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Score joined pairs; row i belongs to pair i.
 
         Raises:
@@ -54,7 +55,7 @@ class CrossEncoderBackend:
         for places in blocks(texts):
             pairs = [split_pair(texts[place]) for place in places]
             tokens, truncated[places] = self._tokenize(pairs, encoding)
-            for batch in self._runner.run(tokens, self._logits, emit):
+            for batch in self._runner.run(tokens, self._logits, emit, journal):
                 scores[[places[number] for number in batch.places], 0] = batch.rows
                 emit(TextsEncoded(len(batch.places), batch.tokens))
         return Dense(scores, truncated=truncated)

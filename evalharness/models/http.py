@@ -12,21 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel, beyond_texts
+from evalharness.models.http_batches import BATCH_TEXTS, BATCH_TOKENS, batch_limit, by_index, estimated_tokens
 from evalharness.models.http_client import (
-    BATCH_TEXTS,
-    BATCH_TOKENS,
-    OPENAI,
     BadReplyError,
     HttpClient,
     Patience,
     RefusedError,
-    batch_limit,
-    by_index,
-    estimated_tokens,
-    resolve_server,
-    wire_name,
 )
+from evalharness.models.http_resolving import OPENAI, resolve_server, wire_name
 from evalharness.models.options import ModelOptions
 from evalharness.types import Dense, Emit, EncodeNote, Encoding, Execution, TextsEncoded
 
@@ -52,7 +47,7 @@ class _Answer:
 
     Attributes:
         rows: a vector per text.
-        tokens: that went through the model, or an estimate.
+        tokens: that went through the model now, or an estimate.
         cut: per text, whether it was made shorter.
         accepted: texts in the largest request that was accepted, if a larger one was refused.
     """
@@ -92,15 +87,16 @@ class HttpBackend:
         self._client = HttpClient(self._name, url, patience or Patience())
         self._body: dict[str, Any] = {"model": wire_name(name, url), "encoding_format": "float"}
         self._widths: dict[int | None, int] = {}
-        self._address = self._client.find("embeddings", self._settled)
-        # TEI takes only so many texts at once, and cuts long ones only if it is asked to or was started so
-        limit = batch_limit(self._client)
+        with self._client.until(execution.ends):
+            self._address = self._client.find("embeddings", self._settled)
+            # TEI takes only so many texts at once, and cuts long ones only if it is asked to or was started so
+            limit = batch_limit(self._client)
         if limit is not None:
             self._body["truncate"] = True
         self._batch_texts = min(BATCH_TEXTS, limit or BATCH_TEXTS)
         self._batch_tokens = execution.batch_tokens or BATCH_TOKENS
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
 
         Raises:
@@ -117,8 +113,8 @@ class HttpBackend:
             emit(EncodeNote("empty", "empty texts got a zero vector", empty))
             emit(TextsEncoded(empty))
         refused = 0
-        batches, ask = self._batches(sent, full), partial(self._numbered, sent, encoding.dimensions)
-        for places, answer in self._client.each(batches, ask):
+        batches, ask = self._batches(sent, full), partial(self._found_or_asked, sent, encoding.dimensions, journal)
+        for places, answer in self._client.each(batches, ask, emit):
             self._check_width(answer.rows.shape[1], encoding.dimensions)
             vectors[places] = _finished(answer.rows, encoding)
             truncated[places] |= answer.cut
@@ -203,8 +199,18 @@ class HttpBackend:
         note = f"texts in a batch that the server refused for its size, sent {accepted} at a time"
         emit(EncodeNote("batch_shrunk", note, len(answer.rows)))
 
-    def _numbered(self, texts: Sequence[str], dimensions: int | None, places: list[int]) -> tuple[list[int], _Answer]:
-        return places, self._answer([texts[place] for place in places], dimensions)
+    def _found_or_asked(
+        self, texts: Sequence[str], dimensions: int | None, journal: Journal, places: list[int]
+    ) -> tuple[list[int], _Answer]:
+        """A batch's places, and its vectors from the journal or the server."""
+        batch = [texts[place] for place in places]
+        content: dict[str, Sequence[Any]] = {"texts": batch, "dimensions": [dimensions or 0]}
+        if (kept := journal.find(content)) is not None:
+            return places, _Answer(kept["rows"], 0, kept["cut"], int(kept["accepted"]) or None)
+        answer = self._answer(batch, dimensions)
+        accepted = np.array(answer.accepted or 0)
+        journal.add(content, {"rows": answer.rows, "cut": answer.cut, "accepted": accepted})
+        return places, answer
 
     def _answer(self, texts: Sequence[str], dimensions: int | None) -> _Answer:
         """Vectors of a batch, in halves if the server does not take it whole."""

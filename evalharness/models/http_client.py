@@ -13,27 +13,24 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from evalharness.cards import find_card
-from evalharness.errors import ModelError, UsageError, clip
-from evalharness.models.backends import ResolvedModel
-from evalharness.models.files import FileFacts
-from evalharness.models.options import ModelOptions
-from evalharness.models.resolving import resolve_without_files
+from evalharness.errors import ModelError, StoppedError, UsageError, clip
+from evalharness.masking import without_secrets
+from evalharness.models.waiting import awaited, begun
+from evalharness.types import Emit
 
 if TYPE_CHECKING:
     import httpx
 
-NO_REVISION = "no_revision_available"
-OPENAI = "openai/"
-_OPENAI_URL = "https://api.openai.com/v1"
-_KEYS = ("EVALHARNESS_API_KEY", "OPENAI_API_KEY")  # the second goes to OpenAI alone
+OPENAI_URL = "https://api.openai.com/v1"
+KEYS = ("EVALHARNESS_API_KEY", "OPENAI_API_KEY")  # the second goes to OpenAI alone
 _OK, NOT_FOUND, _TOO_LARGE = 200, 404, 413
 _REDIRECTS = range(300, 400)
 # too busy, too slow or broken for the moment
@@ -44,10 +41,8 @@ _SIZE_WORDS = re.compile(
     r"too (long|large|many)|maximum|exceed|at most|less than|larger than|context length|batch size", re.IGNORECASE
 )
 _LONGEST_BODY = 300
-# texts and estimated tokens in a request
-BATCH_TEXTS = 64
-BATCH_TOKENS = 16384
-_CHARACTERS_PER_TOKEN = 3
+# of an answer that is no result, so much is read
+_LARGEST_REFUSAL = 2**16
 _REQUESTS_AT_ONCE = 4
 
 Item = TypeVar("Item")
@@ -59,7 +54,9 @@ class Patience:
     """How long to wait for a server, and how often to try.
 
     Attributes:
-        timeout: seconds without an answer after which a request has failed.
+        timeout: seconds without a sign of life after which a request has failed.
+        deadline: seconds for a whole request, from the connection to the last byte of the answer.
+        largest: bytes that an answer may have.
         tries: requests before giving up.
         first_pause: seconds before the second request; doubled for each later one.
         longest_pause: bound of these pauses.
@@ -70,6 +67,8 @@ class Patience:
     """
 
     timeout: float = 30.0
+    deadline: float = 120.0
+    largest: int = 256 * 2**20
     tries: int = 6
     first_pause: float = 1.0
     longest_pause: float = 30.0
@@ -104,6 +103,19 @@ class BadReplyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class _Reply:
+    """An answer, read to its end or as far as it is of use."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def text(self) -> str:
+        """The content, for messages."""
+        return self.content.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
 class _Failure:
     """Why a request failed, and how long the server wants to be left alone."""
 
@@ -128,6 +140,7 @@ class HttpClient:
         self.url = url
         self._patience = patience
         self._stopped = threading.Event()
+        self._ends: float | None = None
         self._secrets = _spellings(key := _api_key(url))
         if key:
             # its debug messages have whole headers, and a server may repeat the key in one
@@ -135,6 +148,15 @@ class HttpClient:
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         self._http = httpx.Client(headers=headers, timeout=patience.timeout, follow_redirects=False)
         weakref.finalize(self, self._http.close)
+
+    @contextmanager
+    def until(self, ends: float | None) -> Iterator[None]:
+        """Wait for the server in this block only until then, by `time.monotonic`; None for as long as it takes."""
+        self._ends = ends
+        try:
+            yield
+        finally:
+            self._ends = None
 
     def addresses(self, route: str) -> list[str]:
         """Where a route may be: under the base address, or under its /v1."""
@@ -185,50 +207,67 @@ class HttpClient:
         # escapes, so that a lone surrogate in a text is no error here
         return self._asked("POST", address, json.dumps(body).encode(), lambda content: read(_parsed(content)))
 
-    def each(self, items: Iterable[Item], action: Callable[[Item], Result]) -> Iterator[Result]:
+    def each(self, items: Iterable[Item], action: Callable[[Item], Result], emit: Emit) -> Iterator[Result]:
         """Results of an action per item, in order; some run at once. The first error ends all of it.
 
         Args:
             items: are taken one by one, as there is room.
             action: makes requests.
+            emit: is told while an answer is waited for; if it raises, nothing is waited for any longer.
         """
-        pool = ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="http")
+        stopped = self._stopped = threading.Event()
+        room = threading.Semaphore(_REQUESTS_AT_ONCE)
+
+        def acted(item: Item) -> Result:
+            with room:
+                if stopped.is_set():
+                    raise CancelledError
+                return action(item)
+
         running: deque[Future[Result]] = deque()
         try:
             for item in items:
-                running.append(pool.submit(action, item))
+                running.append(begun(partial(acted, item)))
                 if len(running) == 2 * _REQUESTS_AT_ONCE:
-                    yield running.popleft().result()
+                    yield awaited(running.popleft(), emit)
             while running:
-                yield running.popleft().result()
+                yield awaited(running.popleft(), emit)
         finally:
-            self._stopped.set()
-            pool.shutdown(cancel_futures=True)
-            self._stopped.clear()
+            stopped.set()
 
     def _asked(self, method: str, address: str, content: bytes | None, read: Callable[[bytes], Result]) -> Result:
         attempt = 0
+        stopped = self._stopped
         while True:
             attempt += 1
             found = self._once(self._http.build_request(method, address, content=content), read)
             if not isinstance(found, _Failure):
                 return found
-            if attempt >= self._patience.tries or self._stopped.is_set():
+            if attempt >= self._patience.tries or stopped.is_set():
                 raise ModelError(
                     f"{self.name}: the server at {address} failed {attempt} times, the last time with: {found.reason}. "
                     "See that it runs, then run the same command again; what was done is in the store"
                 )
-            (self._patience.sleep or self._stopped.wait)(self._pause(attempt) if found.pause is None else found.pause)
+            pause = self._pause(attempt) if found.pause is None else found.pause
+            (self._patience.sleep or stopped.wait)(min(pause, self._left()))
+            if self._left() <= 0:
+                raise StoppedError(
+                    f"{self.name}: the time budget is used up, and the server at {address} has not answered: "
+                    f"{found.reason}"
+                )
 
     def _once(self, request: httpx.Request, read: Callable[[bytes], Result]) -> Result | _Failure:
         import httpx
 
         try:
-            response = self._http.send(request)
+            # in a thread of its own, for a server may take its time at places where no clock is looked at
+            response = begun(partial(self._answer, request)).result(min(self._patience.deadline, self._left()))
+        except TimeoutError:
+            return _Failure(f"no whole answer within {self._patience.deadline:g} s")
         except httpx.RequestError as error:
             return _Failure(f"{type(error).__name__}: {clip(self._clean(str(error)), _LONGEST_BODY)}")
-        status = response.status_code
-        body = self._clean(response.text) if status != _OK else ""
+        status = response.status
+        body = self._clean(response.text()) if status != _OK else ""
         if status in _PASSING:
             return _Failure(f"status {status}: {clip(body, _LONGEST_BODY)}", self._wish(response.headers))
         if status in _REDIRECTS:
@@ -242,7 +281,7 @@ class HttpClient:
         if status != _OK:
             raise RefusedError(
                 f"{self.name}: the server at {request.url} refused the request with status {status}: "
-                f"{clip(body, _LONGEST_BODY)}. See that --url, the model's name and the key ({_KEYS[0]} in the "
+                f"{clip(body, _LONGEST_BODY)}. See that --url, the model's name and the key ({KEYS[0]} in the "
                 "environment) are right",
                 status,
                 body,
@@ -252,11 +291,43 @@ class HttpClient:
         except BadReplyError as error:
             return _Failure(self._clean(str(error)))
 
+    def _left(self) -> float:
+        """Seconds until nobody waits any longer."""
+        return math.inf if self._ends is None else max(self._ends - time.monotonic(), 0.0)
+
+    def _answer(self, request: httpx.Request) -> _Reply:
+        """Send a request and read what comes, as long as somebody may still wait for it.
+
+        Raises:
+            httpx.RequestError: the request failed.
+            ModelError: the answer is larger than any right one.
+            TimeoutError: nobody waits any longer.
+        """
+        ends, stopped = time.monotonic() + self._patience.deadline, self._stopped
+        response = self._http.send(request, stream=True)
+        is_result = response.status_code == _OK
+        found = bytearray()
+        try:
+            for part in response.iter_bytes():
+                found += part
+                if stopped.is_set() or time.monotonic() > ends:
+                    raise TimeoutError
+                if len(found) > self._patience.largest and is_result:
+                    raise ModelError(
+                        f"{self.name}: the server at {request.url} sent more than {self._patience.largest:,} bytes for "
+                        "one request, which no right answer has; see that --url leads to the model"
+                    )
+                if len(found) > _LARGEST_REFUSAL and not is_result:
+                    break
+        finally:
+            response.close()
+        return _Reply(response.status_code, response.headers, bytes(found))
+
     def _clean(self, text: str) -> str:
         """A text from outside, without the key: servers and libraries repeat what they were sent."""
         for secret in self._secrets:
             text = text.replace(secret, "[key]")
-        return text
+        return without_secrets(text)
 
     def _pause(self, attempt: int) -> float:
         longest = min(self._patience.longest_pause, self._patience.first_pause * 2.0 ** (attempt - 1))
@@ -289,7 +360,7 @@ def _json_or_none(content: bytes) -> Any | None:  # noqa: ANN401 -- JSON
 
 
 def _api_key(url: str) -> str:
-    names = _KEYS if url.startswith(_OPENAI_URL) else _KEYS[:1]
+    names = KEYS if url.startswith(OPENAI_URL) else KEYS[:1]
     variable = next((name for name in names if os.environ.get(name, "").strip()), None)
     if variable is None:
         return ""
@@ -302,94 +373,3 @@ def _api_key(url: str) -> str:
 def _spellings(key: str) -> list[str]:
     """The key as it may stand in a text: as it is, inside JSON, inside an address; longest first."""
     return sorted({key, json.dumps(key)[1:-1], quote(key, safe="")} - {""}, key=len, reverse=True)
-
-
-def batch_limit(client: HttpClient) -> int | None:
-    """How many texts text-embeddings-inference says it takes at once; None for other servers."""
-    facts = client.look_up(f"{client.url.removesuffix('/v1')}/info")
-    limit = facts.get("max_client_batch_size") if isinstance(facts, dict) else None
-    return limit if isinstance(limit, int) and limit > 0 else None
-
-
-def by_index(items: object, count: int, key: str) -> list[Any]:
-    """The values of a reply's items, in the order of what was asked.
-
-    Args:
-        items: a mapping each, with its place under `index` and its value under `key`.
-        count: how many there should be.
-        key: see above.
-
-    Raises:
-        BadReplyError: it is not so.
-    """
-    if not isinstance(items, list) or not all(isinstance(item, dict) and key in item for item in items):
-        raise BadReplyError(f"the reply has no list of items with {key!r}")
-    if len(items) != count:
-        raise BadReplyError(f"the reply has {len(items)} items, expected {count}")
-    places = [item.get("index") for item in items]
-    if not all(type(place) is int for place in places) or sorted(places) != list(range(count)):
-        raise BadReplyError(f"the items' indexes are not 0 to {count - 1}, each once")
-    values: dict[int, Any] = {item["index"]: item[key] for item in items}
-    return [values[place] for place in range(count)]
-
-
-def estimated_tokens(text: str) -> int:
-    """About how many tokens a text has; only batches depend on it."""
-    return len(text) // _CHARACTERS_PER_TOKEN + 1
-
-
-def wire_name(name: str, url: str) -> str:
-    """The model's name as the server knows it; OpenAI's own server knows none with its name before it.
-
-    >>> wire_name("openai/text-embedding-3-small", "https://api.openai.com/v1")
-    'text-embedding-3-small'
-    """
-    return name.removeprefix(OPENAI) if urlsplit(url).hostname == urlsplit(_OPENAI_URL).hostname else name
-
-
-def resolve_server(name: str, options: ModelOptions, *, backend: str) -> ResolvedModel:
-    """A model behind a server; the server is not asked.
-
-    Args:
-        name: as the user gave it, which is what the server is asked for.
-        options: what the user changes.
-        backend: its backend.
-
-    Raises:
-        UsageError: there is no address or a wrong one.
-        ModelError: the protocol needs a precision, which only the server could choose.
-    """
-    url = _address(name, options)
-    card = find_card(name, options.cards)
-    revision = card.revision if card and card.revision else NO_REVISION
-    content = json.dumps([name, url, revision])
-    spec = resolve_without_files(name, options, backend=backend, content=content, revision=revision)
-    if spec.dtype != "float32":
-        raise ModelError(
-            f"{name}: the {options.protocol} protocol needs {spec.dtype}, and a server cannot be told its precision; "
-            "give --protocol mteb or run the model here"
-        )
-    notes = [f"run by the server at {url}, which does not show its weights: known by name and address only"]
-    if options.dimensions is not None:
-        notes.append(f"vectors cut to {options.dimensions} dimensions")
-    # results may know the model by another name, the server may not
-    asked = options.model_copy(update={"name": name, "url": url})
-    return ResolvedModel(spec.model_copy(update={"notes": tuple(notes)}), FileFacts(), asked)
-
-
-def _address(name: str, options: ModelOptions) -> str:
-    url = options.url or (_OPENAI_URL if name.startswith(OPENAI) else None)
-    if url is None:
-        raise UsageError(f"{name}: nothing tells where its server is; give --url, for example http://127.0.0.1:7997/v1")
-    try:
-        parts = urlsplit(url)
-        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        well_formed = False
-    # neither part is shown: either may be a secret
-    if not well_formed or "@" in parts.netloc or parts.query or parts.fragment:
-        raise UsageError(
-            f"{name}: --url must be a plain address like http://127.0.0.1:7997/v1, without user, password, ? or #; a "
-            f"key goes into {_KEYS[0]} in the environment"
-        )
-    return url.rstrip("/")

@@ -13,21 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
+from evalharness.models.http_batches import BATCH_TEXTS, BATCH_TOKENS, batch_limit, by_index, estimated_tokens
 from evalharness.models.http_client import (
-    BATCH_TEXTS,
-    BATCH_TOKENS,
     NOT_FOUND,
     BadReplyError,
     HttpClient,
     Patience,
     RefusedError,
-    batch_limit,
-    by_index,
-    estimated_tokens,
-    resolve_server,
-    wire_name,
 )
+from evalharness.models.http_resolving import resolve_server, wire_name
 from evalharness.models.options import ModelOptions
 from evalharness.rankers import split_pair
 from evalharness.types import Dense, Emit, EncodeNote, Encoding, Execution, TextsEncoded
@@ -82,11 +78,19 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """Scores of a group; `accepted` is the size of the largest request that was accepted, if one was refused."""
+    """Scores of a group.
+
+    Attributes:
+        group: which.
+        scores: of its pairs.
+        accepted: the size of the largest request that was accepted, if one was refused.
+        kept: whether an earlier run got them.
+    """
 
     group: _Group
-    scores: list[float]
+    scores: Sequence[float]
     accepted: int | None = None
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +120,14 @@ class HttpReranker:
         self._name = model.spec.name
         self._wire_name = wire_name(name, url)
         self._client = HttpClient(self._name, url, patience or Patience())
-        self._route = self._client.find("rerank", self._detected)
+        with self._client.until(execution.ends):
+            self._route = self._client.find("rerank", self._detected)
+            limit = batch_limit(self._client)
         self.identity = {"backend": "http-rerank", "url": url, "protocol": self._route.dialect.name}
-        self._batch_texts = min(BATCH_TEXTS, batch_limit(self._client) or BATCH_TEXTS)
+        self._batch_texts = min(BATCH_TEXTS, limit or BATCH_TEXTS)
         self._batch_tokens = execution.batch_tokens or BATCH_TOKENS
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Score joined pairs; row i belongs to pair i.
 
         Raises:
@@ -129,14 +135,15 @@ class HttpReranker:
         """
         del encoding
         pairs = [(pair.query, pair.document) for pair in map(split_pair, texts)]
-        return Dense(self.score(pairs, emit)[:, np.newaxis])
+        return Dense(self.score(pairs, emit, journal)[:, np.newaxis])
 
-    def score(self, pairs: Sequence[tuple[str, str]], emit: Emit) -> NDArray[np.float32]:
+    def score(self, pairs: Sequence[tuple[str, str]], emit: Emit, journal: Journal = NO_JOURNAL) -> NDArray[np.float32]:
         """Scores of pairs of a query and a document, as the server gives them; higher means more relevant.
 
         Args:
             pairs: those of one query go together.
             emit: is told of progress.
+            journal: see `TextEncoder.encode`.
 
         Returns:
             float32, shape (pairs,), in input order.
@@ -145,14 +152,14 @@ class HttpReranker:
             ModelError: the server fails or refuses.
         """
         scores = np.empty(len(pairs), dtype=np.float32)
-        for found in self._client.each(self._groups(pairs), self._scored):
+        for found in self._client.each(self._groups(pairs), partial(self._scored, journal), emit):
             group = found.group
             scores[group.places] = found.scores
             if found.accepted is not None:
                 self._batch_texts = min(self._batch_texts, found.accepted)
                 note = f"pairs in a batch that the server refused for its size, sent {found.accepted} at a time"
                 emit(EncodeNote("batch_shrunk", note, len(group.places)))
-            emit(TextsEncoded(len(group.places), group.tokens()))
+            emit(TextsEncoded(len(group.places), 0 if found.kept else group.tokens()))
         return scores
 
     def _detected(self, address: str) -> _Route:
@@ -191,8 +198,12 @@ class HttpReranker:
                 group.places.append(place)
             yield group
 
-    def _scored(self, group: _Group) -> _Scored:
+    def _scored(self, journal: Journal, group: _Group) -> _Scored:
+        content = {"query": [group.query], "documents": group.documents}
+        if (kept := journal.find(content)) is not None:
+            return _Scored(group, kept["scores"].tolist(), int(kept["accepted"]) or None, kept=True)
         scores, accepted = self._halving(group.query, group.documents)
+        journal.add(content, {"scores": np.array(scores), "accepted": np.array(accepted or 0)})
         return _Scored(group, scores, accepted)
 
     def _halving(self, query: str, documents: Sequence[str]) -> tuple[list[float], int | None]:

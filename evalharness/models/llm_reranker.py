@@ -19,11 +19,12 @@ from transformers import AutoModelForCausalLM
 
 from evalharness.cards import cards
 from evalharness.errors import ModelError, shorten
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device
 from evalharness.models.loading import check_complete, load_config, load_tokenizer, load_weights
 from evalharness.models.options import check_remote_code
-from evalharness.models.tokens import TokenPipeline
+from evalharness.models.tokens import Tokenized, TokenPipeline
 from evalharness.rankers import Pair, split_pair
 from evalharness.types import Dense, Emit, Encoding, Execution, PairTemplate
 
@@ -85,7 +86,7 @@ class LLMRerankerBackend:
                 "give --like the card of a model of its own kind"
             )
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Score joined pairs; row i belongs to pair i.
 
         Raises:
@@ -94,10 +95,17 @@ class LLMRerankerBackend:
         return self._pipeline.run(
             texts,
             emit,
-            tokenize=lambda part: self._asked.tokenize([split_pair(text) for text in part], encoding.max_length),
+            tokenize=lambda part: Tokenized(
+                *self._asked.tokenize([split_pair(text) for text in part], encoding.max_length)
+            ),
             forward=self._scores,
             width=1,
+            journal=journal,
         )
+
+    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        tokens, cut = self._asked.tokenize([split_pair(text) for text in texts], encoding.max_length)
+        return Tokenized(tokens, cut)
 
     def _scores(self, tokens: dict[str, list[Any]]) -> NDArray[Any]:
         """One score per row. Padding is on the left, so that the last position is the answer's in every row."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import M3_HEADS, ResolvedModel
 from evalharness.models.batches import BatchRunner, blocks, choose_device, same_tokens
 from evalharness.models.loading import load_encoder, load_pickle, load_tokenizer
@@ -44,7 +45,7 @@ class M3Backend:
         wanted = [output for output in model.spec.outputs if output in M3_HEADS]
         self._heads = {output: _load_head(model, output).to(self.device) for output in wanted}
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts; row i belongs to text i.
 
         Raises:
@@ -56,17 +57,19 @@ class M3Backend:
                 "--pooling and --dimensions out, or use --mode dense"
             )
         found: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(texts)
-        truncated = np.zeros(len(texts), dtype=bool)
+        truncated, unknown = (np.zeros(len(texts), dtype=bool) for _ in range(2))
         for places in blocks(texts):
-            tokens, truncated[places] = self._tokens.tokenize([texts[place] for place in places], encoding)
+            tokenized = self._tokens.tokenize([texts[place] for place in places], encoding)
+            tokens, truncated[places] = tokenized.tokens, tokenized.cut
+            unknown[places] = tokenized.unknown or False
             same = same_tokens(tokens["input_ids"])
             firsts = {key: [values[group[0]] for group in same] for key, values in tokens.items()}
-            for batch in self._runner.run(firsts, lambda part: self._packed(part, encoding), emit):
+            for batch in self._runner.run(firsts, lambda part: self._packed(part, encoding), emit, journal):
                 for number, row in zip(batch.places, batch.rows, strict=True):
                     for place in same[number]:
                         found[places[place]] = row
                 emit(TextsEncoded(sum(len(same[number]) for number in batch.places), batch.tokens))
-        return MultiPart(PackedArrays(found), truncated=truncated)
+        return MultiPart(PackedArrays(found), truncated=truncated, unknown=unknown)
 
     def _packed(self, tokens: dict[str, list[Any]], encoding: Encoding) -> list[NDArray[np.float32]]:
         padded = self._tokens.padded(tokens, self.device)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, UsageError, unknown_names
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions, check_remote_code
@@ -15,6 +17,7 @@ from evalharness.types import Dense, Emit, Encoding, Execution, Similarity, Text
 
 _PREFIX = "mteb:"
 _BATCH = 32
+_PART_TEXTS, _PART_CHARACTERS = 32 * _BATCH, 2048 * _BATCH
 _SIMILARITIES: dict[str, Similarity] = {"cosine": "cosine", "dot": "dot"}
 _NO_REVISION = "no_revision_available"
 
@@ -45,7 +48,7 @@ class MtebBackend:
                 "model that does. For rerankers and BM25 there are backends here: cross-encoder, bm25"
             )
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
 
         Raises:
@@ -64,20 +67,40 @@ class MtebBackend:
                 f"mteb:{self._name} chooses its prompts by mteb's own tasks, and {task or 'no task'} is none of them; "
                 "run local tasks with another backend"
             ) from None
-        loader: Any = DataLoader(Dataset.from_dict({"text": list(texts)}), batch_size=_BATCH)
-        rows = self._model.encode(
-            loader,
-            task_metadata=metadata,
-            hf_split=metadata.eval_splits[0],
-            hf_subset=metadata.hf_subsets[0],
-            prompt_type=PromptType(side) if side else None,
-            batch_size=_BATCH,
-        )
-        if hasattr(rows, "detach"):
-            rows = rows.detach().float().cpu().numpy()
-        vectors = np.asarray(rows, dtype=np.float32)
-        emit(TextsEncoded(len(texts), sum(len(text.split()) or 1 for text in texts)))
-        return Dense(vectors, self._similarity)
+
+        def encoded(part: Sequence[str]) -> NDArray[np.float32]:
+            loader: Any = DataLoader(Dataset.from_dict({"text": list(part)}), batch_size=_BATCH)
+            rows = self._model.encode(
+                loader,
+                task_metadata=metadata,
+                hf_split=metadata.eval_splits[0],
+                hf_subset=metadata.hf_subsets[0],
+                prompt_type=PromptType(side) if side else None,
+                batch_size=_BATCH,
+            )
+            return np.asarray(rows.detach().float().cpu() if hasattr(rows, "detach") else rows, dtype=np.float32)
+
+        found: list[NDArray[np.float32]] = []
+        for part in _parts(texts):
+            batch = {"texts": part, "task": [encoding.adapter]}
+            kept = journal.find(batch)
+            found.append(encoded(part) if kept is None else kept["rows"])
+            if kept is None:
+                journal.add(batch, {"rows": found[-1]})
+            emit(TextsEncoded(len(part), 0 if kept else sum(len(text.split()) or 1 for text in part)))
+        return Dense(np.concatenate(found) if found else np.empty((0, 0), dtype=np.float32), self._similarity)
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Texts that are handed over at a time: as much work as may be lost, and a batch at least."""
+    first = characters = 0
+    for place, text in enumerate(texts):
+        if place > first and (characters + len(text) > _PART_CHARACTERS or place - first == _PART_TEXTS):
+            yield texts[first:place]
+            first, characters = place, 0
+        characters += len(text)
+    if texts:
+        yield texts[first:]
 
 
 def resolve(name: str, options: ModelOptions) -> ResolvedModel:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from evalharness.errors import ModelError, PrerequisiteError, shorten
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ONNX_EXPORT, ONNX_PLAIN_FILES, ResolvedModel
 from evalharness.models.batches import BatchRunner
 from evalharness.models.loading import check_order, load_config, load_dense, load_encoder
@@ -108,7 +109,7 @@ class OnnxBackend:
         self._pipeline = TokenPipeline(runner, model.spec.similarity)
         self._width = int(getattr(load_config(model), "hidden_size", 0))
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
 
         Raises:
@@ -121,6 +122,7 @@ class OnnxBackend:
             tokenize=lambda part: self._tokens.tokenize(part, encoding),
             forward=lambda tokens: self._pooled(tokens, encoding),
             width=self._width,
+            journal=journal,
         )
 
     def _check(self, encoding: Encoding) -> None:
@@ -162,7 +164,7 @@ class OnnxBackend:
     def _compare(self, encoder: Any, spec: ModelSpec) -> None:  # noqa: ANN401 -- transformers has no common type
         """See that the exported model gives the vectors of the torch model."""
         how = Encoding(pooling=spec.pooling, normalize=True, max_length=spec.max_length, dtype="float32", prompt="")
-        tokens, _ = self._tokens.tokenize(_check_texts(spec.max_length or 1), how)
+        tokens = self._tokens.tokenize(_check_texts(spec.max_length or 1), how).tokens
 
         def differences(part: dict[str, list[Any]]) -> torch.Tensor:
             wanted = self._rows(part, how, lambda inputs, _: encoder(**inputs).last_hidden_state)
@@ -345,7 +347,7 @@ def _checked_encoder(model: ResolvedModel) -> Any:  # noqa: ANN401 -- transforme
 def _exported(encoder: Any, tokens: PromptTokenizer, provider: _Provider, *, name: str) -> _Graph:  # noqa: ANN401
     """A torch model as ONNX, for any number of texts and tokens."""
     how = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
-    inputs = tokens.padded(tokens.tokenize(_EXAMPLES, how)[0], "cpu").inputs
+    inputs = tokens.padded(tokens.tokenize(_EXAMPLES, how).tokens, "cpu").inputs
     names, output = list(inputs), "last_hidden_state"
     module = torch.nn.Module().eval()
     module.encoder = encoder

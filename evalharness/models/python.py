@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import EvalHarnessError, ModelError, UsageError, clip, unknown_names
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.files import FileFacts
 from evalharness.models.options import ModelOptions
@@ -45,12 +46,14 @@ class PythonBackend:
         self._similarity = model.spec.similarity
         self._encode = _interface(_object(model.given), self._name)
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i. The encoding's adapter says which side they are of.
 
         Raises:
             ModelError: the object fails, returns what are no vectors of these texts, or cannot do what is wanted.
         """
+        # what it makes is not stored, so no run goes on where another ended
+        del journal
         if asked := beyond_texts(encoding):
             raise ModelError(
                 f"{self._name} cannot be told {' and '.join(asked)}, which the card that it was lent asks for; leave "

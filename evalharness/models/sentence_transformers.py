@@ -7,6 +7,7 @@ default prompt, a Normalize module, a truncate_dim) is switched off, or has to a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from sentence_transformers import SentenceTransformer, __version__
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 from evalharness.errors import ModelError
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device
 from evalharness.models.loading import TORCH_DTYPES, load_dense, load_encoder, silent
-from evalharness.models.tokens import PromptTokenizer, TokenPipeline
+from evalharness.models.tokens import PromptTokenizer, Tokenized, TokenPipeline
 from evalharness.models.transformers import finish
 from evalharness.types import Dense, Emit, Encoding, Execution
 
@@ -53,7 +55,7 @@ class SentenceTransformersBackend:
         self._width = _checked_width(model)
         self._model = _load(model, self.device)
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
 
         Raises:
@@ -68,6 +70,7 @@ class SentenceTransformersBackend:
             tokenize=lambda part: self._tokenize(part, encoding),
             forward=lambda tokens: self._vectors(tokens[_TEXT], encoding),
             width=self._width,
+            journal=journal,
         )
 
     def _check(self, encoding: Encoding) -> None:
@@ -94,9 +97,9 @@ class SentenceTransformersBackend:
                 f"{self._name}: the adapter {encoding.adapter!r} is wanted, but no module of the model takes a task"
             )
 
-    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> tuple[dict[str, Any], list[bool]]:
-        tokens, cut = self._tokens.tokenize(texts, encoding)
-        return {"input_ids": tokens["input_ids"], _TEXT: list(texts)}, cut
+    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        found = self._tokens.tokenize(texts, encoding)
+        return replace(found, tokens={"input_ids": found.tokens["input_ids"], _TEXT: list(texts)})
 
     def _vectors(self, texts: Sequence[str], encoding: Encoding) -> NDArray[np.float32]:
         found = self._model.encode(

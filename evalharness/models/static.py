@@ -6,6 +6,7 @@ The mean is taken here, in model2vec's way, so that a text is tokenized once and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,20 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from evalharness.errors import ModelError
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.batches import blocks
 from evalharness.models.transformers import finish
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Known tokens of texts, whether each text was cut, and whether most of its tokens are unknown."""
+
+    tokens: list[list[int]]
+    cut: list[bool]
+    unknown: list[bool]
 
 
 class StaticBackend:
@@ -44,29 +55,32 @@ class StaticBackend:
         self._similarity = model.spec.similarity
         self._model = _load(model)
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i. A text without a known token has a vector of zeros.
 
         Raises:
             ModelError: the encoding does not fit the model.
         """
+        # a shard takes a second
+        del journal
         self._check(encoding)
         vectors = np.zeros((len(texts), self._model.dim), dtype=np.float32)
-        truncated = np.zeros(len(texts), dtype=bool)
+        truncated, unknown = (np.zeros(len(texts), dtype=bool) for _ in range(2))
         for places in blocks(texts):
-            tokens, truncated[places] = self._tokenize([texts[place] for place in places], encoding)
+            found = self._tokenize([texts[place] for place in places], encoding)
+            tokens, truncated[places], unknown[places] = found.tokens, found.cut, found.unknown
             vectors[places] = self._means(tokens)
             emit(TextsEncoded(len(places), sum(max(1, len(ids)) for ids in tokens)))
         finished = finish(torch.from_numpy(vectors), encoding, self._name)
-        return Dense(finished.numpy(), self._similarity, truncated)
+        return Dense(finished.numpy(), self._similarity, truncated, unknown)
 
     def _check(self, encoding: Encoding) -> None:
         refused = beyond_texts(encoding) + ([f"the adapter {encoding.adapter!r}"] if encoding.adapter else [])
         if refused:
             raise ModelError(f"{self._name}: the static backend cannot do {' and '.join(refused)}")
 
-    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> tuple[list[list[int]], list[bool]]:
-        """Known tokens of the prompted texts, and whether each was cut."""
+    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> _Known:
+        """Known tokens of the prompted texts."""
         tokenizer: Any = self._model.tokenizer
         if encoding.max_length is None:
             tokenizer.no_truncation()
@@ -76,7 +90,8 @@ class StaticBackend:
         found = tokenizer.encode_batch_fast(prompted, add_special_tokens=False)
         unknown = self._model.unk_token_id
         kept = [[token for token in item.ids if token != unknown] for item in found]
-        return kept, [bool(item.overflowing) for item in found]
+        mostly = [2 * len(known) < len(item.ids) for known, item in zip(kept, found, strict=True)]
+        return _Known(kept, [bool(item.overflowing) for item in found], mostly)
 
     def _means(self, tokens: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """The mean of each text's token vectors, rounded as model2vec rounds it."""

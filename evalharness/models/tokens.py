@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
 from evalharness.models.loading import load_tokenizer
@@ -18,8 +19,23 @@ from evalharness.types import Dense, Emit, Encoding, Similarity, TextsEncoded
 # beside the tokenizer's own names, how many of a text's first tokens are the prompt's
 _PROMPT_TOKENS = "prompt_tokens"
 
-# from texts to an entry per text for each of the tokenizer's names, and whether each text was cut
-Tokenize: TypeAlias = Callable[[Sequence[str]], tuple[dict[str, Any], list[bool]]]
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """Texts as tokens.
+
+    Attributes:
+        tokens: an entry per text for each of the tokenizer's names.
+        cut: per text, whether it was cut.
+        unknown: per text, whether most of its tokens are the one for unknown words; None where nobody looked.
+    """
+
+    tokens: dict[str, Any]
+    cut: list[bool]
+    unknown: list[bool] | None = None
+
+
+Tokenize: TypeAlias = Callable[[Sequence[str]], Tokenized]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +57,10 @@ class PromptTokenizer:
     def __init__(self, model: ResolvedModel) -> None:
         self._tokenizer = load_tokenizer(model)
         self._lowercase = model.facts.lowercase
+        self._unknown = _unknown_token(self._tokenizer)
 
-    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> tuple[dict[str, Any], list[bool]]:
-        """Tokens of the prompted texts, and whether each was cut."""
+    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        """Tokens of the prompted texts."""
         if encoding.prompt_as_tokens:
             return self._wrapped(texts, encoding)
         prompts = self._prompts(texts, encoding)
@@ -53,7 +70,20 @@ class PromptTokenizer:
         if encoding.prompt and not encoding.pool_prompt:
             count = self._prompt_tokens(encoding)
             tokens[_PROMPT_TOKENS] = [count if prompt else 0 for prompt in prompts]
-        return tokens, [bool(item.overflowing) for item in found.encodings]
+        return Tokenized(tokens, [bool(item.overflowing) for item in found.encodings], self._unknowns(tokens, encoding))
+
+    def _unknowns(self, tokens: dict[str, Any], encoding: Encoding) -> list[bool]:
+        """Per text, whether most of its own tokens, without the prompt's and special ones, are unknown."""
+        texts = tokens["input_ids"]
+        if not any(self._unknown in ids for ids in texts):
+            return [False] * len(texts)
+        prompt = self._plain([encoding.prompt])[0] if encoding.prompt else []
+        special = self._tokenizer.num_special_tokens_to_add()
+        return [self._is_unknown(ids, prompt, special) for ids in texts]
+
+    def _is_unknown(self, ids: Sequence[int], prompt: Sequence[int], special: int) -> bool:
+        unknown = ids.count(self._unknown) - prompt.count(self._unknown)
+        return self._unknown is not None and 2 * unknown > max(len(ids) - len(prompt) - special, 0)
 
     def padded(self, tokens: dict[str, list[Any]], device: str) -> Padded:
         """Tokens as tensors of one width."""
@@ -82,7 +112,7 @@ class PromptTokenizer:
         found: list[int] = ids["input_ids"][0]
         return len(found) - 1 if found and found[-1] in self._tokenizer.all_special_ids else len(found)
 
-    def _wrapped(self, texts: Sequence[str], encoding: Encoding) -> tuple[dict[str, Any], list[bool]]:
+    def _wrapped(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         """Prompt and suffix as tokens of their own around the text, which is cut to leave room for them."""
         before = self._plain([encoding.prompt])[0] if encoding.prompt else []
         after = self._plain([encoding.suffix])[0] if encoding.suffix else []
@@ -90,11 +120,22 @@ class PromptTokenizer:
         inner = self._plain(texts)
         wrapped = [[*before, *ids[:room], *after] for ids in inner]
         cut = [room is not None and len(ids) > room for ids in inner]
-        return {"input_ids": wrapped, "attention_mask": [[1] * len(item) for item in wrapped]}, cut
+        tokens = {"input_ids": wrapped, "attention_mask": [[1] * len(item) for item in wrapped]}
+        return Tokenized(tokens, cut, [self._is_unknown(ids[:room], [], 0) for ids in inner])
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
         found = self._tokenizer(self._cased(texts), add_special_tokens=False, truncation=False, verbose=False)
         return list(found["input_ids"])
+
+
+def _unknown_token(tokenizer: Any) -> int | None:  # noqa: ANN401 -- transformers has no common type
+    """The token for unknown words, if the tokenizer has one that means nothing else."""
+    roles = ("bos_token", "eos_token", "sep_token", "cls_token", "pad_token", "mask_token")
+    token = getattr(tokenizer, "unk_token", None)
+    if token is None or token in [getattr(tokenizer, role, None) for role in roles]:
+        return None
+    found: int | None = tokenizer.unk_token_id
+    return found
 
 
 class TokenPipeline:
@@ -110,7 +151,16 @@ class TokenPipeline:
         self._runner = runner
         self._similarity = similarity
 
-    def run(self, texts: Sequence[str], emit: Emit, *, tokenize: Tokenize, forward: Forward, width: int) -> Dense:
+    def run(
+        self,
+        texts: Sequence[str],
+        emit: Emit,
+        *,
+        tokenize: Tokenize,
+        forward: Forward,
+        width: int,
+        journal: Journal = NO_JOURNAL,
+    ) -> Dense:
         """Encode texts; texts with equal tokens go through the model once.
 
         Args:
@@ -119,21 +169,24 @@ class TokenPipeline:
             tokenize: from texts to tokens.
             forward: from a part of the tokens to a row per text.
             width: dimensions to claim where there are no texts.
+            journal: see `BatchRunner.run`.
 
         Raises:
             ModelError: a text needs more memory than there is.
         """
         vectors: NDArray[np.float32] | None = None
-        truncated = np.zeros(len(texts), dtype=bool)
+        truncated, unknown = (np.zeros(len(texts), dtype=bool) for _ in range(2))
         for places in blocks(texts):
-            tokens, cut = tokenize([texts[place] for place in places])
-            truncated[places] = cut
+            tokenized = tokenize([texts[place] for place in places])
+            tokens = tokenized.tokens
+            truncated[places] = tokenized.cut
+            unknown[places] = tokenized.unknown or False
             # the same tokens may be a prompt's in one text and not in another
             marks = tokens.get(_PROMPT_TOKENS)
             ids = tokens["input_ids"]
             same = same_tokens(ids if marks is None else [[mark, *row] for mark, row in zip(marks, ids, strict=True)])
             firsts = {key: [values[group[0]] for group in same] for key, values in tokens.items()}
-            for batch in self._runner.run(firsts, forward, emit):
+            for batch in self._runner.run(firsts, forward, emit, journal):
                 if vectors is None:
                     vectors = np.empty((len(texts), len(batch.rows[0])), dtype=np.float32)
                 for number, row in zip(batch.places, batch.rows, strict=True):
@@ -141,4 +194,4 @@ class TokenPipeline:
                 emit(TextsEncoded(sum(len(same[number]) for number in batch.places), batch.tokens))
         if vectors is None:
             vectors = np.empty((0, width), dtype=np.float32)
-        return Dense(vectors, self._similarity, truncated)
+        return Dense(vectors, self._similarity, truncated, unknown)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device
 from evalharness.models.loading import check_order, load_dense, load_encoder
@@ -36,7 +37,7 @@ class TransformersBackend:
         self._model = load_encoder(model).to(self.device).eval()
         self._dense = load_dense(model).to(self.device)
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
 
         Raises:
@@ -49,6 +50,7 @@ class TransformersBackend:
             tokenize=lambda part: self._tokens.tokenize(part, encoding),
             forward=lambda tokens: self._pooled(tokens, encoding),
             width=int(self._model.config.hidden_size),
+            journal=journal,
         )
 
     def _check(self, encoding: Encoding) -> None:

@@ -19,6 +19,7 @@ from evalharness import job as job_module
 from evalharness import run as run_module
 from evalharness.catalog import TaskSpec
 from evalharness.encoder import EmbeddingModel
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.run import make_plan, run_plan
 from evalharness.selection import TaskChoice
 from evalharness.types import Dense, Emit, Encoding
@@ -70,7 +71,7 @@ class InChunks(LookupBackend):
         super().__init__(smooth)
         self.size = size
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         parts = [super(InChunks, self).encode(texts[n : n + self.size], encoding, emit)
                  for n in range(0, len(texts), self.size)]  # fmt: skip
         return Dense(np.concatenate([part.vectors for part in parts]))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from evalharness import embeddings
 from evalharness.cli import main
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.transformers import TransformersBackend
 from evalharness.types import Dense, Emit, Encoding
 
@@ -17,10 +18,12 @@ SHARD_TEXTS = 200
 def count_work(log: str) -> None:
     whole = TransformersBackend.encode
 
-    def counted(self: TransformersBackend, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def counted(
+        self: TransformersBackend, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL
+    ) -> Dense:
         with open(log, "a") as handle:  # noqa: PTH123 -- one write of a short line is never torn
             handle.write(f"{os.getpid()} {len(texts)}\n")
-        return whole(self, texts, encoding, emit)
+        return whole(self, texts, encoding, emit, journal)
 
     TransformersBackend.encode = counted  # type: ignore[method-assign]
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.encoder import EmbeddingModel
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding, ModelSpec, TextsEncoded
 
 Vectorize = Callable[[str], NDArray[np.float32]]
@@ -44,10 +45,32 @@ class LookupBackend:
         self.vectorize = vectorize
         self.seen: list[str] = []
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         self.seen += [encoding.prompt + text for text in texts]
         emit(TextsEncoded(len(texts)))
         return Dense(stack(self.vectorize, [encoding.prompt + text for text in texts]))
+
+
+class JournaledLookup(LookupBackend):
+    """The same, text by text, with a journal; `wait` is called before each text that is not in the journal."""
+
+    def __init__(self, vectorize: Vectorize, wait: Callable[[], object] = lambda: None) -> None:
+        super().__init__(vectorize)
+        self.wait = wait
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
+        found = []
+        for text in texts:
+            batch = {"texts": [encoding.prompt + text]}
+            kept = journal.find(batch)
+            if kept is None:
+                self.wait()
+                self.seen += batch["texts"]
+                kept = {"rows": stack(self.vectorize, batch["texts"])}
+                journal.add(batch, kept)
+            found.append(kept["rows"])
+            emit(TextsEncoded(1))
+        return Dense(np.concatenate(found))
 
 
 def spec(**changes: Any) -> ModelSpec:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.rankers import Pair, PairModel, RankingModel, Reranker, split_pair
 from evalharness.types import Dense, Emit, Encoding, PairInstruction, TextsEncoded
 from support.lookup import Vectorize, spec
@@ -25,7 +26,7 @@ class LookupPairs:
         self.vectorize = vectorize
         self.seen: list[Pair] = []
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         del encoding
         pairs = [split_pair(text) for text in texts]
         self.seen += pairs

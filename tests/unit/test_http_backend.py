@@ -22,7 +22,8 @@ from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
 from evalharness.models import ModelOptions, resolve_model
 from evalharness.models.http import HttpBackend
-from evalharness.models.http_client import Patience, wire_name
+from evalharness.models.http_client import Patience
+from evalharness.models.http_resolving import wire_name
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded
 
 KEY = 'sk-secret/"7"'

@@ -15,11 +15,13 @@ from support.lookup import LookupBackend, smooth, spec, stack
 from support.tiny import save_bert
 
 from evalharness import embeddings as embeddings_module
-from evalharness.embeddings import SHARDS, StoringEncoder, store_key
+from evalharness.embeddings import StoringEncoder, store_key
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, StorageError, UsageError
+from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models import ModelOptions, open_embedder, resolve_model
 from evalharness.rows import mapped
+from evalharness.storefolders import SHARDS
 from evalharness.storekeeping import collect, describe_store, verify_store
 from evalharness.types import (
     Dense,
@@ -170,7 +172,7 @@ class Counting(LookupBackend):
         super().__init__(smooth)
         self.left = calls
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Dense:
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1
