@@ -13,12 +13,13 @@ import torch
 from model2vec import StaticModel
 from model2vec.version import __version__
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from evalharness.errors import ModelError, PrerequisiteError
 from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.batches import blocks
+from evalharness.models.loading import library_errors
 from evalharness.models.transformers import finish
+from evalharness.models.vocabulary import check_sizes
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
 
 
@@ -99,16 +100,15 @@ class StaticBackend:
 
 def _load(model: ResolvedModel) -> StaticModel:
     name = model.spec.name
-    try:
+    with library_errors(model, "model2vec cannot load the model"):
         loaded = StaticModel.from_pretrained(model.facts.folder, max_length=None)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{name}: model2vec cannot load the model: {error}") from None
     rows = len(loaded.embedding) if loaded.token_mapping is None else len(loaded.token_mapping)
     if rows < len(loaded.tokens) or (loaded.weights is not None and len(loaded.weights) < len(loaded.tokens)):
         raise ModelError(
             f"{name}: the tokenizer has {len(loaded.tokens)} tokens, but the weight file has vectors or weights for "
             "fewer; give the folder with the files that belong together"
         )
+    check_sizes(name, list(loaded.tokenizer.get_vocab().values()), len(loaded.tokens), rows)
     return loaded
 
 
