@@ -147,6 +147,11 @@ def _load(model: ResolvedModel, device: str) -> Any:  # noqa: ANN401 -- the libr
         if not isinstance(loaded[place], Normalize):
             break
         loaded[place] = torch.nn.Identity()
+    # on the left, padding would move a text's positions, by as much as its neighbours are longer
+    for module in loaded:
+        for name in ("processor", "tokenizer"):
+            if hasattr(getattr(module, name, None), "padding_side"):
+                getattr(module, name).padding_side = "right"
     # the library loads the dense layers in float32 whatever comes before them
     return loaded.to(TORCH_DTYPES[spec.dtype]).eval()
 
