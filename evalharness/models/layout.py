@@ -140,16 +140,20 @@ def parse_modules(value: object, where: str, *, own_classes: bool = False) -> tu
     Raises:
         ModelError: it names no modules, unknown ones, folders elsewhere, or one twice that there can only be one of.
     """
-    modules = []
+    modules: list[Module] = []
+    names: list[str] = []
     for number, item in enumerate(checked(value, list, where, ModelError), start=1):
         place = f"{where}, module {number}"
         entry = checked(item, dict, place, ModelError)
         name = checked(entry.get("type"), str, f"{place}, type", ModelError)
         path = inner_path(entry.get("path"), f"{place}, path")
         kind = _KNOWN_TYPES.get(name)
+        names.append(str(entry.get("name", number)))
         modules.append(Module(kind or name, path, is_known=kind is not None))
     if not modules:
         raise ModelError(f"{where}: names no modules; expected at least one, or no such file")
+    if len(set(names)) < len(names):  # sentence-transformers would keep the last of them
+        raise ModelError(f"{where}: two modules have the same name ({shorten(names)}); expected a name for each")
     if own_classes:
         return tuple(modules)
     if unknown := [clip(module.kind) for module in modules if not module.is_known]:

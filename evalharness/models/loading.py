@@ -53,7 +53,9 @@ def library_errors(model: ResolvedModel, what: str) -> Iterator[None]:
     except (EvalHarnessError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 -- strict dataclasses, bare exceptions of Rust: no list is whole
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())
+        if isinstance(error, KeyError) or not reason:
+            reason = f"{type(error).__name__} {reason}".strip()
         if model.spec.remote_code and isinstance(error, ImportError | AttributeError | TypeError):
             raise ModelError(
                 f"{model.spec.name}: the Python code of its repository does not run with transformers "
