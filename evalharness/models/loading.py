@@ -130,9 +130,13 @@ def load_weights(model: ResolvedModel, kind: Any, config: Any) -> tuple[Any, dic
 
 def _check_layers(model: ResolvedModel, loaded: Any, unexpected: Collection[str]) -> None:  # noqa: ANN401
     """See that no layer of a stack is left out: one that is like those that were loaded but for its number."""
-    stacked = {_NUMBER.sub(".N.", key) for key in loaded.state_dict() if _NUMBER.search(key)}
-    prefix = f"{loaded.base_model_prefix}."
-    left = [key for key in sorted(unexpected) if _NUMBER.sub(".N.", key.removeprefix(prefix)) in stacked]
+
+    def without_number(key: str) -> str:
+        # some files were saved with a head around the model, some without
+        return _NUMBER.sub(".N.", key.removeprefix(f"{loaded.base_model_prefix}."))
+
+    stacked = {without_number(key) for key in loaded.state_dict() if _NUMBER.search(key)}
+    left = [key for key in sorted(unexpected) if without_number(key) in stacked]
     if left:
         raise ModelError(
             f"{model.spec.name}: the weight file has layers that config.json leaves out ({shorten(left)}); the two do "
