@@ -19,7 +19,6 @@ from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.batches import blocks
 from evalharness.models.loading import library_errors
 from evalharness.models.transformers import finish
-from evalharness.models.vocabulary import check_sizes
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
 
 
@@ -100,6 +99,9 @@ class StaticBackend:
 
 def _load(model: ResolvedModel) -> StaticModel:
     name = model.spec.name
+    folder = model.facts.folder
+    if not any((folder / place / "tokenizer.json").is_file() for place in ("", "0_StaticEmbedding")):
+        raise ModelError(f"{name}: has no tokenizer in {folder}; expected tokenizer.json. Fetch all files of the model")
     with library_errors(model, "model2vec cannot load the model"):
         loaded = StaticModel.from_pretrained(model.facts.folder, max_length=None)
     rows = len(loaded.embedding) if loaded.token_mapping is None else len(loaded.token_mapping)
@@ -108,7 +110,6 @@ def _load(model: ResolvedModel) -> StaticModel:
             f"{name}: the tokenizer has {len(loaded.tokens)} tokens, but the weight file has vectors or weights for "
             "fewer; give the folder with the files that belong together"
         )
-    check_sizes(name, list(loaded.tokenizer.get_vocab().values()), len(loaded.tokens), rows)
     return loaded
 
 

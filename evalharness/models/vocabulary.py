@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from fnmatch import fnmatch
 from typing import Any
 
@@ -71,16 +70,12 @@ def check_vocabulary(name: str, tokenizer: Any, rows: int | None) -> None:  # no
     Raises:
         ModelError: they are not of the same model, or one of them was cut.
     """
-    ids = tokenizer.get_vocab()
-    # some models have marks for pictures, without vectors; a text that holds one is an error then (`BatchRunner`)
-    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    check_sizes(name, [number for token, number in ids.items() if token not in special], len(ids), rows)
-
-
-def check_sizes(name: str, ids: Collection[int], tokens: int, rows: int | None) -> None:
-    """As `check_vocabulary`, for ids of plain tokens and the number of all of them."""
     if rows is None:
         return
+    tokens = tokenizer.get_vocab()
+    # some models have marks for pictures, without vectors; a text that holds one is an error then (`BatchRunner`)
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    ids = [number for token, number in tokens.items() if token not in special]
     last = max(ids, default=-1)
     advice = "Give the folder with the tokenizer that belongs to the weights, whole"
     if last >= rows:
@@ -88,10 +83,10 @@ def check_sizes(name: str, ids: Collection[int], tokens: int, rows: int | None) 
             f"{name}: the tokenizer has a token with the number {last}, but the weights have vectors for the numbers "
             f"0 to {rows - 1} only. {advice}"
         )
-    if not ids or rows - tokens > max(_PADDING_ROWS, rows // _PADDING_SHARE):
+    if not ids or rows - len(tokens) > max(_PADDING_ROWS, rows // _PADDING_SHARE):
         raise ModelError(
-            f"{name}: the tokenizer knows {tokens} tokens, but the weights have vectors for {rows}; most words would "
-            f"be unknown. {advice}"
+            f"{name}: the tokenizer knows {len(tokens)} tokens, but the weights have vectors for {rows}; most words "
+            f"would be unknown. {advice}"
         )
 
 
