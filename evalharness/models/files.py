@@ -88,10 +88,8 @@ class _Settings:
         }
 
 
-def _settings(path: Path, *, needed: str = "") -> _Settings:
-    """What a file says: nothing where it is missing, unless it is needed."""
-    if needed and not path.is_file():
-        raise ModelError(f"{path}: is missing, {needed}; fetch all files of the model")
+def _settings(path: Path) -> _Settings:
+    """What a file says: nothing where it is missing."""
     return _Settings(path, read_object(path, ModelError) if path.exists() else {})
 
 
@@ -183,7 +181,7 @@ def _sentence_config(transformer: Path) -> _Settings:
 
 
 def _pooling(folder: Path) -> Pooling:
-    config = _settings(folder / "config.json", needed="which says how token vectors are pooled")
+    config = _settings(folder / "config.json")
     modes = config.get("pooling_mode", str, list) or [
         mode for key, mode in _LEGACY_POOLING.items() if config.get(key, bool)
     ]

@@ -23,6 +23,8 @@ from evalharness.reading import checked, read_json
 MODULES = "modules.json"
 TRANSFORMER, POOLING, DENSE, NORMALIZE, STATIC = "Transformer", "Pooling", "Dense", "Normalize", "StaticEmbedding"
 KINDS = (TRANSFORMER, POOLING, DENSE, NORMALIZE, STATIC)
+# modules that are nothing without their config.json
+_WITH_CONFIG = {TRANSFORMER: "what the model is", POOLING: "how token vectors are pooled", DENSE: "the layer's sizes"}
 _ONCE = (TRANSFORMER, POOLING, NORMALIZE, STATIC)
 # where sentence-transformers has had its modules; up to version 5 a file was named after its class
 _HOMES = (
@@ -48,6 +50,8 @@ _OF_A_TRANSFORMER = (
 # of the same folder only the first that is there is read; transformers' order
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _INDEX, _PICKLE = ".index.json", ".bin"
+# what file systems take
+_LONGEST_NAME, _LONGEST_PATH = 255, 1024
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 # from a file's name to the JSON in it
@@ -122,6 +126,8 @@ def inner_path(value: object, where: str) -> str:
     """
     text = checked(value, str, where, ModelError)
     path = PurePosixPath(text)
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts) or len(text) > _LONGEST_PATH:
+        raise ModelError(f"{where}: {clip(text)} is too long for a path")
     if path.is_absolute() or _DRIVE.match(text) or ".." in path.parts or "\\" in text or "\0" in text:
         raise ModelError(
             f"{where}: {clip(text)} leads out of the model's folder; expected a path inside it, parts joined by /"
@@ -220,7 +226,13 @@ def lay_out(source: Source, weights: WeightFiles = TORCH_WEIGHTS, *, own_classes
         if module.kind == DENSE:
             numbers |= _weight_files(source, module.path)
         if module.is_known:
-            found |= there & {_within(module.path, "config.json")}
+            settings = _within(module.path, "config.json")
+            if settings not in there and module.kind in _WITH_CONFIG:
+                raise ModelError(
+                    f"{source.title}: {settings} is missing, which says {_WITH_CONFIG[module.kind]}; fetch all files "
+                    "of the model, or mend modules.json"
+                )
+            found |= there & {settings}
         elif module.path:  # nobody knows what of it is read
             found |= {name for name in names if name.startswith(f"{module.path}/")}
     others = set(_matching(names, "", weights.others))
@@ -292,10 +304,12 @@ def _deep(folder: Path, inner: str) -> list[str]:
     return [Path(place).relative_to(folder).as_posix() for place, _, _ in os.walk(folder / inner)]
 
 
-def _listed(folder: Path, inner: str) -> Iterator[str]:
-    for path in (folder / inner).iterdir() if (folder / inner).is_dir() else ():
-        if path.is_file():
-            yield _within(inner, path.name)
+def _listed(folder: Path, inner: str) -> list[str]:
+    try:
+        found = list((folder / inner).iterdir()) if (folder / inner).is_dir() else []
+        return [_within(inner, path.name) for path in found if path.is_file()]
+    except OSError as error:
+        raise ModelError(f"{folder / inner}: cannot be read ({error.strerror or error})") from None
 
 
 @contextmanager

@@ -156,11 +156,20 @@ def embedding_rows(loaded: Any) -> int | None:  # noqa: ANN401
 def check_runs(model: ResolvedModel, forward: Callable[[], Any]) -> None:
     """Let a model run once before its first text: a config can be right in its form and wrong for the weights.
 
+    Args:
+        model: what is tried.
+        forward: gives numbers for a short text.
+
     Raises:
-        ModelError: it cannot.
+        ModelError: it cannot, or they are no numbers.
     """
     with library_errors(model, "the model does not run with its config.json and weights"), torch.inference_mode():
-        forward()
+        numbers = torch.as_tensor(forward())
+    if not bool(torch.isfinite(numbers).all()):
+        raise ModelError(
+            f"{model.spec.name}: gives NaN or infinite numbers for a text of one letter; expected finite ones. See the "
+            f"weights and config.json in {model.facts.folder}, or try --dtype float32"
+        )
 
 
 def check_complete(name: str, missing: list[str]) -> None:

@@ -47,10 +47,9 @@ class M3Backend:
         self._heads = {output: _load_head(model, output).to(self.device) for output in wanted}
         check_runs(model, self._run_once)
 
-    def _run_once(self) -> None:
+    def _run_once(self) -> torch.Tensor:
         hidden = self._tokens.run(self._model, self.device)
-        for head in self._heads.values():
-            head(hidden)
+        return torch.cat([hidden, *(head(hidden) for head in self._heads.values())], dim=2)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
         """Encode texts; row i belongs to text i.

@@ -303,8 +303,8 @@ def _max_length(known: int | None, found: _Found) -> int | None:
     length, positions = found.options.max_length or known or _FALLBACK_MAX_LENGTH, found.facts.positions
     if positions is not None and length > positions:
         raise ModelError(
-            f"the model has positions for {positions} tokens, but its maximum length was to be {length}; "
-            f"give --max-length {positions} or less"
+            f"{found.files.name}: the model has positions for {positions} tokens, but its maximum length was to be "
+            f"{length}; give --max-length {positions} or less"
         )
     return length
 
