@@ -107,7 +107,7 @@ class Layout:
 
 
 def _known_types() -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for kind in KINDS:
         file = "static_embedding" if kind == STATIC else kind.lower()
         for home in _HOMES:

@@ -112,9 +112,9 @@ def test_so_it_is_by_sentence_transformers(tmp_path: Path, backbone: str, side: 
 @pytest.mark.parametrize("backbone", ["OPT", "Bloom", "Qwen3"])
 def test_so_it_is_of_rerankers_that_are_language_models(tmp_path: Path, backbone: str) -> None:
     torch.manual_seed(0)
-    words = tokenizer()
+    words: Any = tokenizer()
     words.add_tokens(["Yes"])
-    config = {
+    kinds: dict[str, Any] = {
         "OPT": lambda: hf.OPTConfig(
             **SIZES | {"vocab_size": WORDS + 1},
             hidden_size=DIMENSIONS,
@@ -126,9 +126,10 @@ def test_so_it_is_of_rerankers_that_are_language_models(tmp_path: Path, backbone
             vocab_size=WORDS + 1, hidden_size=DIMENSIONS, n_layer=2, n_head=4, initializer_range=0.3
         ),
         "Qwen3": lambda: hf.Qwen3Config(**DECODER | {"vocab_size": WORDS + 1, "max_position_embeddings": 512}),
-    }[backbone]()
+    }
     folder = tmp_path / "m"
-    hf.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    causal: Any = hf.AutoModelForCausalLM
+    causal.from_config(kinds[backbone]()).save_pretrained(folder)
     words.save_pretrained(folder)
     resolved = resolve_model(str(folder), ModelOptions(like="BAAI/bge-reranker-v2-gemma", max_length=100))
     backend = LLMRerankerBackend(resolved, Execution(device="cpu", batch_tokens=100_000))

@@ -31,7 +31,7 @@ class Watch:
             self._folders[number] = Path(place).relative_to(folder)
 
     def opened(self) -> set[str]:
-        found = set()
+        found: set[str] = set()
         while True:
             try:
                 content = os.read(self._handle, 65536)

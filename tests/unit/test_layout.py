@@ -105,6 +105,7 @@ def test_what_there_can_be_one_of(tmp_path: Path) -> None:
     write(folder / "modules.json", [*modules(*usual), {"name": "1", "type": f"{HOME}.Normalize", "path": "2"}])
     with pytest.raises(ModelError, match=r"two modules have the same name \(0, 1, 1\)"):
         resolve_model(str(folder))
+    nothing: Any
     for nothing in ([], None, {}, "x", [None]):
         write(folder / "modules.json", nothing)
         with pytest.raises(ModelError, match=r"modules\.json"):

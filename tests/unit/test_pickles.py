@@ -59,7 +59,7 @@ FORMS: dict[str, Callable[[Any, Path], object]] = {
     "bare": lambda value, path: path.write_bytes(pickle.dumps(value)),
     "tar": lambda value, path: path.write_bytes(in_tar(pickle.dumps(value))),
 }
-PLACES = {
+PLACES: dict[str, tuple[dict[str, Any], str]] = {
     "root": ({"pooling": "cls"}, "pytorch_model.bin"),
     "dense": ({}, "2_Dense/pytorch_model.bin"),
     "dense-st": ({"backend": "sentence-transformers"}, "2_Dense/pytorch_model.bin"),

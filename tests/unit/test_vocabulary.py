@@ -162,7 +162,7 @@ def test_a_length_without_room_is_refused_on_the_command_line(here: Any, tmp_pat
 
 
 def halved(folder: Path, dtype: torch.dtype) -> Path:
-    model = BertModel.from_pretrained(folder, dtype=dtype)
+    model: Any = BertModel.from_pretrained(folder, dtype=dtype)
     model.save_pretrained(folder)
     return folder
 
@@ -174,7 +174,7 @@ def test_weights_in_half_precision_are_noted(tmp_path: Path) -> None:
     low = ModelOptions(pooling="cls", dtype="float16")
     assert resolve_model(str(folder), low).spec.notes == ()
     assert resolve_model(str(save_bert(tmp_path / "full")), CLS).spec.notes == ()
-    model = BertModel.from_pretrained(folder)
+    model: Any = BertModel.from_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(tmp_path / "shards", max_shard_size="20KB")
     tokenizer().save_pretrained(tmp_path / "shards")
     (found,) = resolve_model(str(tmp_path / "shards"), CLS).spec.notes
