@@ -118,7 +118,9 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     document_prompt: Annotated[str | None, typer.Option(help="Text put before each document.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run the model's own code.")] = False,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Load weights that are pickles.")] = False,
+    safetensors_only: Annotated[
+        bool, typer.Option("--safetensors-only", help="Refuse weights that are pickles.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
     save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,
@@ -148,7 +150,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         "query_prompt": query_prompt, "document_prompt": document_prompt, "dtype": dtype, "dimensions": dimensions,
         "mode": mode, "cutoff_layer": cutoff_layer, "mode_weights": mode_weights,
         "protocol": protocol, "backend": backend, "cards": cards, "url": url, "onnx_file": onnx_file,
-        "trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle,
+        "trust_remote_code": trust_remote_code, "safetensors_only": safetensors_only,
     }  # fmt: skip
     seconds = None if time_budget is None else duration(time_budget)
     ends = None if seconds is None else time.monotonic() + seconds

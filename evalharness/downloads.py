@@ -334,10 +334,32 @@ def sound_snapshot(
     Raises:
         PrerequisiteError: a file is damaged again, or nothing may be fetched.
     """
+
+    def used(folder: Path) -> Iterable[Path]:
+        return folder.rglob("*") if names is None else [folder / name for name in names]
+
+    return _sound_after(fetch, used, where, say, offline=offline)
+
+
+def sound_file(
+    fetch: Callable[[], str], where: str, say: Callable[[str], None] = ignore_message, *, offline: bool = False
+) -> str:
+    """As `sound_snapshot`, for one file; `fetch` is `hf_hub_download` with its arguments."""
+    return _sound_after(fetch, lambda path: [path], where, say, offline=offline)
+
+
+def _sound_after(
+    fetch: Callable[[], str],
+    used: Callable[[Path], Iterable[Path]],
+    where: str,
+    say: Callable[[str], None],
+    *,
+    offline: bool,
+) -> str:
     for is_last in (False, True):
-        folder = Path(fetch())
-        damaged = damaged_files(folder.rglob("*") if names is None else [folder / name for name in names])
+        found = Path(fetch())
+        damaged = damaged_files(used(found))
         if not damaged:
             break
         _replace(damaged, where, say, can_fetch=not (is_last or offline))
-    return str(folder)
+    return str(found)

@@ -113,7 +113,7 @@ def _reranker_options(request: RunRequest, options: ModelOptions) -> ModelOption
         **served,
         cards=options.cards,
         trust_remote_code=options.trust_remote_code,
-        allow_pickle=options.allow_pickle,
+        safetensors_only=options.safetensors_only,
         dtype=options.dtype,
     )
 

@@ -10,24 +10,23 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Protocol
 
-from evalharness.errors import PrerequisiteError, UsageError, shorten, unknown_names
+from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten, unknown_names
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.files import FileFacts
+from evalharness.models.layout import TORCH_WEIGHTS, WeightFiles, seen_folder
 from evalharness.models.options import ModelOptions
-from evalharness.models.source import TORCH_WEIGHTS, WeightFiles
 from evalharness.types import Embeddings, Emit, Encoding, Execution, Kind, ModelSpec, Output
 
 # of bge-m3: the layers behind its other vectors
 M3_HEADS: Mapping[Output, str] = {"sparse": "sparse_linear.pt", "multi-vector": "colbert_linear.pt"}
 ONNX_EXPORT = "export"
 ONNX_PLAIN_FILES = ("model.onnx", "onnx/model.onnx")
-# a file in a folder of a folder would not be part of the fingerprint
 _ONNX_FILE = re.compile(r"(?:[^/\\]+/)?[^/\\]+\.onnx")
 
 
@@ -78,6 +77,7 @@ class Backend:
         extra: the extra of evalharness that installs them.
         keeps_vectors: whether vectors may go into the store: only if the fingerprint tells one model from another.
         runs_by: what of `Execution` it heeds; the rest would be ignored, so it is refused.
+        runs_own_classes: whether modules of the model's own may run, if the user trusts them.
     """
 
     uses: tuple[str, ...]
@@ -89,6 +89,7 @@ class Backend:
     extra: str = ""
     keeps_vectors: bool = True
     runs_by: tuple[str, ...] = ("device", "batch_tokens")
+    runs_own_classes: bool = False
 
 
 def beyond_texts(encoding: Encoding) -> list[str]:
@@ -105,7 +106,7 @@ def beyond_texts(encoding: Encoding) -> list[str]:
 
 def _m3_weights(options: ModelOptions) -> WeightFiles:
     wanted = tuple(name for output, name in M3_HEADS.items() if options.mode is not None and output in options.mode)
-    return WeightFiles(TORCH_WEIGHTS.safe, TORCH_WEIGHTS.pickled, wanted)
+    return WeightFiles(others=wanted)
 
 
 def _onnx_weights(options: ModelOptions) -> WeightFiles:
@@ -119,7 +120,7 @@ def _onnx_weights(options: ModelOptions) -> WeightFiles:
         )
     files = [glob.escape(file) for file in ([options.onnx_file] if options.onnx_file else ONNX_PLAIN_FILES)]
     with_numbers = [pattern for file in files for pattern in (file, f"{file}_data*", f"{file}.data*")]
-    return WeightFiles(safe=(*with_numbers, "[0-9]*_*/*.safetensors"))
+    return WeightFiles(torch=False, others=tuple(with_numbers))
 
 
 _EMBEDDER = ("like", "query_prompt", "document_prompt", "normalize", "dimensions")
@@ -133,6 +134,7 @@ BACKENDS: Mapping[str, Backend] = {
         why="it makes one dense vector per text from the model's files",
         needs=("sentence_transformers",),
         extra="sentence-transformers",
+        runs_own_classes=True,
     ),
     "onnx": Backend(
         uses=(*_WITH_TOKENS, "onnx_file"),
@@ -210,7 +212,20 @@ def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: AN
         PrerequisiteError: the device is not there.
         ModelError: its files do not fit.
     """
-    return _code(model.spec.backend).open_backend(model, execution)
+    opener, facts = _code(model.spec.backend).open_backend, model.facts
+    if not facts.files:
+        return opener(model, execution)
+    with seen_folder(facts.folder, facts.files) as seen:
+        moved = replace(
+            facts,
+            folder=seen,
+            transformer=seen / facts.transformer.relative_to(facts.folder),
+            dense=tuple(seen / path.relative_to(facts.folder) for path in facts.dense),
+        )
+        try:
+            return opener(replace(model, facts=moved), execution)
+        except ModelError as error:
+            raise ModelError(str(error).replace(str(seen), str(facts.folder))) from None
 
 
 def resolve_elsewhere(backend: str, name: str, options: ModelOptions) -> ResolvedModel:

@@ -11,7 +11,7 @@ import torch
 
 from evalharness.errors import ModelError, PrerequisiteError
 from evalharness.journal import NO_JOURNAL, Arrays, Journal
-from evalharness.types import Emit, EncodeNote
+from evalharness.types import DType, Emit, EncodeNote
 
 # texts tokenized at a time: enough to sort well, little memory
 BLOCK = 8192
@@ -39,6 +39,15 @@ def choose_device(wanted: str | None) -> str:
         reason = str(error).splitlines()[0]
         raise PrerequisiteError(f"the device {wanted!r} cannot be used here ({reason}); leave --device out") from None
     return wanted
+
+
+def precision(dtype: DType, device: str) -> dict[str, str]:
+    """What of torch can change a vector; belongs to a backend's identity.
+
+    In float32 the kind of device does not count: all are as exact as float32 is, and the record names it.
+    """
+    facts = {"matmul_precision": torch.get_float32_matmul_precision()}
+    return facts if dtype == "float32" else {**facts, "device": device.partition(":")[0]}
 
 
 def blocks(texts: Sequence[str]) -> Iterator[list[int]]:
@@ -130,6 +139,11 @@ class BatchRunner:
         """Rows, or None if the batch does not fit; by then the failed batch's tensors are free."""
         try:
             return forward(tokens)
+        except IndexError as error:
+            raise ModelError(
+                f"{self._name}: a text holds a token that the model has no vector for ({error}); see that the "
+                "folder has the tokenizer of the model"
+            ) from None
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

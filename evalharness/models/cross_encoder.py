@@ -13,8 +13,9 @@ from transformers import AutoModelForSequenceClassification
 from evalharness.errors import ModelError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
-from evalharness.models.batches import BatchRunner, blocks, choose_device
-from evalharness.models.loading import check_complete, load_config, load_tokenizer, load_weights
+from evalharness.models.batches import BatchRunner, blocks, choose_device, precision
+from evalharness.models.loading import check_complete, check_runs, embedding_rows, load_config, load_weights
+from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer
 from evalharness.rankers import Pair, split_pair
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
 
@@ -37,12 +38,16 @@ class CrossEncoderBackend:
         self._truncation = model.spec.pair_truncation
         self.identity = {
             "backend": "cross-encoder",
-            "matmul_precision": torch.get_float32_matmul_precision(),
+            **precision(model.spec.dtype, self.device),
             "pair_truncation": self._truncation,
         }
         self._runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         self._tokenizer = load_tokenizer(model)
+        special = self._tokenizer.num_special_tokens_to_add(pair=True)
+        check_room(self._name, model.spec.max_length, special, len(("query", "document")))
         self._model = _load(model).to(self.device).eval()
+        check_vocabulary(self._name, self._tokenizer, embedding_rows(self._model))
+        check_runs(model, lambda: self._logits(dict(self._tokenizer(["a"], ["a"]))))
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Score joined pairs; row i belongs to pair i.
@@ -64,27 +69,44 @@ class CrossEncoderBackend:
         """Tokens of the pairs, and whether each was cut."""
         queries, documents = [pair.query for pair in pairs], [pair.document for pair in pairs]
         length = encoding.max_length
-        cut = [False] * len(pairs)
         if self._truncation == "only_second" and length is not None:
-            # with a token for the document at least, for there is nothing else to cut
-            room = length - self._tokenizer.num_special_tokens_to_add(pair=True) - 1
-            queries, cut = self._shortened(queries, min(length * _QUERY_SHARE[0] // _QUERY_SHARE[1], max(room, 0)))
+            return self._with_short_queries(queries, documents, length)
         found = self._tokenizer(queries, documents, truncation=self._truncation, max_length=length)
-        overflowing = [bool(item.overflowing) for item in found.encodings]
-        return dict(found), [a or b for a, b in zip(cut, overflowing, strict=True)]
+        return dict(found), [bool(item.overflowing) for item in found.encodings]
 
-    def _shortened(self, queries: Sequence[str], limit: int) -> tuple[list[str], list[bool]]:
-        """Queries of at most so many tokens, cut on the right."""
-        found = self._tokenizer(list(queries), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        kept, cut = [], []
-        for query, offsets in zip(queries, found["offset_mapping"], strict=True):
-            too_long = len(offsets) > limit
-            kept.append(query[: offsets[limit - 1][1] if limit else 0] if too_long else query)
-            cut.append(too_long)
-        return kept, cut
+    def _with_short_queries(
+        self, queries: Sequence[str], documents: Sequence[str], length: int
+    ) -> tuple[dict[str, Any], list[bool]]:
+        """FlagEmbedding's way: the query's tokens are cut first, then the document's to what room is left.
+
+        What is cut are tokens, not text: the same text can have other tokens once its end is gone.
+        """
+        # with a token for the document at least, for there is nothing else to cut
+        room = length - self._tokenizer.num_special_tokens_to_add(pair=True) - 1
+        limit = min(length * _QUERY_SHARE[0] // _QUERY_SHARE[1], room)
+        backend = self._tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        tokens: dict[str, Any] = {key: [] for key in self._tokenizer.model_input_names}
+        cut = []
+        firsts, seconds = (backend.encode_batch(list(part), add_special_tokens=False) for part in (queries, documents))
+        for first, second in zip(firsts, seconds, strict=True):
+            whole = len(first) + len(second)
+            first.truncate(limit)
+            second.truncate(room + 1 - len(first))
+            cut.append(len(first) + len(second) < whole)
+            joined = backend.post_process(first, second)
+            values = {
+                "input_ids": joined.ids,
+                "token_type_ids": joined.type_ids,
+                "attention_mask": joined.attention_mask,
+            }
+            for key, items in tokens.items():
+                items.append(values[key])
+        return tokens, cut
 
     def _logits(self, tokens: dict[str, list[Any]]) -> NDArray[np.float32]:
-        padded = self._tokenizer.pad(tokens, return_tensors="pt").to(self.device)
+        padded = self._tokenizer.pad(tokens, padding_side="right", return_tensors="pt").to(self.device)
         with torch.inference_mode():
             logits = self._model(**padded).logits
         rows: NDArray[np.float32] = logits[:, 0].float().cpu().numpy()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from evalharness.errors import ModelError, shorten
+from evalharness.errors import ModelError, clip, shorten
+from evalharness.models.layout import DENSE, NORMALIZE, POOLING, STATIC, TRANSFORMER, Layout, Module, folder_of
+from evalharness.reading import checked, read_object
 from evalharness.types import POOLINGS, Pooling, Similarity
 
 _LEGACY_POOLING = {
@@ -18,9 +19,8 @@ _LEGACY_POOLING = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-# a table of token vectors, by sentence-transformers' name and by model2vec's
-STATIC, _MODEL2VEC = "StaticEmbedding", "model2vec"
-_KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", STATIC)
+# a table of token vectors, by model2vec's name
+_MODEL2VEC = "model2vec"
 _SENTENCE_CONFIGS = "sentence_*_config.json"
 # RoBERTa and its kin number positions from pad_token_id + 1 on
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer")
@@ -39,6 +39,8 @@ class FileFacts:
         lowercase: whether texts are lower-cased before the tokenizer.
         dense: folders of the dense layers after the pooling, in order.
         modules: kinds of sentence-transformers' modules, in order.
+        files: all files that are read, relative to `folder`.
+        onnx_files: all ONNX files that there are, read or not.
         pool_prompt: whether the prompt's tokens count in the pooling.
         own_code: whether its repository has Python code that is to load it.
         foreign_code: other repositories whose code is to load it.
@@ -57,138 +59,183 @@ class FileFacts:
     lowercase: bool = False
     dense: tuple[Path, ...] = ()
     modules: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    onnx_files: tuple[str, ...] = ()
     pool_prompt: bool = True
     own_code: bool = False
     foreign_code: tuple[str, ...] = ()
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 -- JSON
-    """Parse a model's JSON file.
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """A JSON file of a model, whose values are checked where they are taken."""
+
+    path: Path
+    values: dict[str, Any]
+
+    def get(self, key: str, *types: type) -> Any:  # noqa: ANN401 -- a value of one of the types
+        """The key's value; None where it is missing or null."""
+        value = self.values.get(key)
+        return None if value is None else checked(value, types, f"{self.path}, {key}", ModelError)
+
+    def texts(self, key: str) -> dict[str, str]:
+        """An object of texts, without those that are null."""
+        found = self.get(key, dict) or {}
+        return {
+            name: checked(text, str, f"{self.path}, {key}, {name}", ModelError)
+            for name, text in found.items()
+            if text is not None
+        }
+
+
+def _settings(path: Path) -> _Settings:
+    """What a file says: nothing where it is missing."""
+    return _Settings(path, read_object(path, ModelError) if path.exists() else {})
+
+
+def read_facts(folder: Path, layout: Layout) -> FileFacts:
+    """Read what modules.json points to.
+
+    Args:
+        folder: of the model.
+        layout: its files.
 
     Raises:
-        ModelError: it is not JSON.
+        ModelError: a pooling mode is not supported, or a file is missing or damaged.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} is damaged, it is no JSON: {error}") from None
-
-
-def read_facts(folder: Path) -> FileFacts:
-    """Read modules.json and what it points to.
-
-    Raises:
-        ModelError: a module or a pooling mode is not supported, or a file is damaged.
-    """
-    modules = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
-    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
-    if unknown := [kind for kind in kinds if kind not in _KNOWN_MODULES]:
-        raise ModelError(
-            f"{folder.name}: modules.json names {shorten(unknown)}, which the transformers backend cannot run; "
-            f"it knows {shorten(_KNOWN_MODULES)}"
-        )
-    paths = {kind: folder / str(module.get("path", "")) for kind, module in zip(kinds, modules, strict=True)}
-    transformer = paths.get("Transformer", folder)
+    modules = layout.modules
+    main = folder_of(modules, TRANSFORMER)
+    transformer = folder / (main or "")
+    pooling = folder_of(modules, POOLING)
     code = _code(transformer)
     sentence = _sentence_config(transformer)
-    card = folder / "config_sentence_transformers.json"
-    settings = read_json(card) if card.is_file() else {}
-    prompts = {key: text for key, text in (settings.get("prompts") or {}).items() if text is not None}
+    settings = _settings(folder / "config_sentence_transformers.json")
+    prompts = settings.texts("prompts")
+    is_normalized = folder_of(modules, NORMALIZE) is not None
     return FileFacts(
         transformer=transformer,
         folder=folder,
         positions=_positions(transformer),
-        pooling=_pooling(paths["Pooling"]) if "Pooling" in paths else None,
-        normalize="Normalize" in kinds if modules else _static_normalize(folder),
-        max_length=sentence.get("max_seq_length") or _tokenizer_length(transformer),
+        pooling=None if pooling is None else _pooling(folder / pooling),
+        normalize=is_normalized if modules else _static_normalize(folder, modules),
+        max_length=_length(sentence, "max_seq_length") or _tokenizer_length(transformer),
         prompts=prompts,
-        default_prompt=_default_prompt(folder, settings, prompts),
-        similarity=_similarity(folder, settings),
-        lowercase=bool(sentence.get("do_lower_case")),
-        modules=tuple(kinds),
-        dense=tuple(folder / str(m["path"]) for kind, m in zip(kinds, modules, strict=True) if kind == "Dense"),
-        pool_prompt=_pools_prompt(paths["Pooling"]) if "Pooling" in paths else True,
-        own_code=bool(code),
+        default_prompt=_default_prompt(settings, prompts),
+        similarity=_similarity(settings),
+        lowercase=bool(sentence.get("do_lower_case", bool)),
+        modules=tuple(module.kind.rpartition(".")[2] for module in modules),
+        dense=tuple(folder / module.path for module in modules if module.kind == DENSE),
+        files=layout.files,
+        onnx_files=tuple(
+            sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("*/*.onnx")])
+        ),
+        pool_prompt=pooling is None or _pools_prompt(folder / pooling),
+        own_code=bool(code) or not all(module.is_known for module in modules),
         foreign_code=tuple(sorted({entry.partition("--")[0] for entry in code if "--" in entry})),
     )
 
 
-def is_static(folder: Path) -> bool:
+def is_static(folder: Path, modules: tuple[Module, ...]) -> bool:
     """Whether a folder holds a table of token vectors and no transformer."""
-    modules, config = folder / "modules.json", folder / "config.json"
-    if modules.is_file():
-        return any(str(module.get("type", "")).endswith(STATIC) for module in read_json(modules))
-    return config.is_file() and read_json(config).get("model_type") == _MODEL2VEC
+    if modules:
+        return folder_of(modules, STATIC) is not None
+    return bool(_settings(folder / "config.json").values.get("model_type") == _MODEL2VEC)
 
 
-def _static_normalize(folder: Path) -> bool | None:
+def _static_normalize(folder: Path, modules: tuple[Module, ...]) -> bool | None:
     """What model2vec's own config says; None for other models."""
-    return bool(read_json(folder / "config.json").get("normalize", False)) if is_static(folder) else None
+    return bool(_settings(folder / "config.json").get("normalize", bool)) if is_static(folder, modules) else None
+
+
+def architectures(transformer: Path) -> list[str]:
+    """Names of the classes that config.json says the model is of."""
+    config = _settings(transformer / "config.json")
+    return _texts(config.get("architectures", list) or [], f"{config.path}, architectures")
+
+
+def _texts(values: list[object], where: str) -> list[str]:
+    return [checked(value, str, where, ModelError) for value in values]
 
 
 def _code(transformer: Path) -> list[str]:
     """Classes of the repository's own, by which config.json and the tokenizer's want the model to be loaded."""
     found: list[str] = []
     for name in ("config.json", "tokenizer_config.json"):
-        path = transformer / name
-        for entry in (read_json(path).get("auto_map") or {} if path.is_file() else {}).values():
-            found += [item for item in (entry if isinstance(entry, list) else [entry]) if item]
+        settings = _settings(transformer / name)
+        # an old tokenizer's is a list
+        entries = settings.get("auto_map", dict, list) or {}
+        for entry in entries.values() if isinstance(entries, dict) else entries:
+            items = entry if isinstance(entry, list) else [entry]
+            found += _texts([item for item in items if item is not None], f"{settings.path}, auto_map")
     return found
 
 
 def _pools_prompt(folder: Path) -> bool:
-    return read_json(folder / "config.json").get("include_prompt") is not False
+    return _settings(folder / "config.json").get("include_prompt", bool) is not False
 
 
-def _sentence_config(transformer: Path) -> dict[str, Any]:
-    found = sorted(transformer.glob(_SENTENCE_CONFIGS))
-    return cast("dict[str, Any]", read_json(found[0])) if found else {}
+def _sentence_config(transformer: Path) -> _Settings:
+    # as sentence-transformers, which looks for BERT's first
+    found = sorted(transformer.glob(_SENTENCE_CONFIGS), key=lambda path: ("_bert_" not in path.name, path.name))
+    return _settings(found[0] if found else transformer / "sentence_bert_config.json")
 
 
 def _pooling(folder: Path) -> Pooling:
-    config = read_json(folder / "config.json")
-    modes = config.get("pooling_mode") or [mode for key, mode in _LEGACY_POOLING.items() if config.get(key)]
-    modes = [modes] if isinstance(modes, str) else list(modes)
+    config = _settings(folder / "config.json")
+    modes = config.get("pooling_mode", str, list) or [
+        mode for key, mode in _LEGACY_POOLING.items() if config.get(key, bool)
+    ]
+    modes = [modes] if isinstance(modes, str) else _texts(modes, f"{config.path}, pooling_mode")
     if len(modes) != 1 or modes[0] not in _FILE_POOLINGS:
         raise ModelError(
-            f"{folder}: pooling {' + '.join(modes) or 'unset'} is not supported; expected one of "
+            f"{config.path}: pooling {' + '.join(modes) or 'unset'} is not supported; expected one of "
             f"{shorten(_FILE_POOLINGS)}"
         )
     return cast("Pooling", modes[0])
 
 
-def _positions(transformer: Path) -> int | None:
-    config = transformer / "config.json"
-    settings = read_json(config) if config.is_file() else {}
-    positions = settings.get("max_position_embeddings") or -1
-    if positions < 1:  # none, or XLNet's -1 for any length
+def _length(settings: _Settings, key: str) -> int | None:
+    """A number of tokens; None where it is missing, null or 0."""
+    length = settings.get(key, int, float)
+    if not length:
         return None
-    offset = (settings.get("pad_token_id") or 0) + 1 if settings.get("model_type") in _OFFSET_POSITIONS else 0
-    return int(positions) - offset
+    if length < 1 or (length < _UNSET_LENGTH and length != int(length)):
+        raise ModelError(f"{settings.path}, {key}: expected a whole number of tokens from 1 on, found {length}")
+    return min(int(length), _UNSET_LENGTH) if length < float("inf") else _UNSET_LENGTH
+
+
+def _positions(transformer: Path) -> int | None:
+    config = _settings(transformer / "config.json")
+    if config.get("max_position_embeddings", int, float) in (-1, 0):  # XLNet's, for any length
+        return None
+    positions = _length(config, "max_position_embeddings")
+    if positions is None:
+        return None
+    padding = config.get("pad_token_id", int) or 0
+    return positions - (padding + 1 if config.values.get("model_type") in _OFFSET_POSITIONS else 0)
 
 
 def _tokenizer_length(transformer: Path) -> int | None:
     """The tokenizer's limit, but no more than the model has positions."""
-    tokenizer = transformer / "tokenizer_config.json"
-    length = (read_json(tokenizer) if tokenizer.is_file() else {}).get("model_max_length") or _UNSET_LENGTH
-    limit = min(int(length), _positions(transformer) or _UNSET_LENGTH)
+    length = _length(_settings(transformer / "tokenizer_config.json"), "model_max_length") or _UNSET_LENGTH
+    limit = min(length, _positions(transformer) or _UNSET_LENGTH)
     return None if limit >= _UNSET_LENGTH else limit
 
 
-def _default_prompt(folder: Path, settings: dict[str, Any], prompts: dict[str, str]) -> str:
-    name = settings.get("default_prompt_name")
+def _default_prompt(settings: _Settings, prompts: dict[str, str]) -> str:
+    name = settings.get("default_prompt_name", str)
     if name is None:
         return ""
     if name not in prompts:
         raise ModelError(
-            f"{folder.name}: config_sentence_transformers.json has default_prompt_name {name!r}, which is not among "
-            f"its prompts ({shorten(list(prompts)) or 'none'})"
+            f"{settings.path}: has default_prompt_name {clip(name)}, which is not among its prompts "
+            f"({shorten(list(prompts)) or 'none'})"
         )
     return prompts[name]
 
 
-def _similarity(folder: Path, settings: dict[str, Any]) -> Similarity:
-    name = settings.get("similarity_fn_name") or "cosine"
+def _similarity(settings: _Settings) -> Similarity:
+    name = settings.get("similarity_fn_name", str) or "cosine"
     if name not in ("cosine", "dot"):
-        raise ModelError(f"{folder.name}: similarity {name!r} is not supported; expected cosine or dot")
+        raise ModelError(f"{settings.path}: similarity {clip(name)} is not supported; expected cosine or dot")
     return cast("Similarity", name)

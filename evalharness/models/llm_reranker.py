@@ -7,12 +7,10 @@ LayerWiseFlagLLMReranker (`layerwise`); mteb's Qwen3RerankerWrapper (`qwen3`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-import transformers
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM
@@ -21,16 +19,18 @@ from evalharness.cards import cards
 from evalharness.errors import ModelError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
-from evalharness.models.batches import BatchRunner, choose_device
-from evalharness.models.loading import check_complete, load_config, load_tokenizer, load_weights
+from evalharness.models.batches import BatchRunner, choose_device, precision
+from evalharness.models.loading import check_complete, check_runs, embedding_rows, load_config, load_weights
 from evalharness.models.options import check_remote_code
 from evalharness.models.tokens import Tokenized, TokenPipeline
+from evalharness.models.vocabulary import check_vocabulary, load_tokenizer
 from evalharness.rankers import Pair, split_pair
 from evalharness.types import Dense, Emit, Encoding, Execution, PairTemplate
 
 _HEAD = "ForCausalLM"
 # what a layer-wise model's code and nobody else's takes
 _LAYERS = "cutoff_layers"
+_POSITIONS = "position_ids"
 
 # FlagEmbedding: what a query may take of the room
 _QUERY_SHARE = (3, 4)
@@ -60,13 +60,12 @@ class LLMRerankerBackend:
         template = _template(model)
         if template == "layerwise" and not model.spec.remote_code:
             check_remote_code(self._name, model.options)
-        with _own_code(model):
-            config = load_config(model)
+        config = load_config(model)
         _check_head(self._name, config)
         self._layer = _layer(model, config, template)
         self.identity = {
             "backend": "llm-reranker",
-            "matmul_precision": torch.get_float32_matmul_precision(),
+            **precision(model.spec.dtype, self.device),
             "pair_template": template,
             "cutoff_layer": self._layer,
         }
@@ -85,6 +84,8 @@ class LLMRerankerBackend:
                 f"{self._name}: {type(self._model).__name__} takes no {_LAYERS}, so it is no layer-wise reranker; "
                 "give --like the card of a model of its own kind"
             )
+        check_vocabulary(self._name, tokenizer, embedding_rows(self._model))
+        check_runs(model, lambda: self._scores({"input_ids": [[0, 0]]}))
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Score joined pairs; row i belongs to pair i.
@@ -95,9 +96,7 @@ class LLMRerankerBackend:
         return self._pipeline.run(
             texts,
             emit,
-            tokenize=lambda part: Tokenized(
-                *self._asked.tokenize([split_pair(text) for text in part], encoding.max_length)
-            ),
+            tokenize=lambda part: self._tokenize(part, encoding),
             forward=self._scores,
             width=1,
             journal=journal,
@@ -108,16 +107,21 @@ class LLMRerankerBackend:
         return Tokenized(tokens, cut)
 
     def _scores(self, tokens: dict[str, list[Any]]) -> NDArray[Any]:
-        """One score per row. Padding is on the left, so that the last position is the answer's in every row."""
+        """One score per row.
+
+        Padding is on the left, so that the last position is the answer's in every row, and positions go by the mask.
+        A model that is not told positions would count them from the padding on, so for it padding is on the right.
+        """
+        is_left = _POSITIONS in self._takes
+        side = "left" if is_left else "right"
         rows = [torch.tensor(ids) for ids in tokens["input_ids"]]
-        ids = pad_sequence(rows, batch_first=True, padding_side="left").to(self.device)
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
+        ids = pad_sequence(rows, batch_first=True, padding_side=side).to(self.device)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
         mask = mask.to(self.device)
         options: dict[str, Any] = {
-            # padding must not move a text, whatever kind of positions the model has
-            "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0),
+            _POSITIONS: (mask.cumsum(dim=1) - 1).clamp(min=0),
             "use_cache": False,
-            "logits_to_keep": 1,
+            **({"logits_to_keep": 1} if is_left else {}),
         }
         options = {name: value for name, value in options.items() if name in self._takes}
         if self._layer is not None:
@@ -126,7 +130,8 @@ class LLMRerankerBackend:
             logits = self._model(input_ids=ids, attention_mask=mask, **options).logits
             if self._layer is not None:
                 logits = self._of_layer(logits, ids.shape)
-            scores = self._asked.scores(logits[:, -1].float())
+            last = -1 if is_left else mask.sum(dim=1) - 1
+            scores = self._asked.scores(logits[torch.arange(len(rows)), last].float())
         found: NDArray[Any] = scores[:, None].cpu().numpy()
         return found
 
@@ -298,24 +303,9 @@ def _layer(model: ResolvedModel, config: Any, template: PairTemplate) -> int | N
 
 def _load(model: ResolvedModel, config: Any) -> Any:  # noqa: ANN401 -- transformers has no common type
     """The language model with its head, which must be in the weight file or be tied to the token vectors."""
-    with _own_code(model):
-        loaded, report = load_weights(model, AutoModelForCausalLM, config)
+    loaded, report = load_weights(model, AutoModelForCausalLM, config)
     check_complete(model.spec.name, list(report["missing_keys"]))
     return loaded
-
-
-@contextmanager
-def _own_code(model: ResolvedModel) -> Iterator[None]:
-    """Say so if it is the repository's own code that fails: much of it is older than today's transformers."""
-    try:
-        yield
-    except (ImportError, AttributeError, TypeError) as error:
-        if not model.spec.remote_code:
-            raise
-        raise ModelError(
-            f"{model.spec.name}: the Python code of its repository does not run with transformers "
-            f"{transformers.__version__}, only its authors can mend that: {error}"
-        ) from None
 
 
 open_backend = LLMRerankerBackend

@@ -1,51 +1,67 @@
-"""Tokenizers, weights and dense layers from a model's files, each checked before it is used."""
+"""Configs, weights and dense layers from a model's files, each checked before it is used."""
 
 from __future__ import annotations
 
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoTokenizer, MT5EncoderModel, T5EncoderModel, UMT5EncoderModel
+from transformers import AutoConfig, AutoModel, MT5EncoderModel, T5EncoderModel, UMT5EncoderModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from evalharness.errors import ModelError, shorten
+from evalharness.errors import EvalHarnessError, ModelError, clip, shorten
 from evalharness.models.backends import ResolvedModel
-from evalharness.models.files import read_json
 from evalharness.models.options import check_remote_code
+from evalharness.reading import checked, read_object
 
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # of models that translate, only the half that reads the text is wanted
 _ENCODERS = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
 _ACTIVATIONS = {"Identity": torch.nn.Identity, "Tanh": torch.nn.Tanh, "ReLU": torch.nn.ReLU, "GELU": torch.nn.GELU}
-_LOADING_ERRORS = (
-    OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError, EOFError, zipfile.BadZipFile
+_PICKLE_ERRORS = (
+    OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, UnpicklingError, EOFError,
+    zipfile.BadZipFile,
 )  # fmt: skip
+_LONGEST_REASON = 300
+# what a dense layer takes and gives; anything else is for other modules
+_POOLED = "sentence_embedding"
+_NUMBER = re.compile(r"\.\d+\.")
 
 
-def load_tokenizer(model: ResolvedModel) -> Any:  # noqa: ANN401 -- transformers has no common type
-    """The model's fast tokenizer.
+@contextmanager
+def library_errors(model: ResolvedModel, what: str) -> Iterator[None]:
+    """Say which model it is whose files a library cannot use; around that library's call alone.
+
+    Args:
+        model: whose files are loaded.
+        what: cannot be done, for the message.
 
     Raises:
-        ModelError: it is missing, damaged or slow.
+        ModelError: in place of whatever the library raises: for odd files that can be anything.
     """
-    spec = model.spec
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.facts.transformer, trust_remote_code=spec.remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{spec.name}: the tokenizer cannot be loaded: {error}") from None
-    if not tokenizer.is_fast:
-        raise ModelError(f"{spec.name}: needs a fast tokenizer (tokenizer.json), found {type(tokenizer).__name__}")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+        yield
+    except (EvalHarnessError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 -- strict dataclasses, bare exceptions of Rust: no list is whole
+        reason = " ".join(str(error).split())
+        if isinstance(error, KeyError) or not reason:
+            reason = f"{type(error).__name__} {reason}".strip()
+        if model.spec.remote_code and isinstance(error, ImportError | AttributeError | TypeError):
+            raise ModelError(
+                f"{model.spec.name}: the Python code of its repository does not run with transformers "
+                f"{transformers.__version__}, only its authors can mend that: {reason}"
+            ) from None
+        raise ModelError(f"{model.spec.name}: {what} ({model.facts.folder}): {reason}") from None
 
 
 def load_config(model: ResolvedModel) -> Any:  # noqa: ANN401
@@ -55,12 +71,19 @@ def load_config(model: ResolvedModel) -> Any:  # noqa: ANN401
         ModelError: it is missing or damaged, or names code of the repository that may not run.
     """
     path = model.facts.transformer / "config.json"
-    if model.facts.own_code and path.is_file() and read_json(path).get("model_type") not in CONFIG_MAPPING:
+    if not path.is_file():
+        raise ModelError(f"{model.spec.name}: {path} is missing; fetch all files of the model")
+    settings = read_object(path, ModelError)
+    if settings.get("transformers_weights") is not None:
+        raise ModelError(
+            f"{path}, transformers_weights: names weights of its own, which are not counted; take the entry out and "
+            "call the file model.safetensors"
+        )
+    checked(settings.get("model_type", ""), str, f"{path}, model_type", ModelError)
+    if model.facts.own_code and settings.get("model_type") not in CONFIG_MAPPING:
         check_remote_code(model.spec.name, model.options)
-    try:
+    with library_errors(model, "config.json cannot be used"), silent():
         return AutoConfig.from_pretrained(model.facts.transformer, trust_remote_code=model.spec.remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{model.spec.name}: config.json cannot be used: {error}") from None
 
 
 def load_encoder(model: ResolvedModel) -> Any:  # noqa: ANN401
@@ -91,20 +114,62 @@ def load_weights(model: ResolvedModel, kind: Any, config: Any) -> tuple[Any, dic
         The model, and transformers' report: `missing_keys` and so on.
 
     Raises:
-        ModelError: they cannot be loaded.
+        ModelError: they cannot be loaded, or have more layers than config.json.
     """
-    with silent():
-        try:
-            loaded, report = kind.from_pretrained(
-                model.facts.transformer,
-                config=config,
-                dtype=TORCH_DTYPES[model.spec.dtype],
-                trust_remote_code=model.spec.remote_code,
-                output_loading_info=True,
-            )
-        except _LOADING_ERRORS as error:
-            raise ModelError(f"{model.spec.name}: the weights cannot be loaded: {error}") from None
+    with library_errors(model, "the weights cannot be loaded"), silent():
+        loaded, report = kind.from_pretrained(
+            model.facts.transformer,
+            config=config,
+            dtype=TORCH_DTYPES[model.spec.dtype],
+            trust_remote_code=model.spec.remote_code,
+            output_loading_info=True,
+        )
+    _check_layers(model, loaded, report["unexpected_keys"])
     return loaded, report
+
+
+def _check_layers(model: ResolvedModel, loaded: Any, unexpected: Collection[str]) -> None:  # noqa: ANN401
+    """See that no layer of a stack is left out: one that is like those that were loaded but for its number."""
+
+    def without_number(key: str) -> str:
+        # some files were saved with a head around the model, some without
+        return _NUMBER.sub(".N.", key.removeprefix(f"{loaded.base_model_prefix}."))
+
+    stacked = {without_number(key) for key in loaded.state_dict() if _NUMBER.search(key)}
+    left = [key for key in sorted(unexpected) if without_number(key) in stacked]
+    if left:
+        raise ModelError(
+            f"{model.spec.name}: the weight file has layers that config.json leaves out ({shorten(left)}); the two do "
+            f"not belong together: {model.facts.transformer}"
+        )
+
+
+def embedding_rows(loaded: Any) -> int | None:  # noqa: ANN401
+    """How many tokens a model has vectors for; None where it does not tell."""
+    try:
+        return int(loaded.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError):  # a repository's own code
+        found = getattr(loaded.config, "vocab_size", None)
+        return found if isinstance(found, int) else None
+
+
+def check_runs(model: ResolvedModel, forward: Callable[[], Any]) -> None:
+    """Let a model run once before its first text: a config can be right in its form and wrong for the weights.
+
+    Args:
+        model: what is tried.
+        forward: gives numbers for a short text.
+
+    Raises:
+        ModelError: it cannot, or they are no numbers.
+    """
+    with library_errors(model, "the model does not run with its config.json and weights"), torch.inference_mode():
+        numbers = torch.as_tensor(forward())
+    if not bool(torch.isfinite(numbers).all()):
+        raise ModelError(
+            f"{model.spec.name}: gives NaN or infinite numbers for a text of one letter; expected finite ones. See the "
+            f"weights and config.json in {model.facts.folder}, or try --dtype float32"
+        )
 
 
 def check_complete(name: str, missing: list[str]) -> None:
@@ -156,22 +221,32 @@ def check_order(model: ResolvedModel) -> None:
 
 
 def _dense_layer(name: str, folder: Path) -> torch.nn.Sequential:
-    config = read_json(folder / "config.json")
-    activation = str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]
+    path = folder / "config.json"
+    config = read_object(path, ModelError)
+    function = checked(config.get("activation_function", "Tanh"), str, f"{path}, activation_function", ModelError)
+    activation = function.rsplit(".", 1)[-1]
     if activation not in _ACTIVATIONS:
         raise ModelError(
             f"{name}: the dense layer {folder.name} has the activation {activation!r}; known are "
             f"{shorten(list(_ACTIVATIONS))}"
         )
-    if config.get("use_residual"):
+    if checked(config.get("use_residual", False), bool, f"{path}, use_residual", ModelError):
         raise ModelError(f"{name}: the dense layer {folder.name} adds its input to its output, which is not supported")
-    linear = torch.nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, _POOLED):
+            raise ModelError(f"{path}, {key}: {clip(str(config[key]))} is not supported; expected {_POOLED} or nothing")
+    sizes = [checked(config.get(key), int, f"{path}, {key}", ModelError) for key in ("in_features", "out_features")]
+    bias = checked(config.get("bias", True), bool, f"{path}, bias", ModelError)
     weights = {key.removeprefix("linear."): value.float() for key, value in _tensors(name, folder).items()}
-    check_complete(f"{name}, {folder.name}", [key for key in linear.state_dict() if key not in weights])
-    try:
-        linear.load_state_dict({key: weights[key] for key in linear.state_dict()})
-    except RuntimeError as error:
-        raise ModelError(f"{name}: the weights of the dense layer {folder.name} do not fit: {error}") from None
+    shapes = {"weight": (sizes[1], sizes[0]), **({"bias": (sizes[1],)} if bias else {})}
+    check_complete(f"{name}, {folder.name}", [key for key in shapes if key not in weights])
+    if wrong := [f"{key} {tuple(weights[key].shape)}" for key, shape in shapes.items() if weights[key].shape != shape]:
+        raise ModelError(
+            f"{name}: the weights of the dense layer {folder.name} do not fit: {', '.join(wrong)}; its config.json has "
+            f"{sizes[0]} in_features and {sizes[1]} out_features"
+        )
+    linear = torch.nn.Linear(sizes[0], sizes[1], bias=bias)
+    linear.load_state_dict({key: weights[key] for key in shapes})
     return torch.nn.Sequential(linear, _ACTIVATIONS[activation]())
 
 
@@ -179,17 +254,33 @@ def _tensors(name: str, folder: Path) -> dict[str, torch.Tensor]:
     safe, pickled = folder / "model.safetensors", folder / "pytorch_model.bin"
     if not safe.is_file() and not pickled.is_file():
         raise ModelError(f"{name}: {folder.name} has no model.safetensors; without it every vector is wrong")
-    return load_file(safe) if safe.is_file() else load_pickle(name, pickled)
+    if not safe.is_file():
+        return load_pickle(name, pickled)
+    try:
+        return load_file(safe)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{name}: {safe} cannot be loaded: {error}") from None
 
 
 def load_pickle(name: str, path: Path) -> dict[str, torch.Tensor]:
-    """Tensors from a pickle that the user has allowed; still without running code from it.
+    """Tensors from a pickle, without running code from it.
+
+    Args:
+        name: the model's, for errors.
+        path: the file.
 
     Raises:
-        ModelError: it cannot be read so.
+        ModelError: it is damaged, holds anything but tensors by their names, or would run code.
     """
     try:
-        found: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except _LOADING_ERRORS as error:
-        raise ModelError(f"{name}: {path.name} cannot be loaded: {error}") from None
-    return found
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except _PICKLE_ERRORS as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise ModelError(
+            f"{name}: {path.name} cannot be loaded without running code from it, or is damaged: {reason}"
+        ) from None
+    if not isinstance(found, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in found.items()
+    ):
+        raise ModelError(f"{name}: {path.name} holds {type(found).__name__}; expected tensors by their names")
+    return dict(found)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import M3_HEADS, ResolvedModel
-from evalharness.models.batches import BatchRunner, blocks, choose_device, same_tokens
-from evalharness.models.loading import load_encoder, load_pickle, load_tokenizer
+from evalharness.models.batches import BatchRunner, blocks, choose_device, precision, same_tokens
+from evalharness.models.loading import check_runs, embedding_rows, load_encoder, load_pickle
 from evalharness.models.tokens import PromptTokenizer
 from evalharness.models.transformers import TransformersBackend, pool
+from evalharness.models.vocabulary import load_tokenizer
 from evalharness.multipart import PackedArrays, Parts, pack
 from evalharness.types import Embeddings, Emit, Encoding, Execution, MultiPart, Output, TextsEncoded
 
@@ -34,16 +35,22 @@ class M3Backend:
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
-        self.identity = {"backend": "m3", "matmul_precision": torch.get_float32_matmul_precision()}
+        self.identity = {"backend": "m3", **precision(model.spec.dtype, self.device)}
         self._name = model.spec.name
         self._runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         self._tokens = PromptTokenizer(model)
         self._model = load_encoder(model).to(self.device).eval()
+        self._tokens.check_vocabulary(embedding_rows(self._model))
         tokenizer = load_tokenizer(model)
         named = (getattr(tokenizer, name, None) for name in _SPECIAL)
         self._special = {tokenizer.convert_tokens_to_ids(token) for token in named if token is not None}
         wanted = [output for output in model.spec.outputs if output in M3_HEADS]
         self._heads = {output: _load_head(model, output).to(self.device) for output in wanted}
+        check_runs(model, self._run_once)
+
+    def _run_once(self) -> torch.Tensor:
+        hidden = self._tokens.run(self._model, self.device)
+        return torch.cat([hidden, *(head(hidden) for head in self._heads.values())], dim=2)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts; row i belongs to text i.
@@ -124,6 +131,9 @@ def _load_head(model: ResolvedModel, output: Output) -> torch.nn.Linear:
     weights = load_pickle(model.spec.name, path)
     if set(weights) != {"weight", "bias"}:
         raise ModelError(f"{model.spec.name}: {path.name} holds {', '.join(weights)}; expected weight and bias")
+    if weights["weight"].ndim != len("oi") or weights["bias"].shape != weights["weight"].shape[:1]:
+        shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in weights.items())
+        raise ModelError(f"{model.spec.name}: {path.name} holds {shapes}; expected a matrix and a bias for its rows")
     size_out, size_in = weights["weight"].shape
     head = torch.nn.Linear(size_in, size_out)
     head.load_state_dict({key: value.float() for key, value in weights.items()})

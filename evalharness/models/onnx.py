@@ -107,7 +107,9 @@ class OnnxBackend:
             self._graph = _Graph(self._name, path, provider)
         runner = BatchRunner(self._name, self.device.partition(":")[0], batch_tokens)
         self._pipeline = TokenPipeline(runner, model.spec.similarity)
-        self._width = int(getattr(load_config(model), "hidden_size", 0))
+        config = load_config(model)
+        self._width = int(getattr(config, "hidden_size", 0))
+        self._tokens.check_vocabulary(getattr(config, "vocab_size", None))
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
@@ -272,7 +274,7 @@ def _check_kind(model: ResolvedModel) -> None:
 def _chosen_file(model: ResolvedModel) -> str:
     """The ONNX file to run, by its path in the model's folder; nothing but a plain one unless it is named."""
     name, folder, chosen = model.spec.name, model.facts.folder, model.options.onnx_file
-    there = sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("*/*.onnx")])
+    there = model.facts.onnx_files
     plain = [file for file in ONNX_PLAIN_FILES if file in there]
     listed = shorten(there) or "none"
     if chosen is not None and chosen not in there:

@@ -11,9 +11,9 @@ from evalharness.types import OUTPUTS, DType, Frozen, Output, Pooling, Protocol
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # options that say where something is or what is allowed; they change no number
-_NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "allow_pickle", "url")
+_NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "safetensors_only", "url")
 # every model takes them
-_OF_EVERY_MODEL = ("name", "cards", "trust_remote_code", "allow_pickle", "protocol", "backend")
+_OF_EVERY_MODEL = ("name", "cards", "trust_remote_code", "safetensors_only", "protocol", "backend")
 _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 
 
@@ -32,7 +32,7 @@ class ModelOptions(Frozen):
         backend: what runs the model.
         cards: a file of the user's own model cards.
         trust_remote_code: whether the model's repository may run its own Python code here.
-        allow_pickle: whether weights may be pickles, which can run any code when they are loaded.
+        safetensors_only: whether weights that are pickles are refused, though no code in them is run.
         url: address of the server, for models behind one.
         onnx_file: the ONNX file to run, by its path inside the repository or folder; `export` to make one.
     """
@@ -53,7 +53,7 @@ class ModelOptions(Frozen):
     backend: str | None = None
     cards: Path | None = None
     trust_remote_code: bool = False
-    allow_pickle: bool = False
+    safetensors_only: bool = False
     url: str | None = None
     onnx_file: str | None = None
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from evalharness.cards import VECTOR_FACTS, ModelCard
-from evalharness.errors import ModelError, UsageError
+from evalharness.errors import ModelError, UsageError, shorten
 from evalharness.hub import ignore_message
 from evalharness.models.backends import (
     BACKENDS,
@@ -19,7 +19,8 @@ from evalharness.models.backends import (
     find_backend,
     resolve_elsewhere,
 )
-from evalharness.models.files import FileFacts, is_static, read_facts, read_json
+from evalharness.models.files import FileFacts, architectures, is_static, read_facts
+from evalharness.models.layout import Layout, lay_out_folder
 from evalharness.models.options import ModelOptions, card_of, check_options, check_protocol, check_remote_code, modes
 from evalharness.models.source import (
     FileChoice,
@@ -30,6 +31,7 @@ from evalharness.models.source import (
     fingerprint,
     is_hub_name,
 )
+from evalharness.models.stored import half_precisions
 from evalharness.types import OUTPUTS, ModelSpec, Output, Pooling, Published
 
 _FALLBACK_MAX_LENGTH = 512
@@ -114,15 +116,17 @@ def resolve_model(
     card = card_of(name, options)
     if card is not None and card.remote_code:
         check_remote_code(card.name, options)
-    choice = FileChoice(backend.weights(options), options.allow_pickle)
+    own_classes = backend.runs_own_classes and options.trust_remote_code
+    choice = FileChoice(backend.weights(options), own_classes, options.safetensors_only)
     files = find_model(name, Lookup(options.cards, download, say, choice))
+    layout = lay_out_folder(files.folder, choice.weights, own_classes=own_classes)
+    facts = read_facts(files.folder, layout)
     if chosen is None:
-        chosen = _backend_of_files(files.folder)
+        chosen = _backend_of_files(facts, layout)
         check_used(files.name, options, [chosen])
         check_installed(chosen)
-    facts = read_facts(files.folder)
     card = card_of(files.name, options)
-    return _of_its_kind(ResolvedModel(_spec(_Found(files, facts, card, options, chosen)), facts, options))
+    return _of_its_kind(ResolvedModel(_spec(_Found(files, facts, layout, card, options, chosen)), facts, options))
 
 
 def _of_its_kind(model: ResolvedModel) -> ResolvedModel:
@@ -133,13 +137,11 @@ def _of_its_kind(model: ResolvedModel) -> ResolvedModel:
     return replace(model, spec=model.spec.model_copy(update=without))
 
 
-def _backend_of_files(folder: Path) -> str:
+def _backend_of_files(facts: FileFacts, layout: Layout) -> str:
     """The backend of a model without a card."""
-    if is_static(folder):
+    if is_static(facts.folder, layout.modules):
         return _STATIC
-    config = folder / "config.json"
-    settings = read_json(config) if config.is_file() else {}
-    heads = settings.get("architectures") or ()
+    heads = architectures(facts.transformer)
     return _PAIRS if any(head.endswith("ForSequenceClassification") for head in heads) else _DEFAULT_BACKEND
 
 
@@ -149,6 +151,7 @@ class _Found:
 
     files: ModelFiles
     facts: FileFacts
+    layout: Layout
     card: ModelCard | None
     options: ModelOptions
     backend_name: str
@@ -160,7 +163,7 @@ class _Found:
 
 def _spec(found: _Found) -> ModelSpec:
     files, facts, card, options = found.files, found.facts, found.card, found.options
-    content = fingerprint(files.folder, found.backend.weights(options))
+    content = fingerprint(files.folder, facts.files)
     _check_dense_layers(found)
     known = card_facts(card, options) if card else file_facts(facts)
     counted = modes(options)
@@ -168,7 +171,7 @@ def _spec(found: _Found) -> ModelSpec:
         update={
             "name": options.name or files.name,
             # without what only one backend or mode reads, so that all of them are of one revision
-            "revision": files.revision or fingerprint(files.folder)[:40],
+            "revision": files.revision or _revision(found, content),
             "fingerprint": content,
             "kind": found.backend.kind,
             "backend": found.backend_name,
@@ -186,6 +189,13 @@ def _spec(found: _Found) -> ModelSpec:
             "overrides": _overrides(found),
         }
     )
+
+
+def _revision(found: _Found, content: str) -> str:
+    """What the results call this state of a folder."""
+    own_classes = any(not module.is_known for module in found.layout.modules)
+    plain = lay_out_folder(found.files.folder, own_classes=own_classes).files
+    return (content if plain == found.facts.files else fingerprint(found.files.folder, plain))[:40]
 
 
 def _pooling(found: _Found) -> Pooling:
@@ -293,8 +303,8 @@ def _max_length(known: int | None, found: _Found) -> int | None:
     length, positions = found.options.max_length or known or _FALLBACK_MAX_LENGTH, found.facts.positions
     if positions is not None and length > positions:
         raise ModelError(
-            f"the model has positions for {positions} tokens, but its maximum length was to be {length}; "
-            f"give --max-length {positions} or less"
+            f"{found.files.name}: the model has positions for {positions} tokens, but its maximum length was to be "
+            f"{length}; give --max-length {positions} or less"
         )
     return length
 
@@ -315,9 +325,23 @@ def _notes(found: _Found) -> tuple[str, ...]:
     if options.trust_remote_code and (facts.own_code or (found.card and found.card.remote_code)):
         elsewhere = f" and of {', '.join(facts.foreign_code)}" if facts.foreign_code else ""
         notes.append(f"ran Python code of {found.files.name}{elsewhere} (--trust-remote-code)")
+    if pickles := found.layout.pickles:
+        notes.append(f"weights are pickles, read without running code from them ({shorten(pickles)})")
+    notes += _precision_notes(found)
     if options.dimensions is not None:
         notes.append(f"vectors cut to {options.dimensions} dimensions")
     return tuple(notes)
+
+
+def _precision_notes(found: _Found) -> list[str]:
+    """That weights are computed in another precision than they are stored in."""
+    dtype = found.options.dtype or (card_facts(found.card, found.options).dtype if found.card else "float32")
+    # a table of vectors is used as it is stored
+    if dtype != "float32" or found.backend_name == _STATIC:
+        return []
+    stored = half_precisions(found.facts.transformer, [found.files.folder / name for name in found.layout.weights])
+    how = f"weights stored in {' and '.join(stored)}, computed in float32; mteb computes them as stored"
+    return [how] if stored else []
 
 
 def resolve_without_files(name: str, options: ModelOptions, *, backend: str, content: str, revision: str) -> ModelSpec:

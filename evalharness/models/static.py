@@ -14,12 +14,12 @@ import torch
 from model2vec import StaticModel
 from model2vec.version import __version__
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.batches import blocks
+from evalharness.models.loading import library_errors
 from evalharness.models.transformers import finish
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
 
@@ -110,10 +110,11 @@ class StaticBackend:
 
 def _load(model: ResolvedModel) -> StaticModel:
     name = model.spec.name
-    try:
+    folder = model.facts.folder
+    if not any((folder / place / "tokenizer.json").is_file() for place in ("", "0_StaticEmbedding")):
+        raise ModelError(f"{name}: has no tokenizer in {folder}; expected tokenizer.json. Fetch all files of the model")
+    with library_errors(model, "model2vec cannot load the model"):
         loaded = StaticModel.from_pretrained(model.facts.folder, max_length=None)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"{name}: model2vec cannot load the model: {error}") from None
     rows = len(loaded.embedding) if loaded.token_mapping is None else len(loaded.token_mapping)
     if rows < len(loaded.tokens) or (loaded.weights is not None and len(loaded.weights) < len(loaded.tokens)):
         raise ModelError(

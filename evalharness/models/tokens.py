@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
-from evalharness.models.loading import load_tokenizer
+from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer
 from evalharness.types import Dense, Emit, Encoding, Similarity, TextsEncoded
 
 # beside the tokenizer's own names, how many of a text's first tokens are the prompt's
 _PROMPT_TOKENS = "prompt_tokens"
+
+_SHORT = "a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,29 @@ class PromptTokenizer:
     """A model's tokenizer that applies all that an encoding says of the text."""
 
     def __init__(self, model: ResolvedModel) -> None:
+        self._name = model.spec.name
         self._tokenizer = load_tokenizer(model)
         self._lowercase = model.facts.lowercase
         self._unknown = _unknown_token(self._tokenizer)
+        check_room(self._name, model.spec.max_length, self._tokenizer.num_special_tokens_to_add())
+
+    def check_vocabulary(self, rows: int | None) -> None:
+        """See that a model has a vector for each token, and hardly more.
+
+        Args:
+            rows: how many vectors it has; None where nobody knows.
+
+        Raises:
+            ModelError: it has not.
+        """
+        check_vocabulary(self._name, self._tokenizer, rows)
 
     def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
-        """Tokens of the prompted texts."""
+        """Tokens of the prompted texts.
+
+        Raises:
+            ModelError: a prompt and suffix of tokens of their own leave no room for text.
+        """
         if encoding.prompt_as_tokens:
             return self._wrapped(texts, encoding)
         prompts = self._prompts(texts, encoding)
@@ -86,14 +105,24 @@ class PromptTokenizer:
         return self._unknown is not None and 2 * unknown > max(len(ids) - len(prompt) - special, 0)
 
     def padded(self, tokens: dict[str, list[Any]], device: str) -> Padded:
-        """Tokens as tensors of one width."""
+        """Tokens as tensors of one width.
+
+        Padding is on the right whatever the tokenizer's side: then a text's first token has the first position in
+        every batch, whatever kind of positions the model has. The pooling goes by the mask.
+        """
         prompt_tokens = tokens.get(_PROMPT_TOKENS)
         own = {key: values for key, values in tokens.items() if key != _PROMPT_TOKENS}
-        inputs = self._tokenizer.pad(own, return_tensors="pt").to(device)
+        inputs = self._tokenizer.pad(own, padding_side="right", return_tensors="pt").to(device)
         mask = inputs["attention_mask"]
         if prompt_tokens is None:
             return Padded(inputs, mask)
         return Padded(inputs, mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=device)[:, None]))
+
+    def run(self, loaded: Any, device: str) -> torch.Tensor:  # noqa: ANN401 -- transformers has no common type
+        """Token vectors of a short text, to see that a model runs; float32, shape (1, tokens, dimensions)."""
+        batch = self.padded(dict(self._tokenizer([_SHORT])), device)
+        hidden: torch.Tensor = loaded(**batch.inputs).last_hidden_state
+        return hidden.float()
 
     def _prompts(self, texts: Sequence[str], encoding: Encoding) -> list[str]:
         """The prompt of each text; none for those that are too long with it."""
@@ -116,7 +145,8 @@ class PromptTokenizer:
         """Prompt and suffix as tokens of their own around the text, which is cut to leave room for them."""
         before = self._plain([encoding.prompt])[0] if encoding.prompt else []
         after = self._plain([encoding.suffix])[0] if encoding.suffix else []
-        room = None if encoding.max_length is None else max(0, encoding.max_length - len(before) - len(after))
+        check_room(self._name, encoding.max_length, len(before) + len(after))
+        room = None if encoding.max_length is None else encoding.max_length - len(before) - len(after)
         inner = self._plain(texts)
         wrapped = [[*before, *ids[:room], *after] for ids in inner]
         cut = [room is not None and len(ids) > room for ids in inner]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
-from evalharness.models.batches import BatchRunner, choose_device
-from evalharness.models.loading import check_order, load_dense, load_encoder
+from evalharness.models.batches import BatchRunner, choose_device, precision
+from evalharness.models.loading import check_order, check_runs, embedding_rows, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
 from evalharness.types import Dense, Emit, Encoding, Execution, Pooling
 
@@ -28,14 +28,16 @@ class TransformersBackend:
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
-        self.identity = {"backend": "transformers", "matmul_precision": torch.get_float32_matmul_precision()}
+        self.identity = {"backend": "transformers", **precision(model.spec.dtype, self.device)}
         self._name = model.spec.name
         runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         self._pipeline = TokenPipeline(runner, model.spec.similarity)
         check_order(model)
         self._tokens = PromptTokenizer(model)
         self._model = load_encoder(model).to(self.device).eval()
+        self._tokens.check_vocabulary(embedding_rows(self._model))
         self._dense = load_dense(model).to(self.device)
+        check_runs(model, lambda: self._dense(self._tokens.run(self._model, self.device)[:, 0]))
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.

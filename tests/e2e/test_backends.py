@@ -103,7 +103,7 @@ def test_wrong_second_stages(here: Cli, tmp_path: Path) -> None:
 
 def test_modes_of_m3_have_rows_of_their_own(here: Cli, tmp_path: Path) -> None:
     save_m3(tmp_path / "m3")
-    shared = ["--model", "m3", "--like", "BAAI/bge-m3", "--max-length", "64", "--allow-pickle"]
+    shared = ["--model", "m3", "--like", "BAAI/bge-m3", "--max-length", "64"]
     for mode in ("dense", "sparse", "multi-vector", "dense+sparse+multi-vector"):
         weights = ["--mode-weights", "0.4,0.2,0.4"] if "+" in mode else []
         done = here("run", *shared, "--mode", mode, *weights, "--tasks", "StarterRerankingEng")

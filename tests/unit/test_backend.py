@@ -205,7 +205,11 @@ def test_a_device_that_is_not_there(bert: Path) -> None:
 
 def test_broken_weights_and_configs_are_model_errors(tmp_path: Path) -> None:
     folder = save_bert(tmp_path / "m")
+    content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(b"\x10" * 100)
+    with pytest.raises(ModelError, match=r"model\.safetensors: is cut, damaged or no safetensors file"):
+        load_model(str(folder), ModelOptions(pooling="cls"))
+    (folder / "model.safetensors").write_bytes(content[:-100])
     with pytest.raises(ModelError, match="the weights cannot be loaded"):
         load_model(str(folder), ModelOptions(pooling="cls"))
     (folder / "tokenizer.json").unlink()

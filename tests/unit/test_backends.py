@@ -23,7 +23,8 @@ from evalharness.types import Execution
 
 FOLDER = Path(backends.__file__).parent
 SHARED = (
-    "__init__", "backends", "batches", "files", "http_client", "loading", "options", "resolving", "source", "tokens"
+    "__init__", "backends", "batches", "files", "http_client", "layout", "loading", "options", "resolving", "source",
+    "stored", "tokens", "vocabulary",
 )  # fmt: skip
 # a value for every option that not all models take
 GIVEN: dict[str, Any] = {
@@ -41,7 +42,7 @@ GIVEN: dict[str, Any] = {
     "url": "http://127.0.0.1:9",
     "onnx_file": "export",
 }
-ALWAYS = {"name", "protocol", "backend", "cards", "trust_remote_code", "allow_pickle"}
+ALWAYS = {"name", "protocol", "backend", "cards", "trust_remote_code", "safetensors_only"}
 
 
 def test_every_file_of_the_folder_is_a_backend_or_shared() -> None:

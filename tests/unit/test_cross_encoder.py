@@ -12,7 +12,15 @@ from FlagEmbedding import FlagReranker
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 from support.contract import PAIRS, check_pair_contract
-from support.tiny import save_bert, save_cross_encoder, save_real_words_cross_encoder
+from support.tiny import DIMENSIONS, save_bert, save_cross_encoder, save_real_words_cross_encoder
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+)
 
 from evalharness.encoder import encoding
 from evalharness.errors import ModelError
@@ -39,6 +47,54 @@ def test_bge_rerankers_equal_flag_embedding(reranker: Path) -> None:
     pairs = [(query, document) for query, document in PAIRS if document]
     wanted = reference.compute_score(pairs)
     np.testing.assert_allclose(scores(reranker, pairs, "BAAI/bge-reranker-base"), wanted, atol=1e-5)
+
+
+def save_marks(folder: Path) -> Path:
+    """A reranker whose tokenizer has the mark of a word's start as a token of its own (SentencePiece)."""
+    letters = [*"abcdefghijklmnopqrstuvwxyzHW?.,;0123456789"]
+    core = Tokenizer(
+        models.Unigram([(word, -1.0) for word in ["<unk>", "<s>", "</s>", "<pad>", "\u2581", *letters]], 0)
+    )
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    marks = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    words = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has no annotation
+        tokenizer_object=core, model_max_length=64, cls_token="<s>", sep_token="</s>", **marks
+    )
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": len(words), "hidden_size": DIMENSIONS, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.3, "pad_token_id": 3}
+    XLMRobertaForSequenceClassification(
+        XLMRobertaConfig(**sizes, num_labels=1, max_position_embeddings=70)
+    ).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("length", range(9, 25))
+def test_a_query_is_cut_in_tokens_wherever_that_is_in_a_word(tmp_path: Path, length: int) -> None:
+    """As FlagEmbedding does where transformers has prepare_for_model; its stand-in for the newest goes by text."""
+    folder = save_marks(tmp_path / "marks")
+    words: Any = AutoTokenizer.from_pretrained(folder)
+    reference = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    pairs = [("a b c d e f g h i j k l", "stone and river " * 3), ("what  is it?", "a"), ("How do ferns grow", "b c")]
+    wanted, ends = [], set()
+    for query, document in pairs:
+        first, second = words([query, document], add_special_tokens=False)["input_ids"]
+        # a place for one token of the document is kept
+        first = first[: min(length * 3 // 4, length - 5)]
+        ends.add(words.convert_ids_to_tokens(first)[-1])
+        ids = torch.tensor([[1, *first, 2, 2, *second[: length - 4 - len(first)], 2]])
+        with torch.no_grad():
+            wanted.append(float(reference(ids).logits))
+    assert len(ends) > 1
+    model = resolve_model(str(folder), ModelOptions(like="BAAI/bge-reranker-base", max_length=length))
+    found = PairModel(model.spec, CrossEncoderBackend(model, Execution(device="cpu")), device="cpu").score_pairs(
+        [Pair(*pair) for pair in pairs], None, ignore_event
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_other_rerankers_equal_sentence_transformers_without_its_sigmoid(reranker: Path) -> None:

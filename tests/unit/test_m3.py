@@ -35,7 +35,7 @@ def reference(folder: Path) -> Any:
 
 
 def opened(folder: Path, mode: str, store: Path | None = None, **options: Any) -> EmbeddingModel:
-    chosen: dict[str, Any] = {"like": "BAAI/bge-m3", "max_length": 64, "allow_pickle": True, "mode": mode}
+    chosen: dict[str, Any] = {"like": "BAAI/bge-m3", "max_length": 64, "mode": mode}
     execution = Execution(device="cpu", batch_tokens=options.pop("batch_tokens", None))
     return open_embedder(resolve_model(str(folder), ModelOptions(**chosen, **options)), execution, store=store)
 
@@ -68,7 +68,7 @@ def test_the_dense_mode_is_the_dense_vector_alone(folder: Path, reference: Any) 
 
 
 def test_the_contract_of_embedders(folder: Path) -> None:
-    prompted = {"like": "BAAI/bge-m3", "max_length": 64, "allow_pickle": True, "query_prompt": PROMPT}
+    prompted = {"like": "BAAI/bge-m3", "max_length": 64, "query_prompt": PROMPT}
     resolved = resolve_model(str(folder), ModelOptions(**prompted))
     check_contract(lambda execution: open_embedder(resolved, execution))
 
@@ -181,7 +181,7 @@ def test_documents_without_words_or_vectors_score_zero() -> None:
 )
 def test_wrong_modes_are_usage_errors(folder: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        resolve_model(str(folder), ModelOptions(like="BAAI/bge-m3", allow_pickle=True, max_length=64, **options))
+        resolve_model(str(folder), ModelOptions(like="BAAI/bge-m3", max_length=64, **options))
 
 
 def test_other_models_have_no_modes_and_heads_must_be_there(folder: Path, tmp_path: Path) -> None:
@@ -190,7 +190,9 @@ def test_other_models_have_no_modes_and_heads_must_be_there(folder: Path, tmp_pa
     ):
         resolve_model(str(save_bert(tmp_path / "bert")), ModelOptions(pooling="cls", mode="sparse"))
     with pytest.raises(ModelError, match=r"its weights are pickles \(sparse_linear\.pt\)"):
-        resolve_model(str(folder), ModelOptions(like="BAAI/bge-m3", max_length=64, mode="sparse"))
+        resolve_model(
+            str(folder), ModelOptions(like="BAAI/bge-m3", max_length=64, mode="sparse", safetensors_only=True)
+        )
     headless = save_m3(tmp_path / "headless")
     (headless / "colbert_linear.pt").unlink()
     with pytest.raises(ModelError, match=r"has no colbert_linear\.pt, which makes its multi-vector vectors"):
@@ -204,9 +206,7 @@ def test_other_models_have_no_modes_and_heads_must_be_there(folder: Path, tmp_pa
 
 
 def test_a_mode_names_its_results_and_changes_the_key(folder: Path) -> None:
-    options = ModelOptions(
-        like="BAAI/bge-m3", max_length=64, allow_pickle=True, mode="dense+sparse", mode_weights=(0.2, 0.8)
-    )
+    options = ModelOptions(like="BAAI/bge-m3", max_length=64, mode="dense+sparse", mode_weights=(0.2, 0.8))
     spec = resolve_model(str(folder), options).spec
     assert (spec.overrides["mode"], spec.overrides["mode_weights"]) == ("dense+sparse", "0.2,0.8")
     assert (spec.outputs, spec.output_weights) == (("dense", "sparse"), {"dense": 0.2, "sparse": 0.8})

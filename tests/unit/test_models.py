@@ -14,7 +14,8 @@ from support.tiny import save_bert, save_cross_encoder, save_sentence_model, wri
 from evalharness.encoder import choose_prompt
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
 from evalharness.models import ModelOptions, resolve_model, source
-from evalharness.models.source import find_model, fingerprint, used_files
+from evalharness.models.layout import Source, lay_out, lay_out_folder
+from evalharness.models.source import find_model, fingerprint
 from evalharness.types import ModelSpec, TaskContext
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "models.json"
@@ -37,7 +38,7 @@ def test_like_lends_the_card_of_the_base(bert: Path) -> None:
     assert spec.prompts == {"query": "为这个句子生成表示以用于检索相关文章\uff1a"}
     assert spec.facts_from == f"card of {CHINESE}"
     assert spec.name == "local/step-2000"
-    assert spec.revision == spec.fingerprint[:40] == fingerprint(bert)[:40]
+    assert spec.revision == spec.fingerprint[:40] == content(bert)[:40]
 
 
 def test_an_unknown_base_offers_the_nearest() -> None:
@@ -92,7 +93,9 @@ def test_poolings_that_are_not_ours_are_refused(tmp_path: Path, pooling: Mapping
 def test_unknown_modules_are_refused(tmp_path: Path) -> None:
     folder = save_sentence_model(tmp_path / "m")
     write(folder / "modules.json", [{"path": "", "type": "x.Transformer"}, {"path": "2", "type": "x.WordWeights"}])
-    with pytest.raises(ModelError, match=r"modules\.json names WordWeights, which the transformers backend cannot run"):
+    with pytest.raises(
+        ModelError, match=r"modules\.json: names 'x\.Transformer', 'x\.WordWeights', which our own backends cannot run"
+    ):
         resolve_model(str(folder))
 
 
@@ -104,7 +107,7 @@ def test_damaged_and_contradictory_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="similarity 'manhattan' is not supported"):
         resolve_model(str(folder))
     (folder / "modules.json").write_text("{")
-    with pytest.raises(ModelError, match=r"modules\.json is damaged, it is no JSON"):
+    with pytest.raises(ModelError, match=r"modules\.json: is damaged or no JSON"):
         resolve_model(str(folder))
 
 
@@ -156,25 +159,37 @@ def test_invalid_options_are_usage_errors() -> None:
             resolve_model("all-MiniLM-L6-v2", options)
 
 
+def listed(*names: str) -> tuple[str, ...]:
+    return lay_out(Source("m", names, lambda _: None)).files
+
+
 def test_safetensors_win_over_pickles() -> None:
     common = ["config.json", "tokenizer.json", "README.md", "onnx/model.onnx", "1_Pooling/config.json", "optimizer.pt"]
-    used = ["1_Pooling/config.json", "config.json", "tokenizer.json"]
-    assert used_files([*common, "model.safetensors", "pytorch_model.bin"]) == sorted([*used, "model.safetensors"])
-    assert used_files([*common, "pytorch_model.bin"]) == sorted([*used, "pytorch_model.bin"])
+    used = ["config.json", "tokenizer.json"]
+    assert listed(*common, "model.safetensors", "pytorch_model.bin") == (*used[:1], "model.safetensors", *used[1:])
+    assert listed(*common, "pytorch_model.bin") == (*used[:1], "pytorch_model.bin", *used[1:])
+
+
+def content(folder: Path) -> str:
+    return fingerprint(folder, lay_out_folder(folder).files)
 
 
 def test_the_fingerprint_is_of_the_content(bert: Path, tmp_path: Path) -> None:
-    before = fingerprint(bert)
+    before = content(bert)
     copy = Path(shutil.copytree(bert, tmp_path / "elsewhere"))
     (copy / "trainer_state.json").write_text("{}")
     (copy / "README.md").write_text("text")
-    assert fingerprint(copy) == before
+    # a folder that no modules.json names is not read
+    write(copy / "1_Pooling" / "config.json", {})
+    assert content(copy) == before
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         changed = Path(shutil.copytree(bert, tmp_path / name))
         (changed / name).write_bytes((changed / name).read_bytes() + b" ")
-        assert fingerprint(changed) != before, name
-    write(copy / "1_Pooling" / "config.json", {})
-    assert fingerprint(copy) != before
+        assert content(changed) != before, name
+    sentence = save_sentence_model(tmp_path / "sentence")
+    before = content(sentence)
+    write(sentence / "1_Pooling" / "config.json", {})
+    assert content(sentence) != before
 
 
 def test_a_cross_encoder_is_known_by_its_files(tmp_path: Path) -> None:

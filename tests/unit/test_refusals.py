@@ -33,16 +33,16 @@ def pickled(tmp_path: Path) -> Path:
     return folder
 
 
-def test_pickles_are_loaded_only_if_that_is_allowed(pickled: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"its weights are pickles \(pytorch_model\.bin\).*--allow-pickle"):
-        resolve_model(str(pickled), ModelOptions(pooling="cls"))
-    safe = load_model(str(save_bert(tmp_path / "safe")), ModelOptions(pooling="cls")).encode(["fern"])
-    allowed = load_model(str(pickled), ModelOptions(pooling="cls", allow_pickle=True)).encode(["fern"])
-    np.testing.assert_array_equal(allowed, safe)
-    # permission changes no number and is no part of the result's path
-    assert resolve_model(str(pickled), ModelOptions(pooling="cls", allow_pickle=True)).spec.overrides == {
-        "pooling": "cls"
-    }
+def test_pickles_are_loaded_with_a_note_and_refused_on_demand(pickled: Path, tmp_path: Path) -> None:
+    strict = ModelOptions(pooling="cls", safetensors_only=True)
+    with pytest.raises(ModelError, match=r"its weights are pickles \(pytorch_model\.bin\), and --safetensors-only"):
+        resolve_model(str(pickled), strict)
+    safe = load_model(str(save_bert(tmp_path / "safe")), strict).encode(["fern"])
+    resolved = resolve_model(str(pickled), ModelOptions(pooling="cls"))
+    np.testing.assert_array_equal(open_embedder(resolved).encode(["fern"]), safe)
+    assert resolved.spec.notes == ("weights are pickles, read without running code from them (pytorch_model.bin)",)
+    # the option changes no number and is no part of the result's path
+    assert resolve_model(str(tmp_path / "safe"), strict).spec.overrides == {"pooling": "cls"}
 
 
 def test_a_pickled_dense_layer_beside_safe_weights_counts_too(tmp_path: Path) -> None:
@@ -50,17 +50,17 @@ def test_a_pickled_dense_layer_beside_safe_weights_counts_too(tmp_path: Path) ->
     safe = load_model(str(folder)).encode(["fern"])
     torch.save(load_file(folder / "2_Dense" / "model.safetensors"), folder / "2_Dense" / "pytorch_model.bin")
     # unread, for there is a safe file in the same folder
-    resolve_model(str(folder))
+    resolve_model(str(folder), ModelOptions(safetensors_only=True))
     (folder / "2_Dense" / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"its weights are pickles \(2_Dense/pytorch_model\.bin\)"):
-        resolve_model(str(folder))
-    np.testing.assert_array_equal(load_model(str(folder), ModelOptions(allow_pickle=True)).encode(["fern"]), safe)
+        resolve_model(str(folder), ModelOptions(safetensors_only=True))
+    np.testing.assert_array_equal(load_model(str(folder)).encode(["fern"]), safe)
 
 
 def test_a_damaged_pickle_is_an_error(pickled: Path) -> None:
     (pickled / "pytorch_model.bin").write_bytes(b"no pickle")
     with pytest.raises(ModelError, match="the weights cannot be loaded"):
-        load_model(str(pickled), ModelOptions(pooling="cls", allow_pickle=True))
+        load_model(str(pickled), ModelOptions(pooling="cls"))
 
 
 @pytest.fixture

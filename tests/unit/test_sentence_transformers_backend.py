@@ -252,8 +252,12 @@ def test_what_the_library_cannot_load_is_a_model_error(tmp_path: Path) -> None:
     modules = json.loads((made / "modules.json").read_text())
     modules[2]["type"] = "own_code.Normalize"
     (made / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ModelError, match="sentence-transformers cannot load the model"):
+    with pytest.raises(
+        ModelError, match=r"modules\.json: names 'own_code\.Normalize'.*--trust-remote-code runs others"
+    ):
         opened(made)
+    with pytest.raises(ModelError, match=r"the Python code of its repository does not run .*own_code"):
+        opened(made, trust_remote_code=True)
 
 
 def test_no_texts_give_no_vectors(folder: Path) -> None:
