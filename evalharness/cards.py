@@ -7,9 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from evalharness.catalog import validated
 from evalharness.errors import DataError, unknown_names
-from evalharness.reading import read_toml
+from evalharness.reading import read_toml, validated
 from evalharness.types import Frozen, PairInstruction, PairTemplate, PairTruncation, Pooling, Published, Similarity
 
 CardKind: TypeAlias = Literal["bi-encoder", "cross-encoder", "multi-functional", "static", "lexical", "api"]

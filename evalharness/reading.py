@@ -9,17 +9,34 @@ from __future__ import annotations
 import json
 import stat
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from evalharness.errors import DataError, EvalHarnessError, clip
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from evalharness.errors import DataError, EvalHarnessError, clip, unknown_names
+
+Model = TypeVar("Model", bound=BaseModel)
 
 # no file of numbers and names is larger; mteb's largest result (41,412 subsets) has about 40 MB
 LARGEST = 512 * 2**20
 # what real files have is less than ten; deeper values break whoever walks them by recursion
 DEEPEST = 64
 _NAMES = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+# what a key needs, by pydantic's names of types
+_EXPECTED = {
+    "string": "a text",
+    "int": "a whole number",
+    "int_from_float": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a table",
+    "model": "a table",
+}
 
 
 class NoJsonError(ValueError):
@@ -178,3 +195,26 @@ def checked(
 
 def _kind_names(types: Iterable[type]) -> Iterable[str]:
     return ("null" if kind is type(None) else _NAMES.get(kind, kind.__name__) for kind in types)
+
+
+def validated(model: type[Model], value: object, where: str) -> Model:
+    """Parse into a spec; a wrong or misspelt key becomes one readable DataError."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = (_problem(item, model) for item in error.errors())
+        raise DataError(f"{where}: " + "; ".join(dict.fromkeys(problems))) from None
+
+
+def _problem(item: ErrorDetails, model: type[BaseModel]) -> str:
+    """What is wrong with one key: what was expected, and what is there, with its type."""
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return unknown_names("key", [key], model.model_fields)
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    kind = item["type"].removesuffix("_type").removesuffix("_parsing")
+    expected = f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else item["msg"].removeprefix("Value error, ")
+    # a rule over several keys is about a whole table
+    found = "" if isinstance(item["input"], Mapping) else f", got {described(item['input'])}"
+    return (f"{key}: " if key else "") + expected + found

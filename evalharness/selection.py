@@ -13,13 +13,13 @@ from evalharness.catalog import (
     benchmark,
     benchmark_names,
     find_task,
-    same_name,
     suites,
     task_files,
     task_types,
 )
 from evalharness.errors import UsageError, letters, shorten, unknown_names
 from evalharness.languages import language_codes
+from evalharness.task_file import same_name
 
 
 @dataclass(frozen=True, slots=True)

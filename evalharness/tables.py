@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalharness.catalog import LocalData, TaskSpec
+from evalharness.catalog import TaskSpec
 from evalharness.downloads import HubData, load_data
 from evalharness.errors import MAX_LISTED, DataError, UsageError, clip, shorten
 from evalharness.reading import NoJsonError, described, parse_json
 from evalharness.table_files import Rows, read_rows
+from evalharness.task_file import LocalData
 from evalharness.trec import decimal
 
 Value = TypeVar("Value")

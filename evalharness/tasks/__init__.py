@@ -15,8 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from evalharness.catalog import TaskSpec, validated
+from evalharness.catalog import TaskSpec
 from evalharness.errors import UsageError, shorten, unknown_names
+from evalharness.reading import validated
 from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn
 
 Records = TypeVar("Records")
