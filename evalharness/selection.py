@@ -148,7 +148,9 @@ def select(selection: Selection) -> list[TaskChoice]:
             continue
         chosen[name_of_files] = _merge(chosen.get(name_of_files), choice)
     problems += _unknown_parts(selection, chosen.values())
-    if wrong:
+    paths = [name for name in wrong if "/" in name or "\\" in name]
+    problems[:0] = [f"no such task file or folder: {Path(name).absolute()}" for name in paths]
+    if wrong := [name for name in wrong if name not in paths]:
         problems.insert(0, unknown_names("task", wrong, all_task_names()))
     if problems:
         raise UsageError("\n".join(problems))

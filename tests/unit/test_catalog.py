@@ -244,6 +244,11 @@ def test_a_wrong_main_score_lists_the_metrics(task_file: Callable[[str], Path]) 
     assert "The metrics of STS are cosine_pearson, cosine_spearman, manhattan_pearson" in str(error.value)
 
 
+def test_a_folder_of_tasks_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match=f"no such task file or folder: {Path.cwd()}/my/tasks$"):
+        select(Selection(tasks=["my/tasks"]))
+
+
 def test_a_task_file_that_is_not_there() -> None:
     with pytest.raises(DataError, match=r"nowhere.toml: cannot be read"):
         select(Selection(tasks=["nowhere.toml"]))
