@@ -46,14 +46,14 @@ def endpoint() -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no room for something, however many libraries wrapped that."""
+def disk_full(error: BaseException) -> BaseException | None:
+    """The error that says that there was no room, however many libraries wrapped it; None if that is not the cause."""
     seen: BaseException | None = error
     while seen is not None:
         if getattr(seen, "errno", None) in _FULL or any(os.strerror(number) in str(seen) for number in _FULL):
-            return True
+            return seen
         seen = seen.__cause__ or seen.__context__
-    return False
+    return None
 
 
 def _sends_pages() -> bool:

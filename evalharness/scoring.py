@@ -103,12 +103,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         if from_files
         else kind.from_mteb(load_mteb_task(choice, say), job.split, job.subset)
     )
-    found = read_run(path)
-    if not set(found) & set(records.query_ids):
-        raise DataError(
-            f"{path}: its queries ({shorten(list(found))}) are none of the judged queries of {job} "
-            f"({shorten(list(records.query_ids))}); see whether it is the run of another task or split"
-        )
+    found = _run_of(records, path, job)
     scores = score_ranking(records, ranking_of(records, found, str(path)))
     with path.open("rb") as handle:
         revision = file_digest(handle, "sha256").hexdigest()
@@ -128,6 +123,16 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
     write_model_meta(folder, model_meta(system))
     write_job(folder, record, scores.items)
     return record
+
+
+def _run_of(records: RetrievalRecords, path: Path, job: JobId) -> dict[str, dict[str, float]]:
+    found = read_run(path)
+    if not set(found) & set(records.query_ids):
+        raise DataError(
+            f"{path}: its queries ({shorten(list(found))}) are none of the judged queries of {job} "
+            f"({shorten(list(records.query_ids))}); see whether it is the run of another task or split"
+        )
+    return found
 
 
 def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float]], where: str) -> Ranking:

@@ -13,12 +13,12 @@ from evalharness.catalog import (
     benchmark,
     benchmark_names,
     find_task,
-    same_name,
     suites,
     task_files,
     task_types,
 )
 from evalharness.errors import UsageError, shorten, unknown_names
+from evalharness.task_file import same_name
 
 
 @dataclass(frozen=True, slots=True)

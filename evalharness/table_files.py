@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evalharness.catalog import LocalData
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import NoJsonError, kind_of, parse_json
+from evalharness.task_file import LocalData
 
 Row = Mapping[str, Any]
 
