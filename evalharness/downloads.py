@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from evalharness.errors import DataError, PrerequisiteError, shorten
-from evalharness.hub import disk_full, hub_errors, ignore_message, reason, with_retries
+from evalharness.hub import anchor_cache_folders, disk_full, hub_errors, ignore_message, reason, with_retries
 
 Result = TypeVar("Result")
 
@@ -29,12 +29,6 @@ _SHA1_DIGITS, _SHA256_DIGITS = 40, 64
 _HASH = re.compile(rf"[0-9a-f]{{{_SHA1_DIGITS}}}|[0-9a-f]{{{_SHA256_DIGITS}}}")
 # file systems keep times in steps
 _CLOCK_SECONDS = 2
-# a folder named relative to the working directory means that one, wherever the process stands later
-_FOLDERS = (
-    "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "HF_XET_CACHE", "HF_TOKEN_PATH",
-    "HF_DATASETS_CACHE", "HF_DATASETS_DOWNLOADED_DATASETS_PATH", "HF_DATASETS_EXTRACTED_DATASETS_PATH",
-    "HF_MODULES_CACHE", "XDG_CACHE_HOME", "MTEB_CACHE",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +48,6 @@ class HubData:
 
 class OtherRevisionError(OSError):
     """The library gave data of another revision than was asked for."""
-
-
-def anchor_cache_folders() -> None:
-    """Make the folders of caches that the environment names absolute, before a library reads them."""
-    for name in _FOLDERS:
-        if (given := os.environ.get(name)) and not given.startswith(("~", "$")) and not Path(given).is_absolute():
-            os.environ[name] = str(Path(given).absolute())
 
 
 def _anchor_libraries() -> None:
