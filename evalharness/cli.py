@@ -287,7 +287,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of `evalharness` and `python -m evalharness`."""
-    from evalharness.downloads import anchor_cache_folders
+    from evalharness.hub import anchor_cache_folders
 
     anchor_cache_folders()  # before the libraries are imported, which read them once
     for number in (signal.SIGINT, signal.SIGTERM):

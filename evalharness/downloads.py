@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from evalharness.errors import DataError, PrerequisiteError, shorten
-from evalharness.hub import hub_errors, ignore_message, is_disk_full, reason, with_retries
+from evalharness.hub import anchor_cache_folders, disk_full, hub_errors, ignore_message, reason, with_retries
 
 Result = TypeVar("Result")
 
@@ -29,12 +29,6 @@ _SHA1_DIGITS, _SHA256_DIGITS = 40, 64
 _HASH = re.compile(rf"[0-9a-f]{{{_SHA1_DIGITS}}}|[0-9a-f]{{{_SHA256_DIGITS}}}")
 # file systems keep times in steps
 _CLOCK_SECONDS = 2
-# a folder named relative to the working directory means that one, wherever the process stands later
-_FOLDERS = (
-    "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "HF_XET_CACHE", "HF_TOKEN_PATH",
-    "HF_DATASETS_CACHE", "HF_DATASETS_DOWNLOADED_DATASETS_PATH", "HF_DATASETS_EXTRACTED_DATASETS_PATH",
-    "HF_MODULES_CACHE", "XDG_CACHE_HOME", "MTEB_CACHE",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +48,6 @@ class HubData:
 
 class OtherRevisionError(OSError):
     """The library gave data of another revision than was asked for."""
-
-
-def anchor_cache_folders() -> None:
-    """Make the folders of caches that the environment names absolute, before a library reads them."""
-    for name in _FOLDERS:
-        if (given := os.environ.get(name)) and not given.startswith(("~", "$")) and not Path(given).is_absolute():
-            os.environ[name] = str(Path(given).absolute())
 
 
 def _anchor_libraries() -> None:
@@ -152,9 +139,9 @@ def _explained(error: Exception, data: HubData) -> Exception:
 
     if isinstance(error, DataError | PrerequisiteError):
         return error
-    if is_disk_full(error):
+    if (full := disk_full(error)) is not None:
         return PrerequisiteError(
-            f"{data.where} cannot be kept: the disk is full ({reason(_root(error))}). Free space where the caches are "
+            f"{data.where} cannot be kept: the disk is full ({reason(full)}). Free space where the caches are "
             f"({constants.HF_HUB_CACHE}, {config.HF_DATASETS_CACHE}), or name another folder with HF_HOME"
         )
     if isinstance(error, hub_errors()):
@@ -286,11 +273,16 @@ def _replace(damaged: list[Path], where: str, say: Callable[[str], None], *, can
             "Delete it, check the network, any proxy and HF_ENDPOINT, and run the command again"
         )
     say(f"{where}: a downloaded file has not the hash that the Hub gives ({kind}); it is fetched once more: {names}")
-    for blob in damaged:
-        for built in _built_from(blob):
-            shutil.rmtree(built, ignore_errors=True)
-        for path in {blob.resolve(), blob}:
-            path.unlink(missing_ok=True)
+    try:
+        for blob in damaged:
+            for built in _built_from(blob):
+                shutil.rmtree(built)
+            for path in {blob.resolve(), blob}:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"{where}: a damaged file cannot be removed ({reason(error)}); delete it: {names}"
+        ) from None
 
 
 def _is_html(path: Path) -> bool:

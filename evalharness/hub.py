@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -21,7 +22,21 @@ _PAGES = (200, 403, 407, 511)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PAUSES = (1, 2, 4, 8)
 
+# a folder named relative to the working directory means that one, wherever the process stands later
+_FOLDERS = (
+    "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "HF_XET_CACHE", "HF_TOKEN_PATH",
+    "HF_DATASETS_CACHE", "HF_DATASETS_DOWNLOADED_DATASETS_PATH", "HF_DATASETS_EXTRACTED_DATASETS_PATH",
+    "HF_MODULES_CACHE", "XDG_CACHE_HOME", "MTEB_CACHE",
+)  # fmt: skip
+
 Result = TypeVar("Result")
+
+
+def anchor_cache_folders() -> None:
+    """Make the folders of caches that the environment names absolute, before a library reads them."""
+    for name in _FOLDERS:
+        if (given := os.environ.get(name)) and not given.startswith(("~", "$")) and not Path(given).is_absolute():
+            os.environ[name] = str(Path(given).absolute())
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
@@ -47,14 +62,14 @@ def endpoint() -> str:
     return without_secrets(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no room for something, however many libraries wrapped that."""
+def disk_full(error: BaseException) -> BaseException | None:
+    """The error that says that there was no room, however many libraries wrapped it; None if that is not the cause."""
     seen: BaseException | None = error
     while seen is not None:
         if getattr(seen, "errno", None) in _FULL or any(os.strerror(number) in str(seen) for number in _FULL):
-            return True
+            return seen
         seen = seen.__cause__ or seen.__context__
-    return False
+    return None
 
 
 def _sends_pages() -> bool:

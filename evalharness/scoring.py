@@ -110,12 +110,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
     kind = task_type(spec.scoring)
     records = _judged(choice, job, say)
-    found = read_run(path)
-    if not set(found) & set(records.query_ids):
-        raise DataError(
-            f"{path}: its queries ({shorten(list(found))}) are none of the judged queries of {job} "
-            f"({shorten(list(records.query_ids))}); see whether it is the run of another task or split"
-        )
+    found = _run_of(records, path, job)
     scores = score_ranking(records, ranking_of(records, found, str(path)))
     with path.open("rb") as handle:
         revision = file_digest(handle, "sha256").hexdigest()
@@ -153,6 +148,16 @@ def _stored(output: Path, system: ResultsOf, record: JobRecord, items: ItemScore
     stored = write_job(folder, record, items)
     refresh_view(folder, stored.job.task, run_key(stored.job, stored.key))
     return stored
+
+
+def _run_of(records: RetrievalRecords, path: Path, job: JobId) -> dict[str, dict[str, float]]:
+    found = read_run(path)
+    if not set(found) & set(records.query_ids):
+        raise DataError(
+            f"{path}: its queries ({shorten(list(found))}) are none of the judged queries of {job} "
+            f"({shorten(list(records.query_ids))}); see whether it is the run of another task or split"
+        )
+    return found
 
 
 def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float]], where: str) -> Ranking:

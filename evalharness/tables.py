@@ -59,7 +59,7 @@ class Table:
             raise DataError(f"{self.where}: no row has {' and '.join(columns)}")
         return replace(self, values={name: [values[row] for row in kept] for name, values in self.values.items()})
 
-    def each(self, column: str, convert: Callable[[Any, str], Value]) -> list[Value]:
+    def each(self, column: str, convert: Callable[[Any, object], Value]) -> list[Value]:
         """Convert each value of a column.
 
         Args:
@@ -70,9 +70,10 @@ class Table:
             DataError: some are wrong; up to five are told at once.
         """
         found, problems = [], []
-        for row, value in enumerate(self.values[column]):
+        place = _Place(self, column)
+        for place.row, value in enumerate(self.values[column]):
             try:
-                found.append(convert(value, self.at(row, column)))
+                found.append(convert(value, place))
             except DataError as error:
                 problems.append(str(error))
         if problems:
@@ -123,7 +124,7 @@ class Table:
         """
         return self.each(column, lambda value, where: self.number(value, where, low, high))
 
-    def number(self, value: object, where: str, low: float, high: float) -> float:
+    def number(self, value: object, where: object, low: float, high: float) -> float:
         """One number in a range; `where` is for the message. Raises DataError."""
         parsed = decimal(value) if self.is_text and isinstance(value, str) else value
         if isinstance(parsed, bool) or not isinstance(parsed, int | float) or not low <= parsed <= high:
@@ -138,7 +139,7 @@ class Table:
         """
         return self.each(column, self._whole_number)
 
-    def _whole_number(self, value: object, where: str) -> int:
+    def _whole_number(self, value: object, where: object) -> int:
         parsed = _whole(value) if self.is_text else value
         if isinstance(parsed, bool) or not isinstance(parsed, int):
             raise DataError(f"{where}: expected a whole number, got {described(value)}")
@@ -172,7 +173,7 @@ class Table:
         """
         return self.each(column, self._list)
 
-    def _list(self, value: object, where: str) -> list[Any]:
+    def _list(self, value: object, where: object) -> list[Any]:
         try:
             parsed = parse_json(value) if self.is_text and isinstance(value, str) else value
         except NoJsonError:
@@ -188,10 +189,22 @@ class Table:
             DataError: one is none.
         """
 
-        def texts(value: object, where: str) -> list[str]:
+        def texts(value: object, where: object) -> list[str]:
             return [check_text(text, where, blank=self.allow_empty) for text in self._list(value, where)]
 
         return self.each(column, texts)
+
+
+class _Place:
+    """Where the value at hand is; written out only for a message, which few of millions of rows need."""
+
+    __slots__ = ("_column", "_table", "row")
+
+    def __init__(self, table: Table, column: str) -> None:
+        self._table, self._column, self.row = table, column, 0
+
+    def __str__(self) -> str:
+        return self._table.at(self.row, self._column)
 
 
 # Python takes 1_0 and the digits of all scripts for numbers
@@ -204,7 +217,7 @@ def _whole(value: object) -> int | None:
     return int(text) if _WHOLE.fullmatch(text) else None
 
 
-def _identity(value: object, where: str) -> str:
+def _identity(value: object, where: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -214,7 +227,7 @@ def _identity(value: object, where: str) -> str:
     return check_text(value, where)
 
 
-def check_label(value: object, first: object, where: str) -> Label:
+def check_label(value: object, first: object, where: object) -> Label:
     """A value that is a label (text or whole number), of the same kind as the first one.
 
     Raises:
@@ -233,7 +246,7 @@ def check_label(value: object, first: object, where: str) -> Label:
     return value
 
 
-def check_text(value: object, where: str, *, blank: bool = False) -> str:
+def check_text(value: object, where: object, *, blank: bool = False) -> str:
     """A value that is a text.
 
     Args:

@@ -182,7 +182,7 @@ def _local_documents(corpus: Table) -> list[str]:
 def _local_instructions(queries: Table) -> list[str | None]:
     """Instructions, which a query may lack; in a file of texts an empty cell is none."""
 
-    def instruction(value: object, where: str) -> str | None:
+    def instruction(value: object, where: object) -> str | None:
         is_missing = value is None or (queries.is_text and value == "")
         return None if is_missing else check_text(value, where, blank=True)
 
@@ -246,7 +246,7 @@ def _known_pairs(table: Table, known: _Known) -> list[_Pair]:
     def check(name: str, what: str, ids: AbstractSet[str]) -> list[str]:
         found = iter(table.ids(name))
 
-        def is_there(_: object, where: str) -> str:
+        def is_there(_: object, where: object) -> str:
             value = next(found)
             if value not in ids:
                 raise DataError(f"{where}: there is no {what} {value!r}")

@@ -9,14 +9,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Cli
+from conftest import Cli, StartHub
 from support.faulty_hub import PAGE, Faults, faulty_hub, flip_in_the_middle, point_clients_at
+from support.tiny import save_sentence_model
 
 from evalharness import hub as hub_module
 from evalharness.data import load_mteb_task, mteb_rows
 from evalharness.downloads import HubData, damaged_files, load_data
 from evalharness.errors import PrerequisiteError
 from evalharness.hub import ignore_message
+from evalharness.models.source import Lookup, find_model
 from evalharness.selection import Selection, TaskChoice, select
 
 pytestmark = pytest.mark.hub
@@ -229,6 +231,25 @@ def test_a_login_page_is_no_hub_for_models_either(faults: Faults, here: Cli) -> 
     assert done.returncode == 2
     assert "answers, but it is no Hub" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_spoilt_model_is_fetched_once_more(
+    start_hub: StartHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, said = save_sentence_model(tmp_path / "model"), list[str]()
+    with start_hub("--model", f"some/model={folder}") as behind, faulty_hub(behind) as (address, faults):
+        point_clients_at(address, tmp_path / "hf", monkeypatch)
+        faults.files, faults.flips = ".safetensors", 1
+        found = find_model("some/model", Lookup(say=said.append))
+        assert (found.folder / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+        assert len(said) == 1
+        assert "the model some/model: a downloaded file has not the hash that the Hub gives" in said[0]
+        blob = (found.folder / "model.safetensors").resolve()
+        blob.write_bytes(flip_in_the_middle(blob.read_bytes()))
+        with pytest.raises(PrerequisiteError, match=f"cannot be replaced: {blob}. Delete it"):
+            find_model("some/model", Lookup(download=False))
+        find_model("some/model", Lookup(say=said.append))
+        assert len(said) == 2
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

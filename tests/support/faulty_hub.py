@@ -22,14 +22,16 @@ class Faults:
     """What the proxy does; all of it may be changed while it runs.
 
     Attributes:
-        flips: so many bodies of Parquet files get one bit flipped.
+        files: ending of the files that are spoilt.
+        flips: so many bodies of these files get one bit flipped.
         spoil: (body) -> body, instead of a flipped bit.
         pages_for: a request whose path has this in it is answered by a page of HTML; "" for all.
-        wrong_hash: whether Parquet files are announced under a hash that is not theirs.
+        wrong_hash: whether these files are announced under a hash that is not theirs.
         status: of the page.
     """
 
     def __init__(self) -> None:
+        self.files = ".parquet"
         self.flips = 0
         self.spoil: Callable[[bytes], bytes] = flip_last_bit
         self.pages_for: str | None = None
@@ -76,7 +78,7 @@ class Proxy(BaseHTTPRequestHandler):
         body, kept = reply.read(), {name: value for name in _PASSED_ON if (value := reply.getheader(name))}
         if self.command == "HEAD":
             kept["Content-Length"] = reply.getheader("Content-Length") or "0"
-        if self.path.endswith(".parquet"):
+        if self.path.endswith(faults.files):
             if faults.wrong_hash:
                 kept["ETag"] = f'"{hashlib.sha1(kept["ETag"].encode()).hexdigest()}"'  # noqa: S324 -- as git
             body = self.spoilt(body)
