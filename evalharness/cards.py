@@ -42,6 +42,7 @@ class ModelCard(Frozen):
         dense_layers: how many follow the pooling; their weights are in the model's files.
         remote_code: whether it cannot run without the repository's own Python code.
         published: the authors' own protocol, where it is known.
+        note: what a reader of any of its numbers must know; becomes a note of its results.
         unsupported: why no backend here runs the model as its authors mean it; empty for all others.
     """
 
@@ -68,6 +69,7 @@ class ModelCard(Frozen):
     languages: tuple[str, ...] = ()
     remote_code: bool = False
     published: Published | None = None
+    note: str = ""
     unsupported: str = ""
 
     @property

@@ -127,6 +127,7 @@ def _print_card(card: ModelCard, *, code_points: bool) -> None:
         ("maximum length", _length(card) + (f", {card.mteb_max_length} in mteb" if card.mteb_max_length else "")),
         ("own Python code", "needed (--trust-remote-code)" if card.remote_code else "not needed"),
         ("languages", ", ".join(card.languages) or "unknown"),
+        *([("note", card.note)] if card.note else []),
     ]
     for label, value in facts:
         say(f"{label}: {value}")

@@ -53,7 +53,7 @@ def resolve_server(name: str, options: ModelOptions, *, backend: str) -> Resolve
         notes.append(f"vectors cut to {options.dimensions} dimensions")
     # results may know the model by another name, the server may not
     asked = options.model_copy(update={"name": name, "url": url})
-    return ResolvedModel(spec.model_copy(update={"notes": tuple(notes)}), FileFacts(), asked)
+    return ResolvedModel(spec.model_copy(update={"notes": (*spec.notes, *notes)}), FileFacts(), asked)
 
 
 def _address(name: str, options: ModelOptions) -> str:

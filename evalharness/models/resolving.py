@@ -185,7 +185,7 @@ def _spec(found: _Found) -> ModelSpec:
             "pool_prompt": known.pool_prompt and facts.pool_prompt,
             "prompts": _prompts(known.prompts, options),
             "remote_code": options.trust_remote_code and (facts.own_code or bool(card and card.remote_code)),
-            "notes": _notes(found),
+            "notes": (*known.notes, *_notes(found)),
             "overrides": _overrides(found),
         }
     )
@@ -257,6 +257,7 @@ def card_facts(card: ModelCard, options: ModelOptions) -> ModelSpec:
         pair_truncation=card.pair_truncation,
         pair_instruction=card.pair_instruction,
         languages=card.languages,
+        notes=(card.note,) if card.note else (),
         facts_from=f"card of {card.name}",
     )
     return published_facts(spec, published) if published else spec
@@ -319,7 +320,8 @@ def _prompts(prompts: Mapping[str, str], options: ModelOptions) -> dict[str, str
 
 
 def _notes(found: _Found) -> tuple[str, ...]:
-    notes, options, facts = [], found.options, found.facts
+    options, facts = found.options, found.facts
+    notes: list[str] = []
     if found.backend_name == "onnx" and options.onnx_file not in (None, "export"):
         notes.append(f"ran the ONNX file {options.onnx_file}, which may be quantised")
     if options.trust_remote_code and (facts.own_code or (found.card and found.card.remote_code)):

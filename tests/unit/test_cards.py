@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Cli
+from support.tiny import save_decoder
 
 from evalharness.cards import cards, find_card
 from evalharness.catalog import find_task, mteb_task, mteb_task_names
@@ -16,7 +18,7 @@ from evalharness.encoder import choose_prompt, encoding
 from evalharness.errors import DataError, UsageError
 from evalharness.models import ModelOptions
 from evalharness.models.options import check_protocol
-from evalharness.models.resolving import card_facts
+from evalharness.models.resolving import card_facts, resolve_model
 from evalharness.types import Encoding, ModelSpec, Protocol, Published, Side, TaskContext
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "models.json"
@@ -307,3 +309,12 @@ def test_the_packaged_model_has_the_card_of_the_model_that_it_is() -> None:
     assert find_card("all-MiniLM-L6-v2") == cards()["sentence-transformers/all-MiniLM-L6-v2"]
     with pytest.raises(UsageError, match="all-MiniLM-L6-v2 cannot be run by the published protocol: its authors' eval"):
         check_protocol("all-MiniLM-L6-v2", ModelOptions(protocol="published"))
+
+
+def test_a_card_s_note_is_in_the_list_and_in_all_results(here: Cli, tmp_path: Path) -> None:
+    shown = here("list", "models", "BAAI/bge-en-icl").stdout
+    assert "note: the authors put worked examples before a query and <response> after it" in shown
+    folder = save_decoder(tmp_path / "icl", "lasttoken")
+    spec = resolve_model(str(folder), ModelOptions(like="BAAI/bge-en-icl", max_length=64)).spec
+    assert len(spec.notes) == 1
+    assert spec.notes[0].startswith("the authors put worked examples before a query")
