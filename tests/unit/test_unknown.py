@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.lookup import LookupBackend, smooth
 from support.tiny import save_bert, save_decoder, save_m3
 
 from evalharness.encoder import EmbeddingModel
@@ -57,10 +56,3 @@ def test_other_kinds_of_models(tmp_path: Path) -> None:
     assert notes(model, [THAI, ENGLISH]) == [EncodeNote("unknown", MESSAGE, 1)]
     # its tokenizer names no unknown token
     decoder = resolve_model(str(save_decoder(tmp_path / "decoder", "lasttoken")), ModelOptions())
-    assert notes(open_embedder(decoder, Execution(device="cpu")), [ENGLISH]) == []
-    assert (
-        notes(
-            EmbeddingModel(resolve_model(str(tmp_path / "decoder")).spec, LookupBackend(smooth), device="cpu"), [THAI]
-        )
-        == []
-    )
