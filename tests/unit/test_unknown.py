@@ -56,3 +56,4 @@ def test_other_kinds_of_models(tmp_path: Path) -> None:
     assert notes(model, [THAI, ENGLISH]) == [EncodeNote("unknown", MESSAGE, 1)]
     # its tokenizer names no unknown token
     decoder = resolve_model(str(save_decoder(tmp_path / "decoder", "lasttoken")), ModelOptions())
+    assert notes(open_embedder(decoder, Execution(device="cpu")), [ENGLISH]) == []
