@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.lookup import LookupBackend, smooth, stack
 
-from evalharness import storage
 from evalharness.embeddings import StoringEncoder
 from evalharness.errors import StoppedError
 from evalharness.storage import atomic_path, lock, peak_memory, remove_stale_temporaries
@@ -109,7 +109,7 @@ import evalharness.cli, evalharness.run, evalharness.embeddings, evalharness.sto
 
 
 class _Facts:
-    def __init__(self, **facts: int) -> None:
+    def __init__(self, **facts: Any) -> None:
         self.__dict__ |= facts
 
 
@@ -120,7 +120,7 @@ def test_peak_memory_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(resource, "getrusage", lambda _: _Facts(ru_maxrss=3000))
     assert peak_memory() == 3000 * 1024
-    monkeypatch.setattr(storage.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert peak_memory() == 3000
     monkeypatch.setattr(psutil, "Process", lambda: _Facts(memory_info=lambda: _Facts(peak_wset=77, rss=5)))
     assert peak_memory() == 77
