@@ -39,6 +39,8 @@ class Fault:
             without any answer.
         honest: whether the answer announces its length, so that a client can see that it was cut.
         delay: seconds before the answer.
+        drip: seconds before each byte of the answer's body.
+        endless: whether the body has no end.
     """
 
     status: int = 200
@@ -48,6 +50,8 @@ class Fault:
     keep: int | None = None
     honest: bool = True
     delay: float = 0
+    drip: float = 0
+    endless: bool = False
 
 
 FINE = Fault()
@@ -171,11 +175,20 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_response(fault.status)
                 for name, value in fault.headers.items():
                     self.send_header(name, value)
-                if fault.honest:
+                if fault.honest and not fault.endless:
                     self.send_header("content-length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content[: fault.keep])
-        self.close_connection = fault.keep is not None or not fault.honest
+                self._write(content[: fault.keep], fault)
+        self.close_connection = fault.keep is not None or not fault.honest or fault.endless
+
+    def _write(self, content: bytes, fault: Fault) -> None:
+        step = 1 if fault.drip else len(content)
+        for first in range(0, len(content), step):
+            time.sleep(fault.drip)
+            self.wfile.write(content[first : first + step])
+            self.wfile.flush()
+        while fault.endless:
+            self.wfile.write(content)
 
 
 class _Server(ThreadingHTTPServer):

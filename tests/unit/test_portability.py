@@ -7,16 +7,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support.lookup import LookupBackend, smooth, stack
 
-from evalharness import storage
 from evalharness.embeddings import StoringEncoder
-from evalharness.storage import atomic_path, peak_memory, remove_stale_temporaries
+from evalharness.errors import StoppedError
+from evalharness.storage import atomic_path, lock, peak_memory, remove_stale_temporaries
 from evalharness.storekeeping import collect
-from evalharness.types import Encoding, ignore_event
+from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
 
 IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
 ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="")
@@ -37,7 +38,7 @@ from pathlib import Path
 from support.lookup import LookupBackend, smooth, stack
 from evalharness import embeddings
 from evalharness.embeddings import StoringEncoder
-from evalharness.types import Encoding, ignore_event
+from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
 embeddings.SHARD_TEXTS = 2
 texts = [f"text {number}" for number in range(600)]
 encodings = [Encoding(pooling="cls", normalize=True, max_length=length, dtype="float32", prompt="")
@@ -108,7 +109,7 @@ import evalharness.cli, evalharness.run, evalharness.embeddings, evalharness.sto
 
 
 class _Facts:
-    def __init__(self, **facts: int) -> None:
+    def __init__(self, **facts: Any) -> None:
         self.__dict__ |= facts
 
 
@@ -119,7 +120,7 @@ def test_peak_memory_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(resource, "getrusage", lambda _: _Facts(ru_maxrss=3000))
     assert peak_memory() == 3000 * 1024
-    monkeypatch.setattr(storage.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert peak_memory() == 3000
     monkeypatch.setattr(psutil, "Process", lambda: _Facts(memory_info=lambda: _Facts(peak_wset=77, rss=5)))
     assert peak_memory() == 77
@@ -152,3 +153,26 @@ def test_temporaries_of_the_living_stay(tmp_path: Path) -> None:
     assert remove_stale_temporaries(tmp_path) == 1
     assert young.exists()
     assert remove_stale_temporaries(tmp_path, older_than=0) == 1
+
+
+def test_a_shard_that_another_process_is_at_is_waited_for_with_an_eye_on_the_clock(tmp_path: Path) -> None:
+    (shard,) = (filled(tmp_path) / "shards").glob("*.shard")
+    shard.unlink()
+    seen: list[Waiting] = []
+
+    def emit(event: EncodeEvent) -> None:
+        if isinstance(event, Waiting):
+            seen.append(event)
+        if len(seen) == 3:
+            raise StoppedError("time")
+
+    backend = LookupBackend(smooth)
+    storing = StoringEncoder(backend, tmp_path, IDENTITY, "cosine")
+    with shard.with_suffix(".claim").open("a") as other:
+        assert lock(other)
+        with pytest.raises(StoppedError):
+            storing.encode(TEXTS, ENCODING, emit)
+    assert backend.seen == []
+    seen.clear()
+    storing.encode(TEXTS, ENCODING, emit)
+    assert len(backend.seen) == len(TEXTS)

@@ -200,7 +200,17 @@ def with_header(content: bytes, change: Callable[[Any], Any]) -> bytes:
 
 def odd_headers() -> dict[str, Callable[[Any], Any]]:
     """Changes of a header, by name."""
-    found: dict[str, Callable[[Any], Any]] = {f"is {name}": lambda _, v=v: v for name, v in VALUES.items()}
+
+    def whole(value: object) -> Callable[[Any], Any]:
+        return lambda _: value
+
+    def without(name: str) -> Callable[[Any], Any]:
+        return lambda header: {
+            **header,
+            "arrays": {key: place for key, place in header["arrays"].items() if key != name},
+        }
+
+    found = {f"is {name}": whole(value) for name, value in VALUES.items()}
 
     def array(key: str, value: object) -> Callable[[Any], Any]:
         def change(header: Any) -> Any:
@@ -214,9 +224,7 @@ def odd_headers() -> dict[str, Callable[[Any], Any]]:
     for key, value in {"dtype": "|O", "shape": [-8, 16], "offset": -64, "shape ": [2**62, 2**62]}.items():
         found[f"{key} {value}"] = array(key.strip(), value)
     for name in ("digests", "truncated", "vectors"):
-        found[f"without {name}"] = lambda header, name=name: {
-            **header, "arrays": {key: place for key, place in header["arrays"].items() if key != name}
-        }  # fmt: skip
+        found[f"without {name}"] = without(name)
     found["arrays swapped"] = lambda header: {
         **header, "arrays": dict(zip(header["arrays"], [*header["arrays"].values()][::-1], strict=True))
     }  # fmt: skip

@@ -1,0 +1,299 @@
+"""A shard in progress: a broken off run costs a batch, and the next one's bytes are those of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.fake_server import MODEL, FakeServer, running
+from support.lookup import JournaledLookup, smooth, stack
+from support.tiny import save_bert, save_cross_encoder, save_m3
+
+from evalharness import journal as journal_module
+from evalharness.embeddings import StoringEncoder
+from evalharness.encoder import EmbeddingModel
+from evalharness.errors import StoppedError
+from evalharness.journal import ShardJournal
+from evalharness.models import ModelOptions, System, open_embedder, open_model, resolve_model
+from evalharness.models.batches import BatchRunner
+from evalharness.rankers import Pair, RankingModel
+from evalharness.storekeeping import collect
+from evalharness.types import Emit, Encoding, Execution, TextColumn, TextsEncoded, ignore_event
+
+TEXTS = [f"{'word ' * (number % 9)}{number}" for number in range(40)]
+ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="")
+Work = Callable[[Path, Emit], object]
+
+
+@pytest.fixture
+def forwards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of texts in each forward pass."""
+    seen: list[int] = []
+    real = BatchRunner._tried
+
+    def counted(self: BatchRunner, tokens: dict[str, list[Any]], forward: Any) -> Any:
+        seen.append(len(tokens["input_ids"]))
+        return real(self, tokens, forward)
+
+    monkeypatch.setattr(BatchRunner, "_tried", counted)
+    return seen
+
+
+def embedding(folder: Path, **options: Any) -> Work:
+    resolved = resolve_model(str(folder), ModelOptions(**options))
+
+    def work(store: Path, emit: Emit) -> object:
+        model = open_embedder(resolved, Execution(device="cpu", batch_tokens=64), store=store)
+        return model.encode_columns([TextColumn("a", TEXTS, None)], None, emit)
+
+    return work
+
+
+def reranking(folder: Path) -> Work:
+    system = System(resolve_model(str(folder), ModelOptions(backend="cross-encoder")))
+
+    def work(store: Path, emit: Emit) -> object:
+        model = open_model(system, Execution(device="cpu", batch_tokens=64), store=store)
+        assert isinstance(model, RankingModel)
+        assert model._reranker is not None
+        return model._reranker.model.score_pairs([Pair("how", text) for text in TEXTS], None, emit)
+
+    return work
+
+
+M3 = {
+    "backend": "m3",
+    "mode": "dense+sparse+multi-vector",
+    "allow_pickle": True,
+    "max_length": 64,
+    "like": "BAAI/bge-m3",
+}
+KINDS: dict[str, Callable[[Path], Work]] = {
+    "transformers": lambda folder: embedding(save_bert(folder), pooling="cls"),
+    "m3": lambda folder: embedding(save_m3(folder), **M3),
+    "cross-encoder": lambda folder: reranking(save_cross_encoder(folder)),
+}  # fmt: skip
+
+
+def shard_bytes(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.rglob("*.shard")}
+
+
+def after(events: int, error: BaseException) -> Emit:
+    """Raises after so many batches."""
+    left = [events]
+
+    def emit(event: object) -> None:
+        if isinstance(event, TextsEncoded) and event.tokens:
+            left[0] -= 1
+            if not left[0]:
+                raise error
+
+    return emit
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), StoppedError("time")], ids=["Ctrl-C", "budget"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_done_is_not_done_again(tmp_path: Path, forwards: list[int], kind: str, error: BaseException) -> None:
+    work = KINDS[kind](tmp_path / "model")
+    work(tmp_path / "whole", ignore_event)
+    whole = list(forwards)
+    assert len(whole) > 6
+    for _ in range(2):
+        forwards.clear()
+        with pytest.raises(type(error)):
+            work(tmp_path / "store", after(3, error))
+        assert len(forwards) == 3
+        assert len(list(tmp_path.rglob("*.partial"))) == 1
+    forwards.clear()
+    events: list[TextsEncoded] = []
+    work(tmp_path / "store", lambda event: events.append(event) if isinstance(event, TextsEncoded) else None)
+    assert forwards == whole[6:]
+    assert sum(event.count for event in events) == len(TEXTS)
+    assert shard_bytes(tmp_path / "store") == shard_bytes(tmp_path / "whole") != {}
+    assert list(tmp_path.rglob("*.partial")) == []
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from evalharness import journal
+from evalharness.models.batches import BatchRunner
+sys.path.insert(0, str(Path(sys.argv[1]).parent))
+import unit_journal
+journal.FLUSH_SECONDS = 0.0
+real = BatchRunner._tried
+def slow(*arguments):
+    found = real(*arguments)
+    print("batch", flush=True)
+    time.sleep(0.05)
+    return found
+BatchRunner._tried = slow
+unit_journal.KINDS[sys.argv[2]](Path(sys.argv[3]) / "model")(Path(sys.argv[3]) / "store", lambda _: None)
+"""
+
+
+@pytest.mark.parametrize(("kind", "number"), [*((kind, signal.SIGKILL) for kind in KINDS), ("m3", signal.SIGINT)])
+def test_killed_within_a_shard(tmp_path: Path, forwards: list[int], kind: str, number: int) -> None:
+    work = KINDS[kind](tmp_path / "model")
+    work(tmp_path / "whole", ignore_event)
+    whole = list(forwards)
+    (tmp_path / "unit_journal.py").write_text(Path(__file__).read_text())
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "unit_journal.py"), kind, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for _ in range(4):
+        assert process.stdout.readline() == "batch\n"
+    process.send_signal(number)
+    process.communicate()
+    assert shard_bytes(tmp_path / "store") == {}
+    forwards.clear()
+    work(tmp_path / "store", ignore_event)
+    # one at the most was under way, and not written down
+    assert len(whole) - 6 <= len(forwards) <= len(whole) - 3
+    assert forwards == whole[-len(forwards) :]
+    assert shard_bytes(tmp_path / "store") == shard_bytes(tmp_path / "whole")
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with running(FakeServer()) as fake:
+        yield fake
+
+
+@pytest.mark.parametrize("backend", ["http", "http-rerank"])
+def test_servers_are_not_asked_again(tmp_path: Path, server: FakeServer, backend: str) -> None:
+    system = System(resolve_model(MODEL, ModelOptions(backend=backend, url=server.url)))
+
+    def work(store: Path, emit: Emit) -> None:
+        model = open_model(system, Execution(batch_tokens=16), store=store)
+        server.seen.clear()
+        if isinstance(model, EmbeddingModel):
+            model.encode_columns([TextColumn("a", TEXTS, None)], None, emit)
+        else:
+            assert model._reranker is not None
+            model._reranker.model.score_pairs([Pair("how", text) for text in TEXTS], None, emit)
+
+    work(tmp_path / "whole", ignore_event)
+    whole = len(server.seen)
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "store", after(whole // 2, KeyboardInterrupt()))
+    work(tmp_path / "store", ignore_event)
+    assert 0 < len(server.seen) <= whole - whole // 2
+    assert shard_bytes(tmp_path / "store") == shard_bytes(tmp_path / "whole") != {}
+
+
+def storing(root: Path, backend: JournaledLookup) -> StoringEncoder:
+    return StoringEncoder(backend, root, {"model": "a/b"}, "cosine")
+
+
+def broken_off(root: Path, count: int) -> Path:
+    """A store whose only shard has so many texts in its journal; gives the journal."""
+    backend = JournaledLookup(smooth)
+    with pytest.raises(KeyboardInterrupt):
+        storing(root, backend).encode(TEXTS, ENCODING, stop_at(count))
+    return next(root.rglob("*.partial"))
+
+
+def stop_at(count: int) -> Emit:
+    seen = [0]
+
+    def emit(event: object) -> None:
+        seen[0] += isinstance(event, TextsEncoded) and event.count > 0
+        if seen[0] == count:
+            raise KeyboardInterrupt
+
+    return emit
+
+
+def test_a_damaged_journal_costs_work_and_nothing_else(tmp_path: Path) -> None:
+    content = broken_off(tmp_path / "0", 10).read_bytes()
+    rng = random.Random(5)
+    for number in range(1, 80):
+        root, spoilt = tmp_path / str(number), bytearray(content)
+        path = broken_off(root, 3)
+        at = rng.randrange(len(content))
+        if number % 2:
+            spoilt = spoilt[:at]
+        else:
+            spoilt[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(spoilt)
+        backend = JournaledLookup(smooth)
+        found = storing(root, backend).encode(TEXTS, ENCODING, ignore_event)
+        np.testing.assert_array_equal(found.vectors, stack(smooth, TEXTS))
+        # all entries are of one size, but for the last digits of their offsets
+        kept = len(TEXTS) - len(backend.seen)
+        assert abs(kept - 10 * at // len(content)) <= 1
+    for odd in (b"", b"\xff" * 1000, b"\0" * 1000):
+        path = broken_off(tmp_path / f"odd {len(odd)}{odd[:1]!r}", 3)
+        path.write_bytes(odd)
+        storing(path.parents[2], JournaledLookup(smooth)).encode(TEXTS, ENCODING, ignore_event)
+
+
+def test_a_journal_goes_on_behind_what_is_whole(tmp_path: Path) -> None:
+    path = broken_off(tmp_path, 10)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(KeyboardInterrupt):
+        storing(tmp_path, JournaledLookup(smooth)).encode(TEXTS, ENCODING, stop_at(20))
+    backend = JournaledLookup(smooth)
+    storing(tmp_path, backend).encode(TEXTS, ENCODING, ignore_event)
+    assert len(backend.seen) == len(TEXTS) - 20
+
+
+def test_a_journal_that_cannot_be_written_costs_work_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "FLUSH_SECONDS", 0.0)
+    real = Path.open
+
+    def full(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self.suffix == ".partial":
+            raise OSError(28, "No space left on device")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    found = storing(tmp_path, JournaledLookup(smooth)).encode(TEXTS, ENCODING, ignore_event)
+    np.testing.assert_array_equal(found.vectors, stack(smooth, TEXTS))
+
+
+def test_a_quick_model_writes_no_journal(tmp_path: Path) -> None:
+    def look(_: object) -> None:
+        assert list(tmp_path.rglob("*.partial")) == []
+
+    storing(tmp_path, JournaledLookup(smooth)).encode(TEXTS, ENCODING, look)
+
+
+def test_what_goes_into_a_batch_is_its_name(tmp_path: Path) -> None:
+    batch: dict[str, list[Any]] = {"input_ids": [[1, 2], [3]], "marks": [0, 1], "texts": ["a", "b"]}
+    others: list[dict[str, list[Any]]] = [
+        {**batch, "input_ids": [[1, 2], [4]]}, {**batch, "input_ids": [[1], [2, 3]]}, {**batch, "marks": [1, 0]},
+        {**batch, "texts": ["ab", ""]}, {**batch, "input_ids": [[3], [1, 2]]}, {"input_ids": [[1, 2], [3]]},
+    ]  # fmt: skip
+    arrays = {"rows": np.arange(6, dtype=np.float32).reshape(2, 3), "accepted": np.array(7), "none": np.empty((0, 4))}
+    journal = ShardJournal(tmp_path / "a.partial")
+    journal.add(batch, arrays)
+    journal.__exit__(KeyboardInterrupt, None, None)
+    again = ShardJournal(tmp_path / "a.partial")
+    found = again.find(batch)
+    assert found is not None
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(found[name], values, strict=True)
+    assert [again.find(other) for other in others] == [None] * len(others)
+
+
+def test_gc_removes_journals_nobody_goes_on_with(tmp_path: Path) -> None:
+    broken_off(tmp_path, 3)
+    collect(tmp_path)
+    assert list(tmp_path.rglob("*.partial")) == []
