@@ -72,7 +72,6 @@ def reranking(folder: Path) -> Work:
 M3 = {
     "backend": "m3",
     "mode": "dense+sparse+multi-vector",
-    "allow_pickle": True,
     "max_length": 64,
     "like": "BAAI/bge-m3",
 }

@@ -51,7 +51,7 @@ def test_prompts_do_not_count(tmp_path: Path) -> None:
 
 
 def test_other_kinds_of_models(tmp_path: Path) -> None:
-    m3 = ModelOptions(backend="m3", mode="sparse", like="BAAI/bge-m3", allow_pickle=True, max_length=64)
+    m3 = ModelOptions(backend="m3", mode="sparse", like="BAAI/bge-m3", max_length=64)
     model = open_embedder(resolve_model(str(save_m3(tmp_path / "m3")), m3), Execution(device="cpu"))
     assert notes(model, [THAI, ENGLISH]) == [EncodeNote("unknown", MESSAGE, 1)]
     # its tokenizer names no unknown token
