@@ -66,9 +66,8 @@ def save_marks(folder: Path) -> Path:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"vocab_size": len(words), "hidden_size": DIMENSIONS, "num_hidden_layers": 2}
     sizes |= {"num_attention_heads": 4, "intermediate_size": 64, "initializer_range": 0.3, "pad_token_id": 3}
-    XLMRobertaForSequenceClassification(
-        XLMRobertaConfig(**sizes, num_labels=1, max_position_embeddings=70)
-    ).save_pretrained(folder)
+    sizes |= {"num_labels": 1, "max_position_embeddings": 70}
+    XLMRobertaForSequenceClassification(XLMRobertaConfig(**sizes)).save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
 
