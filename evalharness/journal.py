@@ -113,14 +113,17 @@ class ShardJournal:
         entries, self._waiting = b"".join(self._waiting), []
         if not entries:
             return
-        # a full disk will stop the shard, too, which says so
-        with suppress(OSError), self._path.open("r+b" if self._path.exists() else "w+b") as handle:
-            # behind the last whole entry, over what a kill left half written
-            handle.truncate(self._end)
-            handle.seek(self._end)
-            handle.write(entries)
-            handle.flush()
+        try:
+            with self._path.open("r+b" if self._path.exists() else "w+b") as handle:
+                # behind the last whole entry, over what a kill left half written
+                handle.truncate(self._end)
+                handle.seek(self._end)
+                handle.write(entries)
             self._end += len(entries)
+        except OSError:
+            # a full disk will stop the shard, too, which says so; half an entry is of no use and takes room
+            with suppress(OSError):
+                os.truncate(self._path, self._end)
 
 
 def _key(batch: Mapping[str, Sequence[Any]]) -> bytes:

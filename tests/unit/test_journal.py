@@ -267,6 +267,28 @@ def test_a_journal_that_cannot_be_written_costs_work_and_nothing_else(
     np.testing.assert_array_equal(found.vectors, stack(smooth, TEXTS))
 
 
+def test_half_an_entry_takes_no_room_on_a_full_disk(tmp_path: Path) -> None:
+    script = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from evalharness.journal import ShardJournal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for size in (10, 5000):
+    journal = ShardJournal(Path(sys.argv[1]))
+    journal.add({"texts": [str(size)]}, {"rows": np.zeros((size, 1), dtype=np.float32)})
+    journal.__exit__(KeyboardInterrupt, None, None)
+print(Path(sys.argv[1]).stat().st_size)
+assert ShardJournal(Path(sys.argv[1])).find({"texts": ["10"]}) is not None
+"""
+    place = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", script, str(tmp_path / "a.partial")]
+    done = subprocess.run(command, env=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 0 < int(done.stdout) < 200
+
+
 def test_a_quick_model_writes_no_journal(tmp_path: Path) -> None:
     def look(_: object) -> None:
         assert list(tmp_path.rglob("*.partial")) == []
