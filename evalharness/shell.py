@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from evalharness.errors import EvalHarnessError, clip, printable
+from evalharness.masking import without_secrets
 
 EXIT_USAGE = 2
 # as in sysexits.h: a defect of ours, not of what was asked for
@@ -89,7 +90,8 @@ def tell(message: str) -> None:
     """Say what is wrong, or has to be known, on stderr."""
     # nobody may be there any more
     with suppress(OSError):
-        typer.echo(printable(message), err=True)
+        # tracebacks and logs of libraries have addresses as they were given
+        typer.echo(printable(without_secrets(message)), err=True)
 
 
 def say(message: str) -> None:

@@ -15,7 +15,7 @@ from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, blocks, choose_device, precision
 from evalharness.models.loading import check_complete, check_runs, embedding_rows, load_config, load_weights
-from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer
+from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
 from evalharness.rankers import Pair, split_pair
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
 
@@ -36,13 +36,14 @@ class CrossEncoderBackend:
         self.device = choose_device(execution.device)
         self._name = model.spec.name
         self._truncation = model.spec.pair_truncation
+        self._tokenizer = load_tokenizer(model)
         self.identity = {
             "backend": "cross-encoder",
             **precision(model.spec.dtype, self.device),
             "pair_truncation": self._truncation,
+            **padding_facts(self._tokenizer),
         }
         self._runner = BatchRunner(self._name, self.device, execution.batch_tokens)
-        self._tokenizer = load_tokenizer(model)
         special = self._tokenizer.num_special_tokens_to_add(pair=True)
         check_room(self._name, model.spec.max_length, special, len(("query", "document")))
         self._model = _load(model).to(self.device).eval()

@@ -63,7 +63,7 @@ class LLMRerankerBackend:
         config = load_config(model)
         _check_head(self._name, config)
         self._layer = _layer(model, config, template)
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "backend": "llm-reranker",
             **precision(model.spec.dtype, self.device),
             "pair_template": template,
@@ -84,6 +84,8 @@ class LLMRerankerBackend:
                 f"{self._name}: {type(self._model).__name__} takes no {_LAYERS}, so it is no layer-wise reranker; "
                 "give --like the card of a model of its own kind"
             )
+        if _POSITIONS not in self._takes:
+            self.identity |= {"padding": "right"}
         check_vocabulary(self._name, tokenizer, embedding_rows(self._model))
         check_runs(model, lambda: self._scores({"input_ids": [[0, 0]]}))
 

@@ -35,10 +35,10 @@ class M3Backend:
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
-        self.identity = {"backend": "m3", **precision(model.spec.dtype, self.device)}
         self._name = model.spec.name
         self._runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         self._tokens = PromptTokenizer(model)
+        self.identity = {"backend": "m3", **precision(model.spec.dtype, self.device), **self._tokens.identity}
         self._model = load_encoder(model).to(self.device).eval()
         self._tokens.check_vocabulary(embedding_rows(self._model))
         tokenizer = load_tokenizer(model)

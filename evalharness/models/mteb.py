@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evalharness.downloads import hub_only
 from evalharness.errors import ModelError, UsageError, unknown_names
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
@@ -33,13 +34,18 @@ class MtebBackend:
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         import mteb
 
+        from evalharness.models.batches import choose_device
+
         self._name = model.given.removeprefix(_PREFIX)
         self.device = execution.device or "mteb's own choice"
-        self.identity = {"backend": "mteb", "mteb": mteb.__version__}
+        # mteb's code decides on the precision, below float32 mostly
+        kind = choose_device(execution.device).partition(":")[0]
+        self.identity = {"backend": "mteb", "mteb": mteb.__version__, "device": kind}
         self._similarity = model.spec.similarity
         device: Any = {} if execution.device is None else {"device": execution.device}
         try:
-            self._model: Any = mteb.get_model(self._name, **device)
+            with hub_only():
+                self._model: Any = mteb.get_model(self._name, **device)
         except ImportError as error:
             raise ModelError(f"{self._name}: mteb needs more packages for it: {error}") from None
         if not callable(getattr(self._model, "encode", None)):

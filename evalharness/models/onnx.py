@@ -86,14 +86,15 @@ class OnnxBackend:
         self.device = provider.device
         exported = model.options.onnx_file == ONNX_EXPORT
         file = ONNX_EXPORT if exported else _chosen_file(model)
+        self._tokens = PromptTokenizer(model)
         self.identity = {
             "backend": "onnx",
             "file": file,
             "exported": exported,
             "provider": provider.name,
             "version": ".".join(onnxruntime.__version__.split(".")[:2]),
+            **self._tokens.identity,
         }
-        self._tokens = PromptTokenizer(model)
         check_order(model)
         self._dense = load_dense(model)
         if exported:

@@ -50,16 +50,17 @@ class SentenceTransformersBackend:
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
+        self._tokens = PromptTokenizer(model)
         self.identity = {
             "backend": "sentence-transformers",
             **precision(model.spec.dtype, self.device),
             "version": ".".join(__version__.split(".")[:2]),
+            **self._tokens.identity,
         }
         self._name = model.spec.name
         self._file_pooling = model.facts.pooling
         runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         self._pipeline = TokenPipeline(runner, model.spec.similarity)
-        self._tokens = PromptTokenizer(model)
         self._width = _checked_width(model, self._tokens)
         self._model = _load(model, self.device)
         check_runs(model, lambda: self._model.encode(["a"], show_progress_bar=False))

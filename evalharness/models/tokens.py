@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
-from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer
+from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
 from evalharness.types import Dense, Emit, Encoding, Similarity, TextsEncoded
 
 # beside the tokenizer's own names, how many of a text's first tokens are the prompt's
@@ -62,6 +62,11 @@ class PromptTokenizer:
         self._lowercase = model.facts.lowercase
         self._unknown = _unknown_token(self._tokenizer)
         check_room(self._name, model.spec.max_length, self._tokenizer.num_special_tokens_to_add())
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What of the tokenizer's use can change a vector: padding that is not on the side that its files say."""
+        return padding_facts(self._tokenizer)
 
     def check_vocabulary(self, rows: int | None) -> None:
         """See that a model has a vector for each token, and hardly more.

@@ -28,12 +28,16 @@ class TransformersBackend:
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
-        self.identity = {"backend": "transformers", **precision(model.spec.dtype, self.device)}
         self._name = model.spec.name
         runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         self._pipeline = TokenPipeline(runner, model.spec.similarity)
         check_order(model)
         self._tokens = PromptTokenizer(model)
+        self.identity = {
+            "backend": "transformers",
+            **precision(model.spec.dtype, self.device),
+            **self._tokens.identity,
+        }
         self._model = load_encoder(model).to(self.device).eval()
         self._tokens.check_vocabulary(embedding_rows(self._model))
         self._dense = load_dense(model).to(self.device)

@@ -36,6 +36,15 @@ def load_tokenizer(model: ResolvedModel) -> Any:  # noqa: ANN401 -- transformers
     return tokenizer
 
 
+def padding_facts(tokenizer: Any) -> dict[str, str]:  # noqa: ANN401 -- transformers has no common type
+    """What a backend's identity says of padding: nothing where our side, the right one, is the tokenizer's own, too.
+
+    Vectors of before there was one side for all must not be found again: those of learned positions depended on the
+    other texts of a batch.
+    """
+    return {} if tokenizer.padding_side == "right" else {"padding": "right"}
+
+
 def check_tokenizer_files(model: ResolvedModel) -> None:
     """See that there are files to make a tokenizer from: without them, transformers makes up one that knows no word.
 

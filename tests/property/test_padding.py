@@ -14,6 +14,7 @@ import transformers as hf
 from support.tiny import DIMENSIONS, save_modules, tokenizer, write
 
 from evalharness.models import ModelOptions, open_embedder, resolve_model
+from evalharness.models.backends import open_backend
 from evalharness.models.llm_reranker import LLMRerankerBackend
 from evalharness.rankers import Pair, PairModel
 from evalharness.types import Execution, ignore_event
@@ -101,6 +102,15 @@ def test_texts_alone_in_pairs_and_shuffled(tmp_path: Path, backbone: str, side: 
     # the first token of a causal model has seen nothing but itself
     alike = pooling == "cls" and backbone in CAUSAL
     check(save(tmp_path / "m", backbone, side, pooling), "transformers", 1 if alike else len(TEXTS))
+
+
+@pytest.mark.parametrize("backend", ["transformers", "sentence-transformers"])
+def test_vectors_of_padding_on_the_other_side_are_not_found_again(tmp_path: Path, backend: str) -> None:
+    def identity(side: str) -> dict[str, Any]:
+        resolved = resolve_model(str(save(tmp_path / side, "gpt2", side, "mean")), ModelOptions(backend=backend))
+        return dict(open_backend(resolved, Execution(device="cpu")).identity)
+
+    assert identity("left") == {**identity("right"), "padding": "right"}
 
 
 @pytest.mark.parametrize("backbone", ["bert", "gpt2", "qwen3"])

@@ -116,3 +116,21 @@ def test_what_cannot_be_run_is_refused(register: Register) -> None:
     with pytest.raises(ModelError, match="runs Python code of its own repository"):
         resolve_model("mteb:tiny/model")
     assert resolve_model("mteb:tiny/model", ModelOptions(trust_remote_code=True)).spec.backend == "mteb"
+
+
+def test_the_model_is_loaded_where_no_folder_can_stand_in_for_it(
+    register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work" / "tiny" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    seen: list[list[Path]] = []
+
+    def load(name: str, revision: str | None = None, **options: Any) -> Any:
+        del revision, options
+        seen.append([*Path.cwd().iterdir(), *([Path(name)] if Path(name).exists() else [])])
+        return SentenceTransformerEncoderWrapper(str(tmp_path / "model"))
+
+    register(load)
+    opened()
+    assert seen == [[]]
+    assert Path.cwd() == tmp_path / "work"
