@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from hashlib import file_digest
@@ -26,12 +26,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from evalharness.errors import DataError, clip, shorten
+from evalharness.errors import DataError, UsageError, clip, shorten
 from evalharness.reading import checked, read_object
 from evalharness.storage import atomic_path, file_name, storage_errors, write_json
 from evalharness.types import Frozen, ItemScores, Metrics, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
+# what of it says whose results they are
+_WHOSE = ("name", "revision", "experiment_kwargs")
 EXPERIMENTS = "experiments"
 JOBS = "jobs"
 LOG = "run.log"
@@ -324,13 +326,37 @@ def _model_facts(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def write_model_meta(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Write `model_meta` where it is missing, damaged or says something else. Raises StorageError."""
-    path = folder / MODEL_META
+def check_folder(folder: Path, meta: Mapping[str, Any]) -> None:
+    """See that a results folder is not another system's: two names or prompts may make one name of a folder.
+
+    Args:
+        folder: see `run_folder`; need not be there.
+        meta: what `model_meta` says of the system.
+
+    Raises:
+        UsageError: it is.
+    """
     try:
+        stored = read_object(folder / MODEL_META)
+    except DataError:
+        return  # there is none, or it is damaged and is made again
+    if not isinstance(stored.get("name"), str):
+        return
+    here, wanted = (content_digest([facts.get(name) or None for name in _WHOSE]) for facts in (stored, meta))
+    if here != wanted:
+        shown = ", ".join(f"{name} {clip(str(stored.get(name)))}" for name in _WHOSE)
+        raise UsageError(
+            f"{folder} holds results of another system ({shown}), whose name or settings make the same name of a "
+            "folder. Choose another folder with --output, or another name with --name"
+        )
+
+
+def write_model_meta(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Write `model_meta` where it is missing, damaged or says something else. Raises StorageError, UsageError."""
+    check_folder(folder, meta)
+    path = folder / MODEL_META
+    with suppress(DataError):
         if content_digest(read_object(path)) == content_digest(dict(meta)):
             return
-    except DataError:
-        pass
     with result_errors(folder):
         write_json(path, meta)

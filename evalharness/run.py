@@ -32,6 +32,7 @@ from evalharness.results import (
     JobId,
     JobRecord,
     append_log,
+    check_folder,
     damage,
     installed_version,
     model_meta,
@@ -112,8 +113,14 @@ def make_plan(
         protocol: whose rules are followed.
         overwrite: whether done jobs are done again.
         save_rankings: whether a job whose type ranks is done only with its TREC run file.
+
+    Raises:
+        UsageError: the folder for the results holds another system's.
     """
-    folder = run_folder(output, spec) if spec else output
+    folder = output
+    if spec is not None:
+        folder = run_folder(output, spec)
+        check_folder(folder, model_meta(spec))
     jobs = []
     for choice in choices:
         shared = job_key(spec, choice.spec, protocol) if spec else {}

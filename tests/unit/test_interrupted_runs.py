@@ -252,8 +252,8 @@ def test_a_model_with_several_kinds_of_vectors_is_done_on_the_second_run(
     assert isinstance(first.jobs[0].key["encodings"]["none"]["outputs"], tuple)
     attempt = job_module.attempt_job
 
-    def unranked(job: Any, data: Any, _: Any, watch: Any) -> Any:
-        return attempt(job, data, lookup_model(), watch)
+    def unranked(job: Any, data: Any, _: Any, watch: Any, stop: Any) -> Any:
+        return attempt(job, data, lookup_model(), watch, stop)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "attempt_job", unranked)

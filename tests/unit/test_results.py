@@ -12,10 +12,11 @@ from mteb.results import TaskResult
 from pyarrow import parquet
 from support.lookup import spec
 
-from evalharness.errors import PrerequisiteError
+from evalharness.errors import PrerequisiteError, UsageError
 from evalharness.results import (
     JobId,
     JobRecord,
+    ResultsOf,
     experiment_name,
     items_path,
     model_meta,
@@ -24,6 +25,7 @@ from evalharness.results import (
     write_job,
     write_model_meta,
 )
+from evalharness.run import make_plan
 from evalharness.storage import atomic_path, check_writable, write_json
 from evalharness.types import ItemScores
 from evalharness.views import refresh_view, run_key
@@ -95,6 +97,24 @@ def test_changed_models_have_a_folder_of_their_own_that_mteb_finds(tmp_path: Pat
         tasks=["STS12"], validate_and_filter=False, load_experiments="match_name"
     )
     assert loaded.model_results[0].experiment_name == "pooling_mean"
+
+
+def test_two_systems_do_not_share_a_folder(tmp_path: Path) -> None:
+    first, second = (spec(overrides={"query_prompt": prompt}) for prompt in ("query: ", "query? "))
+    folder = run_folder(tmp_path, first)
+    assert folder == run_folder(tmp_path, second)
+    write_model_meta(folder, model_meta(first))
+    write_model_meta(folder, model_meta(first))
+    before = (folder / "model_meta.json").read_bytes()
+    with pytest.raises(UsageError, match=r"holds results of another system \(name .*'query: '.*another folder"):
+        write_model_meta(folder, model_meta(second))
+    with pytest.raises(UsageError, match="holds results of another system"):
+        make_plan([], second, tmp_path)
+    assert make_plan([], first, tmp_path).folder == folder
+    assert (folder / "model_meta.json").read_bytes() == before
+    write_model_meta(run_folder(tmp_path, ResultsOf(name="a b")), model_meta(ResultsOf(name="a b")))
+    with pytest.raises(UsageError, match=r"of another system .name 'a b'"):
+        write_model_meta(run_folder(tmp_path, ResultsOf(name="a_b")), model_meta(ResultsOf(name="a_b")))
 
 
 def test_a_task_file_holds_all_its_jobs_and_only_of_one_revision(tmp_path: Path) -> None:
