@@ -172,7 +172,7 @@ def local_task(path: Path) -> TaskSpec:
     return TaskSpec(
         name=parsed.name,
         type=parsed.type,
-        main_score=parsed.main_score or usual_main_score(parsed.type),
+        main_score=usual_main_score(parsed.type) if parsed.main_score is None else parsed.main_score,
         revision=_local_revision(path, parsed.data),
         splits=parsed.splits,
         languages={"default": parsed.languages},

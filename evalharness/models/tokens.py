@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
+from evalharness.models.loading import library_errors
 from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
 from evalharness.types import Dense, Emit, Encoding, Similarity, TextsEncoded
 
@@ -60,7 +61,8 @@ class PromptTokenizer:
         self._name = model.spec.name
         self._tokenizer = load_tokenizer(model)
         self._lowercase = model.facts.lowercase
-        self._unknown = _unknown_token(self._tokenizer)
+        with library_errors(model, "the tokenizer cannot be used"):
+            self._unknown = _unknown_token(self._tokenizer)
         check_room(self._name, model.spec.max_length, self._tokenizer.num_special_tokens_to_add())
 
     @property

@@ -219,7 +219,7 @@ def test_what_can_go_goes_and_what_is_in_use_stays(tmp_path: Path) -> None:
     assert collect(tmp_path, keep_days=5).shards == 3
     size = shards(tmp_path)[0].stat().st_size
     assert collect(tmp_path, max_bytes=2 * size + 100).shards == 2
-    with pytest.raises(UsageError, match="unknown model in the store 'a/c': did you mean a/b"):
+    with pytest.raises(UsageError, match="unknown model in the store 'a/c': there is a/b"):
         collect(tmp_path, model="a/c")
     assert collect(tmp_path, model="a/b").shards == 2
 

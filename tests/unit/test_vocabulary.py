@@ -12,6 +12,7 @@ import pytest
 import torch
 from model2vec import StaticModel
 from safetensors.torch import load_file
+from support.contract import heeded
 from support.tiny import (
     DIMENSIONS,
     config,
@@ -66,7 +67,8 @@ ALL: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
 
 
 def opened(folder: Path, **options: Any) -> Any:
-    return open_model(System(resolve_model(str(folder), ModelOptions(**options))), CPU)
+    resolved = resolve_model(str(folder), ModelOptions(**options))
+    return open_model(System(resolved), heeded(CPU, resolved.spec.backend))
 
 
 @pytest.mark.parametrize("backend", ALL)
