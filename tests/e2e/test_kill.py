@@ -15,15 +15,19 @@ from typing import Any
 import pytest
 from conftest import Cli
 from support.killed_run import SHARD_TEXTS
+from support.small_runs import run_forked, small_command
 
 from evalharness.shards import open_shard
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TASKS = ["STS13", "PoemSentimentClassification", "StarterRetrievalEng"]
 SCRIPT = Path(__file__).parents[1] / "support" / "killed_run.py"
-KILLS = int(os.environ.get("EVALHARNESS_KILLS", "25"))
-
-pytestmark = pytest.mark.hub
+# whole processes on data of the Hub, which take ten seconds each
+KILLS = int(os.environ.get("EVALHARNESS_KILLS", "8"))
+# forked ones on small tasks of our own
+FORKED_KILLS = 100
+# what a run does to files below its folders
+KINDS = ("open to write", "open to read", "os.rename", "os.remove", "os.mkdir")
 
 
 class Workplace:
@@ -87,6 +91,18 @@ def reference(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, s
     return place.scores(), time.monotonic() - started
 
 
+def test_kills_at_each_kind_of_file_operation_and_at_any_moment(tmp_path: Path) -> None:
+    (tmp_path / "command.json").write_text(json.dumps(small_command(tmp_path / "given")))
+    found = run_forked("kills", str(tmp_path), str(FORKED_KILLS))
+    assert found["wrong"] == []
+    kills = found["kills"]
+    # a run may end before its moment comes
+    assert kills.pop("any moment") >= FORKED_KILLS // 10
+    assert sum(kills.values()) == 2 * FORKED_KILLS // 3
+    assert {name.partition(" of ")[0] for name in kills} >= set(KINDS)
+
+
+@pytest.mark.hub
 def test_kills_at_random_times(
     tmp_path: Path, cli: Cli, environment: dict[str, str], reference: tuple[dict[str, Any], float]
 ) -> None:
@@ -124,6 +140,7 @@ def test_kills_at_random_times(
         kills, rounds = kills + here, rounds + 1
 
 
+@pytest.mark.hub
 def test_one_of_two_processes_with_one_store_is_killed(
     tmp_path: Path, environment: dict[str, str], reference: tuple[dict[str, Any], float]
 ) -> None:

@@ -1,6 +1,6 @@
 """The command line in forked children: each begins as a new process does, without seconds of imports.
 
-    forked.py kills FOLDER COUNT      a child dies at a file operation, COUNT times; then a run finishes
+    forked.py kills FOLDER COUNT      a child dies COUNT times, at file operations and at any moment
     forked.py disks FOLDER PLACE      PLACE (store, results or hub) on file systems of ten sizes, each then made larger
 
 Both print a line of JSON. This process imports everything and computes nothing, so that its children may use threads.
@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,14 +50,30 @@ _ENOUGH = "64m"
 Operation = tuple[str, str]
 
 
-def child(folder: Path, arguments: Sequence[str], hook: Callable[[str, tuple[Any, ...]], None] | None = None) -> int:
+def child(
+    folder: Path,
+    arguments: Sequence[str],
+    hook: Callable[[str, tuple[Any, ...]], None] | None = None,
+    *,
+    seconds: float | None = None,
+) -> int:
     """Run a command line in a folder; what it says is added to the file `said` there.
+
+    Args:
+        folder: where it is started.
+        arguments: the command line.
+        hook: an audit hook for the child.
+        seconds: after which it is killed.
 
     Returns:
         The exit code; for a child that a signal ended, minus its number.
     """
     process = os.fork()
     if process:
+        if seconds is not None:
+            time.sleep(seconds)
+            # its number is its own until it is waited for
+            os.kill(process, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     code = 70
     try:
@@ -123,33 +140,46 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def kills(base: Path, count: int) -> dict[str, Any]:
-    """Kill at operations of every kind; some of the runs that follow are killed, too."""
+    """Kill at operations of every kind, and a third of the times at any moment; some later runs are killed, too."""
     command = json.loads((base / "command.json").read_text())
     whole = base / "undisturbed"
     whole.mkdir()
     log = base / "operations"
-    code = child(whole, command, Operations(whole, log=log))
-    assert code == 0, (whole / "said").read_text()
+    assert child(whole, command, Operations(whole, log=log)) == 0, (whole / "said").read_text()
+    timed = base / "timed"
+    timed.mkdir()
+    started = time.monotonic()
+    assert child(timed, command) == 0
+    duration = time.monotonic() - started
     operations = [tuple(line.split("\t")) for line in log.read_text().splitlines()]
-    wanted = contents(whole)
     rng = random.Random(7)
+    ways: list[int | None] = [*_spread(operations, 2 * count // 3, rng), *([None] * (count - 2 * count // 3))]
     done: dict[str, int] = {}
     wrong: list[str] = []
-    for number, fatal in enumerate(_spread(operations, count, rng)):
+    for number, fatal in enumerate(ways):
         place = base / f"kill-{number}"
         place.mkdir()
-        ended = child(place, command, Operations(place, fatal))
+        if fatal is None:
+            kind, ended = "any moment", child(place, command, seconds=rng.uniform(0.05, 0.6) * duration)
+        else:
+            kind, ended = " of ".join(operations[fatal]), child(place, command, Operations(place, fatal))
         if number % 4 == 0:
             child(place, command, Operations(place, rng.randrange(len(operations) // 2)))
         finished = child(place, command)
-        found = contents(place)
-        kind = " of ".join(operations[fatal])
-        done[kind] = done.get(kind, 0) + 1
-        if ended != _KILLED or finished != 0 or found != wanted:
-            names = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
-            wrong.append(f"{fatal} ({kind}): {ended}, {finished}, {names}: {(place / 'said').read_text()[-500:]}")
+        done[kind] = done.get(kind, 0) + (ended == _KILLED)
+        if finished != 0 or (fatal is not None and ended != _KILLED) or contents(place) != contents(whole):
+            wrong.append(f"{number} ({kind}): {ended}, {finished}: {_said(place)}; {_differences(place, whole)}")
         shutil.rmtree(place)
     return {"operations": len(operations), "kills": done, "wrong": wrong}
+
+
+def _said(place: Path) -> str:
+    return (place / "said").read_text()[-500:]
+
+
+def _differences(place: Path, whole: Path) -> list[str]:
+    found, wanted = contents(place), contents(whole)
+    return sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
 
 
 def _spread(operations: Sequence[tuple[str, ...]], count: int, rng: random.Random) -> list[int]:
