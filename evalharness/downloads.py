@@ -186,11 +186,12 @@ def _prefer(data: HubData) -> None:
 
 def _cache_files(loaded: object) -> Iterator[Path]:
     """The files of all data sets in mappings, or of an object that holds them in its `dataset`."""
-    if isinstance(files := getattr(loaded, "cache_files", None), list):
-        yield from (Path(file["filename"]) for file in files)
-    elif isinstance(loaded, Mapping):
+    # first of all: a DatasetDict of DatasetDicts, which some of mteb's tasks make, has no attributes that work
+    if isinstance(loaded, Mapping):
         for value in loaded.values():
             yield from _cache_files(value)
+    elif isinstance(files := getattr(loaded, "cache_files", None), list):
+        yield from (Path(file["filename"]) for file in files)
     elif isinstance(held := getattr(loaded, "dataset", None), Mapping):
         yield from _cache_files(held)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from datasets import Dataset, DatasetDict, load_from_disk
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
 from evalharness import hub as hub_module
+from evalharness.downloads import _cache_files
 from evalharness.hub import hub_errors, is_transient, reason, with_retries
 
 TRANSPORT = hub_errors()[1]
@@ -90,3 +94,15 @@ def test_what_to_do_about_offline_mode_depends_on_who_chose_it(monkeypatch: pyte
     assert reason(error) == "HF_HUB_OFFLINE is set"
     monkeypatch.delenv("HF_HUB_OFFLINE")
     assert reason(error).endswith(" does not answer")
+
+
+def test_nested_data_sets_of_mtebs_are_looked_into(tmp_path: Path) -> None:
+    data = Dataset.from_dict({"text": ["a"]})
+    data.save_to_disk(str(tmp_path / "saved"))
+    kept = load_from_disk(str(tmp_path / "saved"))
+    nested = DatasetDict({"test": kept})
+    # the library forbids it and mteb does it
+    dict.__setitem__(outer := DatasetDict(), "deu", nested)
+    wanted = [Path(file["filename"]) for file in kept.cache_files]
+    assert wanted
+    assert list(_cache_files(outer)) == list(_cache_files(SimpleNamespace(dataset=outer))) == wanted
