@@ -76,7 +76,9 @@ def main() -> None:
 
     def load(case: dict[str, Any]) -> list[str]:
         resolved = resolve_model(case["folder"], ModelOptions(**case["options"]))
-        model = open_model(System(resolved), Execution(device="cpu"))
+        model = open_model(
+            System(resolved), Execution(device="cpu" if "device" in BACKENDS[resolved.spec.backend].runs_by else None)
+        )
         if isinstance(model, RankingModel):
             assert model._reranker is not None
             model._reranker.model.score_pairs([Pair("a", "b")], None, ignore_event)
