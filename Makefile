@@ -25,7 +25,7 @@ layers: $(VENV)/.installed-dev
 	$(VENV)/bin/lint-imports
 
 tests: $(VENV)/.installed-dev
-	$(RUN) pytest
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadfile
 
 format: $(VENV)/.installed-dev
 	$(RUN) ruff check --fix .
