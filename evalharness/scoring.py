@@ -126,7 +126,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         languages=list(spec.languages[job.subset]),
         dataset_revision=spec.revision,
         seconds=time.monotonic() - started,
-        facts={"evalharness": __version__, "run": path.name},
+        facts={"evalharness": __version__, "run": path.name, "task_type": spec.type},
         metrics=scores.metrics,
         notes=("scored from a run file", *kind.notes(records), *_coverage(records, found)),
     )
