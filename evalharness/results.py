@@ -186,9 +186,7 @@ def append_log(folder: Path, line: Mapping[str, Any]) -> None:
 
 def result_errors(folder: Path) -> AbstractContextManager[None]:
     """Turn what the operating system says of a results folder into a StorageError."""
-    return storage_errors(
-        f"results cannot be written to {folder}", "Free space or mend the folder, or name another with --output"
-    )
+    return storage_errors(folder, f"results cannot be written to {folder}", "name another with --output")
 
 
 def write_job(

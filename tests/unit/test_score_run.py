@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from evalharness.errors import DataError
+from evalharness.errors import DataError, UsageError
 from evalharness.results import ResultsOf, check_name, run_folder
 from evalharness.trec import decimal, read_run
 
@@ -73,6 +73,12 @@ NO_NAMES = [
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(UsageError, match="not of the form organisation/name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a\n/b"])
 def test_what_is_no_name_is_refused_before_anything(here: Cli, tmp_path: Path, name: str) -> None:
     write_run(tmp_path, "q001 Q0 d 1 1 tag\n")
     run = ("run", "--model", "bm25", "--tasks", "StarterRetrievalEng")

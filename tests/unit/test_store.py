@@ -269,7 +269,7 @@ def test_left_over_files_of_dead_processes_go(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"the embedding store .* cannot be used .*--no-store"):
+    with pytest.raises(StorageError, match=r"the embedding store .* cannot be used: .*file is no folder\..*--no-store"):
         storing(tmp_path / "file").encode(TEXTS, ENCODING, ignore_event)
 
 
