@@ -170,10 +170,18 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 
 def _store(named: Path | None, no_store: bool) -> Path | None:
     from evalharness.embeddings import default_store
+    from evalharness.storage import no_folder
 
     if no_store and named is not None:
         raise UsageError("--store and --no-store contradict each other; leave one of them out")
-    return None if no_store else named or default_store()
+    if no_store:
+        return None
+    root = named or default_store()
+    if odd := no_folder(root):
+        raise UsageError(
+            f"the embedding store {root} cannot be used: {odd}. Name another with --store, or do without: --no-store"
+        )
+    return root
 
 
 def _warn(message: str) -> None:

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from evalharness.errors import ModelError, StorageError, clip
 from evalharness.journal import NO_JOURNAL, Journal, ShardJournal
 from evalharness.marks import Mark
-from evalharness.rows import STARTS, VECTORS, Index, StoredParts, mapped, read_contents, text_digests
+from evalharness.rows import STARTS, VECTORS, Index, StoredParts, mapped, read_contents, shard_name, text_digests
 from evalharness.shards import DamagedShardError, open_shard, write_shard
 from evalharness.storage import atomic_path, file_name, lock, write_json
 from evalharness.storefolders import (
@@ -245,7 +244,7 @@ class StoringEncoder:
         waiting = deque((rows, False) for rows in wanted.shards())
         while waiting:
             rows, patient = waiting.popleft()
-            path = folder / SHARDS / f"{wanted.name(rows, folder.name)}{SHARD}"
+            path = folder / SHARDS / f"{shard_name(folder.name, wanted.digests[rows])}{SHARD}"
             with self._claimed(path, emit, patient=patient) as mine:
                 if not mine:
                     waiting.append((rows, True))
@@ -341,10 +340,6 @@ class _Wanted:
             characters += len(self.texts[row])
         if part:
             yield part
-
-    def name(self, rows: NDArray[np.int64], key: str) -> str:
-        """Name of the shard of these rows: the same for the same texts under the same key."""
-        return blake2b(key.encode() + self.digests[rows].tobytes(), digest_size=16).hexdigest()
 
 
 def store_key(identity: Mapping[str, Any], encoding: Encoding) -> str:

@@ -338,6 +338,7 @@ def _blank_record(job: PlannedJob, model: Model, started: float) -> JobRecord:
         "python": platform.python_version(),
         "device": model.device,
         "model": model.spec.model_dump(mode="json"),
+        "task_type": job.spec.type,
         "packages": {name: installed_version(name) for name in PACKAGES},
     }
     return JobRecord(

@@ -69,11 +69,14 @@ class _Place:
 class ShardJournal:
     """The journal of one shard, whose claim this process holds; a file that cannot be used costs work, nothing else.
 
+    An entry is of the shard and the folder of a key that it was written for: the file of another model finds nothing.
+
     Use it as a context: the file is brought up to date if the block fails, and removed if not. Threads may share it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._owner = f"{path.parent.parent.name}/{path.stem}".encode()
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []
         self._flushed = time.monotonic()
@@ -94,7 +97,7 @@ class ShardJournal:
 
     def find(self, batch: Mapping[str, Sequence[Any]]) -> Arrays | None:
         """See `Journal`."""
-        if not self._places or (place := self._places.get(_key(batch))) is None:
+        if not self._places or (place := self._places.get(_key(self._owner, batch))) is None:
             return None
         with self._lock:
             content = _content(self._path, place)
@@ -102,7 +105,7 @@ class ShardJournal:
 
     def add(self, batch: Mapping[str, Sequence[Any]], arrays: Arrays) -> None:
         """See `Journal`."""
-        entry = _packed(_key(batch), arrays)
+        entry = _packed(_key(self._owner, batch), arrays)
         with self._lock:
             self._waiting.append(entry)
             if time.monotonic() - self._flushed >= FLUSH_SECONDS:
@@ -126,9 +129,9 @@ class ShardJournal:
                 os.truncate(self._path, self._end)
 
 
-def _key(batch: Mapping[str, Sequence[Any]]) -> bytes:
-    """A digest of a batch: by name, a text, a number or some numbers for each of its members."""
-    found = blake2b(digest_size=_DIGEST)
+def _key(owner: bytes, batch: Mapping[str, Sequence[Any]]) -> bytes:
+    """A digest of a batch of a shard: by name, a text, a number or some numbers for each of its members."""
+    found = blake2b(len(owner).to_bytes(_LENGTH, "little") + owner, digest_size=_DIGEST)
     for name in sorted(batch):
         found.update(f"{name} {len(batch[name])} ".encode())
         for value in batch[name]:

@@ -43,7 +43,7 @@ def report(
         typer.echo(text, nl=False)
         return
     with (
-        storage_errors(f"the report cannot be written to {output}", "Choose another file with --output"),
+        storage_errors(output.parent, f"the report cannot be written to {output}", "choose another file with --output"),
         atomic_path(output) as temporary,
     ):
         temporary.write_text(text, encoding="utf-8")

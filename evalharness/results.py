@@ -16,8 +16,10 @@ last: it is what says that a job is done, as long as the files that it names are
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -42,6 +44,9 @@ _LOWEST_SCORE, _HIGHEST_SCORE = -1, 1
 _LONGEST_TIME = 1e12
 _LONGEST_EXPERIMENT = 120
 _MTEB_TYPES = {"embedder": "dense", "reranker": "cross-encoder", "lexical": "sparse"}
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# in bytes: it is the name of a folder
+_LONGEST_NAME = 200
 _UNSAFE = str.maketrans(dict.fromkeys('<>:"|?*\\/\0', "_"))
 
 
@@ -128,6 +133,19 @@ class ResultsOf(Frozen):
     revision: str = "no_revision_available"
 
 
+def check_name(name: str) -> None:
+    """See that a name in results can be one: it makes the name of a folder.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
+        raise UsageError(
+            f"the name {clip(name)} is not of the form organisation/name: each a letter, digit or underscore, then "
+            f"letters, digits, `_`, `.` and `-`, together at most {_LONGEST_NAME} bytes"
+        )
+
+
 def run_folder(output: Path, system: ModelSpec | ResultsOf) -> Path:
     """Folder of a model's (or another system's) results."""
     folder = output / system.name.replace("/", "__").replace(" ", "_") / system.revision
@@ -168,9 +186,7 @@ def append_log(folder: Path, line: Mapping[str, Any]) -> None:
 
 def result_errors(folder: Path) -> AbstractContextManager[None]:
     """Turn what the operating system says of a results folder into a StorageError."""
-    return storage_errors(
-        f"results cannot be written to {folder}", "Free space or mend the folder, or name another with --output"
-    )
+    return storage_errors(folder, f"results cannot be written to {folder}", "name another with --output")
 
 
 def write_job(
@@ -351,12 +367,31 @@ def check_folder(folder: Path, meta: Mapping[str, Any]) -> None:
         )
 
 
+def check_task_files(folder: Path, tasks: Iterable[str], advice: str) -> None:
+    """See that no task's file is mteb's own: what is written from records would replace it.
+
+    Args:
+        folder: see `run_folder`; need not be there.
+        tasks: names of those whose files may be written.
+        advice: what to do.
+
+    Raises:
+        UsageError: there are such files.
+    """
+    paths = (folder / f"{task}.json" for task in tasks if not task_folder(folder, task).is_dir())
+    if foreign := [path.name for path in paths if os.path.lexists(path)]:
+        raise UsageError(
+            f"{folder} holds results that were not made here, for nothing of theirs is in {JOBS}: "
+            f"{shorten(foreign)}. {advice}"
+        )
+
+
 def write_model_meta(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Write `model_meta` where it is missing, damaged or says something else. Raises StorageError, UsageError."""
+    """Write `model_meta` where it is missing or damaged; mteb's own stays. Raises StorageError, UsageError."""
     check_folder(folder, meta)
     path = folder / MODEL_META
     with suppress(DataError):
-        if content_digest(read_object(path)) == content_digest(dict(meta)):
+        if isinstance(read_object(path).get("name"), str):
             return
     with result_errors(folder):
         write_json(path, meta)

@@ -27,6 +27,16 @@ def text_digests(texts: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
 
 
+def shard_name(key: str, digests: NDArray[np.uint64]) -> str:
+    """Name of the shard of these texts, without its suffix: the same for the same texts under the same key.
+
+    Args:
+        key: name of the folder of all vectors of one model and one encoding.
+        digests: see `text_digests`.
+    """
+    return blake2b(key.encode() + digests.tobytes(), digest_size=16).hexdigest()
+
+
 @lru_cache(maxsize=_OPEN_MAPS)
 def mapped(shard: Path, name: str) -> NDArray[Any]:
     """An array of a shard as a memory map; of files that are already checked. Raises StorageError."""
@@ -121,7 +131,7 @@ class Contents:
 
 
 def read_contents(path: Path, *, packed: bool) -> Contents:
-    """Open a shard and read all but its vectors.
+    """Open a shard and read all but its vectors; its name says which texts it has, and under which key.
 
     Args:
         path: the file.
@@ -138,7 +148,22 @@ def read_contents(path: Path, *, packed: bool) -> Contents:
     flags = all(array.shape == (count,) and array.dtype == np.bool_ for array in (truncated, unknown))
     if not flags or not _has_vectors(shard, count, packed=packed):
         raise DamagedShardError("has other arrays than a digest, a vector and flags for each text")
+    check_name(path, digests)
     return Contents(shard, digests, truncated, unknown)
+
+
+def check_name(path: Path, digests: NDArray[np.uint64]) -> None:
+    """See that a shard is where it was written: the vectors of a copy in another key's folder are another model's.
+
+    Args:
+        path: the file, in its folder of a key.
+        digests: of the texts in it.
+
+    Raises:
+        DamagedShardError: it is not.
+    """
+    if path.stem != shard_name(path.parent.parent.name, digests):
+        raise DamagedShardError("is not named by its folder and its texts: it was renamed, or is another folder's")
 
 
 def _has_vectors(shard: Shard, count: int, *, packed: bool) -> bool:

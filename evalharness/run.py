@@ -33,6 +33,7 @@ from evalharness.results import (
     JobRecord,
     append_log,
     check_folder,
+    check_task_files,
     damage,
     installed_version,
     model_meta,
@@ -48,6 +49,9 @@ from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
 from evalharness.types import Frozen, ModelSpec, Notice, Protocol, Side, content_digest
 from evalharness.views import refresh_view, run_key
+
+# what else can be done where a file is not ours
+_KEEP_THEM = "Name another folder with --output, or replace them with --overwrite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,14 @@ def make_plan(
         save_rankings: whether a job whose type ranks is done only with its TREC run file.
 
     Raises:
-        UsageError: the folder for the results holds another system's.
+        UsageError: the folder for the results holds another system's, or files that would be replaced.
     """
     folder = output
     if spec is not None:
         folder = run_folder(output, spec)
         check_folder(folder, model_meta(spec))
+        if not overwrite:
+            check_task_files(folder, dict.fromkeys(choice.spec.name for choice in choices), _KEEP_THEM)
     jobs = []
     for choice in choices:
         shared = job_key(spec, choice.spec, protocol) if spec else {}

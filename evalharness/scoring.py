@@ -22,6 +22,9 @@ from evalharness.results import (
     JobId,
     JobRecord,
     ResultsOf,
+    check_folder,
+    check_name,
+    check_task_files,
     installed_version,
     model_meta,
     run_folder,
@@ -95,9 +98,12 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         say: is told if the Hub has to be asked again.
 
     Raises:
-        UsageError: the task is no retrieval, or several splits or subsets are chosen.
+        UsageError: the task is no retrieval, several splits or subsets are chosen, the name can be none, or the folder
+            for the results holds another system's, or a file that would be replaced.
         DataError: the run names documents that are not in the corpus, or no query of the task.
     """
+    system = ResultsOf(name=name)
+    _check_place(output, system, choice.spec.name)
     if len(choice.splits) > 1 or len(choice.subsets) > 1:
         raise UsageError(
             f"a run file is about one split and one subset; name them with --splits ({shorten(choice.splits)}) and "
@@ -126,11 +132,11 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         languages=list(spec.languages[job.subset]),
         dataset_revision=spec.revision,
         seconds=time.monotonic() - started,
-        facts={"evalharness": __version__, "run": path.name},
+        facts={"evalharness": __version__, "run": path.name, "task_type": spec.type},
         metrics=scores.metrics,
         notes=("scored from a run file", *kind.notes(records), *_coverage(records, found)),
     )
-    return _stored(output, ResultsOf(name=name), record, scores.items)
+    return _stored(output, system, record, scores.items)
 
 
 def _judged(choice: TaskChoice, job: JobId, say: Callable[[str], None]) -> RetrievalRecords:
@@ -140,6 +146,14 @@ def _judged(choice: TaskChoice, job: JobId, say: Callable[[str], None]) -> Retri
     else:
         records = kind.from_mteb(load_mteb_task(choice, say), job.split, job.subset)
     return records
+
+
+def _check_place(output: Path, system: ResultsOf, task: str) -> None:
+    """See that the result of a task can be stored, before anything is scored."""
+    check_name(system.name)
+    folder = run_folder(output, system)
+    check_folder(folder, model_meta(system))
+    check_task_files(folder, [task], "Name another folder with --output, or another name with --name")
 
 
 def _stored(output: Path, system: ResultsOf, record: JobRecord, items: ItemScores) -> JobRecord:

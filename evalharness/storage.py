@@ -43,16 +43,27 @@ def check_writable(folder: Path) -> None:
     parent = folder
     try:
         parent = folder.absolute()
-        while not parent.exists():
+        while not os.path.lexists(parent):
             parent = parent.parent
         with TemporaryFile(dir=parent):
             pass
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = no_folder(parent) or getattr(error, "strerror", None) or error
         raise PrerequisiteError(
             f"results cannot be written to {folder}: {parent} is not a writable folder ({reason}); "
             "choose another with --output"
         ) from None
+
+
+def no_folder(path: Path) -> str:
+    """Why nothing can be written below a path, where something else than a folder stands in the way; empty if not."""
+    # not by the methods of Path, which raise where they may not look
+    for place in map(str, (path, *path.parents)):
+        if os.path.lexists(place):
+            if os.path.isdir(place):  # noqa: PTH112
+                return ""
+            return f"{place} is {'no folder' if os.path.exists(place) else 'a link that leads nowhere'}"  # noqa: PTH110
+    return ""
 
 
 def lock(handle: IO[Any], *, wait: bool = True) -> bool:
@@ -121,8 +132,13 @@ def remove_stale_temporaries(folder: Path, *, older_than: float = STALE_SECONDS)
 
 
 @contextmanager
-def storage_errors(what: str, advice: str) -> Iterator[None]:
+def storage_errors(folder: Path, what: str, advice: str) -> Iterator[None]:
     """Turn what the operating system says of a folder into an error that says what to do.
+
+    Args:
+        folder: below which everything is written.
+        what: could not be done.
+        advice: what else to do than to mend the folder.
 
     Raises:
         StorageError: it said something.
@@ -130,8 +146,11 @@ def storage_errors(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if odd := no_folder(folder):
+            raise StorageError(f"{what}: {odd}. Remove it, or {advice}") from error
         reason = error.strerror or str(error)
-        raise StorageError(f"{what} ({reason}); what was written so far is kept. {advice}") from error
+        said = f"{what} ({reason}); what was written so far is kept. Free space or mend the folder, or {advice}"
+        raise StorageError(said) from error
 
 
 def _umask() -> int:

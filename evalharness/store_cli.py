@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,9 +61,19 @@ def _human(count: float) -> str:
 
 
 def _root(store: Path | None) -> Path:
+    """The store to look after.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
     from evalharness.embeddings import default_store
 
-    return store or default_store()
+    if store is None and not os.path.lexists(default_store()):
+        return default_store()  # it was never used
+    root = store or default_store()
+    if not root.is_dir():
+        raise UsageError(f"no such store: {root.absolute()}")
+    return root
 
 
 @store_app.command("info")
@@ -70,7 +81,8 @@ def info(store: StoreOption = None) -> None:
     """Sizes by model, encoding and task."""
     from evalharness.storekeeping import describe_store
 
-    root, uses = _root(store), describe_store(_root(store))
+    root = _root(store)
+    uses = describe_store(root)
     say(f"{root}: {_human(sum(use.bytes for use in uses))}")
     for use in uses:
         encoding = f"{use.max_length} tokens" + (f", prompt {use.prompt!r}" if use.prompt else "")

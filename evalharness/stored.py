@@ -1,8 +1,9 @@
 """What results folders hold, ours or mteb's own, read for reports; whatever is odd costs its own row or cell, no more.
 
 A task's scores come from its records where there are any, as in the view that a run makes of them; else from mteb's
-JSON. Nobody checks what is in a folder of results before we do: copies, files of other programs, pipes, links that
-lead in circles. None of it is an error; it is said of the row that it belongs to.
+JSON. All tasks of a row that have records are of one model with one set of settings. Nobody checks what is in a folder
+of results before we do: copies, files of other programs, pipes, links that lead in circles. None of it is an error; it
+is said of the row that it belongs to.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from evalharness.errors import DataError, clip, shorten
+from evalharness.mixing import other_settings, recorded_type
 from evalharness.reading import checked, read_object
 from evalharness.results import JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.types import PROTOCOLS
@@ -37,6 +39,7 @@ class StoredTask:
         problems: split -> subset -> why there is no score; a subset has a score or a problem.
         damage: why nothing of the task can be read; empty if something can.
         notes: footnotes of its numbers.
+        type: as its records have it; None where none says it.
     """
 
     task: str
@@ -45,6 +48,7 @@ class StoredTask:
     problems: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     damage: str = ""
     notes: Sequence[str] = ()
+    type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ def _read_run(folder: Path) -> StoredRun:
         except OSError as error:
             damage = f"{_DAMAGED}{task_folder(folder, name)} cannot be read ({error.strerror})"
             tasks[name] = StoredTask(name, {}, damage=damage)
+    tasks |= {name: _void(tasks[name], why) for name, why in other_settings(jobs).items()}
     for path in listed or ():
         if path.suffix == ".json" and path.name != MODEL_META and path.stem not in tasks:
             task = _from_file(path)
@@ -204,7 +209,16 @@ def _from_records(task: str, jobs: Sequence[StoredJob], folder: Path) -> StoredT
         return StoredTask(task, {}, None, problems, damage)
     notes = {note for job in jobs if job.record is not None and not job.problem for note in job.record.notes}
     scores = _scores(view["scores"], str(folder / f"{task}.json"), problems)
-    return StoredTask(task, scores, view["dataset_revision"], problems, damage, sorted(notes))
+    revision, kind = view["dataset_revision"], recorded_type(jobs)
+    return StoredTask(task, scores, revision, problems, damage, sorted(notes), kind)
+
+
+def _void(task: StoredTask, why: str) -> StoredTask:
+    """The same task, where the places that have a score have a problem instead."""
+    void = {
+        split: {**task.problems.get(split, {}), **dict.fromkeys(found, why)} for split, found in task.scores.items()
+    }
+    return replace(task, scores={}, problems={**task.problems, **void}, notes=())
 
 
 def _by_place(jobs: Sequence[StoredJob]) -> dict[str, dict[str, str]]:

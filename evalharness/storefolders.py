@@ -81,5 +81,5 @@ def moved_aside(path: Path, folder: Path) -> Path | None:
 
 def storage_errors_of(root: Path) -> AbstractContextManager[None]:
     """Turn what the operating system says of the store into a StorageError."""
-    advice = "Free space or mend the folder, name another with --store, or do without with --no-store"
-    return storage_errors(f"the embedding store {root} cannot be used", advice)
+    advice = "name another with --store, or do without with --no-store"
+    return storage_errors(root, f"the embedding store {root} cannot be used", advice)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from evalharness.errors import StorageError, UsageError, unknown_names
 from evalharness.marks import used_folders
+from evalharness.rows import check_name
 from evalharness.shards import DamagedShardError, open_shard
 from evalharness.storage import remove_stale_temporaries
 from evalharness.storefolders import (
@@ -145,6 +146,7 @@ def verify_store(root: Path) -> tuple[int, dict[Path, str]]:
                 shard = open_shard(path)
                 for name in shard.arrays:
                     shard.check(name)
+                check_name(path, shard.read("digests"))
                 whole += 1
             except (DamagedShardError, StorageError) as error:
                 damaged[path] = str(error)

@@ -7,7 +7,7 @@ run's own key counts. Where random draws depend on the jobs before (`drawn_befor
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,8 @@ STALE = "stale: "
 # mteb's TaskResult.to_disk
 _DECIMALS = 6
 _DRAWN_BEFORE = "drawn_before"
+# in seconds: no clock that is right is further ahead of another
+_AHEAD = 86_400
 # parts of a key that differ between the jobs of one run: the draws before it, the run file that was scored
 _OF_ONE_JOB = (_DRAWN_BEFORE, "run")
 
@@ -93,16 +95,31 @@ def _read(folder: Path, path: Path) -> StoredJob:
     return found
 
 
-def settle(jobs: Sequence[StoredJob], leader: RunKey | None = None) -> list[StoredJob]:
+def newest_first(jobs: Iterable[StoredJob], now: float | None = None) -> list[StoredJob]:
+    """Jobs with a record, the newest first; what is from the future was written by a wrong clock and comes last.
+
+    Args:
+        jobs: any.
+        now: seconds since 1970; None for the clock's.
+    """
+    latest = (time.time() if now is None else now) + _AHEAD
+
+    def age(job: StoredJob) -> tuple[bool, float, str, str]:
+        written = job.record.written if job.record is not None else 0.0
+        return (written > latest, -written, job.split, job.subset)
+
+    return sorted((job for job in jobs if job.record is not None), key=age)
+
+
+def settle(jobs: Sequence[StoredJob], leader: RunKey | None = None, *, now: float | None = None) -> list[StoredJob]:
     """The same jobs, where those that cannot be of one run with the leading one have a problem, too.
 
     Args:
         jobs: of one task.
         leader: the run that counts; None for the run of the newest record.
+        now: see `newest_first`.
     """
-    newest = sorted(
-        (job for job in jobs if job.record is not None), key=lambda job: (-_written(job), job.split, job.subset)
-    )
+    newest = newest_first(jobs, now)
     if not newest:
         return list(jobs)
     stale = set()
@@ -118,10 +135,6 @@ def settle(jobs: Sequence[StoredJob], leader: RunKey | None = None) -> list[Stor
             longest = max(longest, key.order, key=len)
     why = f"{STALE}computed on other data, with other settings or by another version than the newest; run it again"
     return [replace(job, problem=why) if id(job) in stale and not job.problem else job for job in jobs]
-
-
-def _written(job: StoredJob) -> float:
-    return job.record.written if job.record is not None else -math.inf
 
 
 def task_view(jobs: Iterable[StoredJob]) -> dict[str, Any] | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from evalharness.cards import ModelCard, cards, find_card
 from evalharness.errors import ModelError, UsageError, shorten, unknown_names
+from evalharness.results import check_name
 from evalharness.types import OUTPUTS, DType, Frozen, Output, Pooling, Protocol
 
-_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # options that say where something is or what is allowed; they change no number
 _NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "safetensors_only", "url")
 # every model takes them
@@ -77,13 +76,13 @@ def check_options(options: ModelOptions) -> None:
     """Check what can be checked without the model.
 
     Raises:
-        UsageError: `like` names no card, or a value is out of range.
+        UsageError: `like` names no card, the name can be none, or a value is out of range.
         DataError: the user's file of cards is wrong.
     """
     if options.like is not None and find_card(options.like, options.cards) is None:
         raise UsageError(unknown_names("model card", [options.like], cards(options.cards)))
-    if options.name is not None and not _NAME.fullmatch(options.name):
-        raise UsageError(f"the name {options.name!r} is not of the form organisation/model")
+    if options.name is not None:
+        check_name(options.name)
     if options.max_length is not None and options.max_length < 1:
         raise UsageError(f"the maximum length must be at least 1 token, got {options.max_length}")
     if options.dimensions is not None and options.dimensions < 1:

@@ -16,7 +16,7 @@ from evalharness.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
 from evalharness.views import STALE
 
-LOCAL_TYPE = "Other"
+_UNKNOWN_TYPE = "Other"
 _LONGEST_REASON = 160
 _MOST_REASONS = 3
 # of a commit or a content hash; mteb's catalogue also has "main", "1" and commits that are cut
@@ -187,11 +187,13 @@ def _row(run: StoredRun, types: Mapping[str, Sequence[Member]], *, strict: bool)
     )
 
 
-def _by_type(members: Sequence[Member]) -> dict[str, list[Member]]:
+def _by_type(members: Sequence[Member], runs: Sequence[StoredRun]) -> dict[str, list[Member]]:
+    """Members by the catalogue's type, or by the type that the records of a task have."""
+    recorded = {name: task.type for run in runs for name, task in run.tasks.items() if task.type is not None}
     types: dict[str, list[Member]] = defaultdict(list)
     for member in members:
         spec = _catalogued(member.task)
-        types[spec.type if spec else LOCAL_TYPE].append(member)
+        types[spec.type if spec else recorded.get(member.task, _UNKNOWN_TYPE)].append(member)
     return dict(types)
 
 
@@ -240,7 +242,7 @@ def make_leaderboards(runs: Sequence[StoredRun], tasks: TaskList | None) -> list
     protocols: dict[str, list[StoredRun]] = defaultdict(list)
     for run in runs:
         protocols[str(run.overrides.get("protocol", PROTOCOLS[0]))].append(run)
-    types = _by_type(tasks.tasks)
+    types = _by_type(tasks.tasks, runs)
     return [
         _leaderboard([_row(run, types, strict=strict) for run in members], tasks.name, protocol, types)
         for protocol, members in sorted(protocols.items())

@@ -314,6 +314,20 @@ def test_what_goes_into_a_batch_is_its_name(tmp_path: Path) -> None:
     assert [again.find(other) for other in others] == [None] * len(others)
 
 
+@pytest.mark.parametrize("of_another", ["key", "shard"])
+def test_the_journal_of_another_model_or_shard_is_not_believed(tmp_path: Path, of_another: str) -> None:
+    path = broken_off(tmp_path, 10)
+    place = path.parent
+    if of_another == "key":
+        place = tmp_path / ("e" * 32) / "shards"
+        place.mkdir(parents=True)
+    moved = path.rename(place / (path.name if of_another == "key" else "f" * 32 + ".partial"))
+    batch = {"texts": [max(TEXTS, key=len)]}
+    assert ShardJournal(moved).find(batch) is None
+    moved.rename(path)
+    assert ShardJournal(path).find(batch) is not None
+
+
 def test_gc_removes_journals_nobody_goes_on_with(tmp_path: Path) -> None:
     broken_off(tmp_path, 3)
     collect(tmp_path)

@@ -153,7 +153,7 @@ def test_the_packaged_model_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_invalid_options_are_usage_errors() -> None:
     for options, message in (
         (ModelOptions(max_length=0), "maximum length must be at least 1"),
-        (ModelOptions(name="nameless"), "not of the form organisation/model"),
+        (ModelOptions(name="nameless"), "not of the form organisation/name"),
     ):
         with pytest.raises(UsageError, match=message):
             resolve_model("all-MiniLM-L6-v2", options)

@@ -20,9 +20,9 @@ from evalharness import job as job_module
 from evalharness import run as run_module
 from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
-from evalharness.errors import PrerequisiteError
+from evalharness.errors import PrerequisiteError, UsageError
 from evalharness.job import JobEnded, RunEvent
-from evalharness.results import read_job
+from evalharness.results import model_meta, read_job, run_folder
 from evalharness.run import Limits, Plan, make_plan, run_plan
 from evalharness.selection import Selection, TaskChoice, select
 from evalharness.tasks import task_type
@@ -71,6 +71,27 @@ def test_done_jobs_are_not_done_again(tmp_path: Path, choices: list[TaskChoice])
     run(choices, tmp_path / "out", EmbeddingModel(spec(), backend, device="cpu"), overwrite=True)
     assert backend.seen != []
     assert scores(plan.folder) == before
+
+
+def test_task_files_that_were_not_made_here_are_not_replaced(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    folder = run_folder(tmp_path / "out", spec())
+    folder.mkdir(parents=True)
+    own = {"model_meta.json": json.dumps(model_meta(spec()) | {"loader": "mteb's"}), "More.json": '{"scores": {}}'}
+    for name, content in own.items():
+        (folder / name).write_text(content)
+    with pytest.raises(UsageError, match=r"not made here.*: More.json. .*--output, or replace them with --overwrite"):
+        make_plan(choices, spec(), tmp_path / "out")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == own
+    run(choices[:1], tmp_path / "out", lookup_model())
+    assert {name: (folder / name).read_text() for name in own} == own
+    run(choices, tmp_path / "out", lookup_model(), overwrite=True)
+    assert (folder / "More.json").read_text() != own["More.json"]
+    assert (folder / "model_meta.json").read_text() == own["model_meta.json"]
+    assert make_plan(choices, spec(), tmp_path / "out").todo == []
+    # what was made here is made again, records or not
+    for path in (folder / "jobs" / "More").iterdir():
+        path.unlink()
+    assert len(make_plan(choices, spec(), tmp_path / "out").todo) == 1
 
 
 def changed(**change: Any) -> ModelSpec:

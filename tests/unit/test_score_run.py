@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from evalharness.errors import DataError
+from evalharness.errors import DataError, UsageError
+from evalharness.results import ResultsOf, check_name, run_folder
 from evalharness.trec import decimal, read_run
 
 COMMAND = ("score-run", "run.trec", "--task", "StarterRetrievalEng", "--name", "me/x")
@@ -63,3 +64,43 @@ def test_scores_that_leave_float32(here: Cli, tmp_path: Path) -> None:
     done = here(*COMMAND)
     assert done.returncode == 0, done.stderr
     assert "1 queries of the run are not judged and were ignored" in done.stdout
+
+
+NO_NAMES = [
+    "", ".", "..", "/", "a", "a/", "/a", "a/b/c", "./a", "a/..", "../a", ".a/b", "a/-b", "a\n/b", "a/b\n", "a b/c",
+    "a\0/b", "a/" + "b" * 199, "a/" + "\u4e2d" * 67, "a\\b/c", "%2e/a",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(UsageError, match="not of the form organisation/name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a\n/b"])
+def test_what_is_no_name_is_refused_before_anything(here: Cli, tmp_path: Path, name: str) -> None:
+    write_run(tmp_path, "q001 Q0 d 1 1 tag\n")
+    run = ("run", "--model", "bm25", "--tasks", "StarterRetrievalEng")
+    for command in (COMMAND[:-2], run):
+        done = here(*command, "--name", name)
+        assert done.returncode == 2
+        assert "is not of the form organisation/name" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.trec"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "_a/0.b-c_", "\u4e2d\u6587/\u6a21\u578b", "a/" + "b" * 198])
+def test_what_is_a_name(name: str) -> None:
+    check_name(name)
+
+
+def test_a_file_of_the_task_that_was_not_made_here_stays(here: Cli, tmp_path: Path) -> None:
+    write_run(tmp_path, "q001 Q0 d 1 1 tag\n")
+    folder = run_folder(tmp_path / "results", ResultsOf(name="me/x"))
+    folder.mkdir(parents=True)
+    (folder / "StarterRetrievalEng.json").write_text("{}")
+    done = here(*COMMAND)
+    assert done.returncode == 2
+    assert "holds results that were not made here" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["StarterRetrievalEng.json"]
+    assert (folder / "StarterRetrievalEng.json").read_text() == "{}"

@@ -206,6 +206,38 @@ def test_damage_is_noticed_said_once_and_mended(tmp_path: Path) -> None:
     assert verify_store(tmp_path) == (7, {})
 
 
+def key_folders(root: Path) -> list[Path]:
+    return sorted({path.parent.parent for path in shards(root)})
+
+
+def test_whole_files_of_another_folder_or_under_another_name_are_damage(tmp_path: Path) -> None:
+    other = LookupBackend(lambda text: -smooth(text)[::-1])
+    storing(tmp_path, other, fingerprint="0" * 64).encode(TEXTS, ENCODING, ignore_event)
+    storing(tmp_path).encode(TEXTS, ENCODING, ignore_event)
+    first, second = key_folders(tmp_path)
+    for folder, target in ((first, "kept"), (second, first / "shards"), (tmp_path / "kept", second / "shards")):
+        (folder / "shards" if folder.name != "kept" else folder).rename(tmp_path / target)
+    whole, damaged = verify_store(tmp_path)
+    assert (whole, len(damaged)) == (0, 14)
+    assert "is not named by its folder and its texts" in next(iter(damaged.values()))
+    backend, events = LookupBackend(smooth), list[EncodeEvent]()
+    np.testing.assert_array_equal(storing(tmp_path, backend).encode(TEXTS, ENCODING, events.append).vectors, wanted())
+    assert len(backend.seen) == len(TEXTS)
+    assert sum(isinstance(event, Notice) for event in events) == 7
+
+
+@pytest.mark.parametrize("texts", [8, 3])
+def test_a_whole_file_with_other_texts_under_a_wanted_name_does_not_end_the_run(tmp_path: Path, texts: int) -> None:
+    storing(tmp_path).encode(TEXTS[8 - texts : 8], ENCODING, ignore_event)
+    content = shards(tmp_path)[0].read_bytes()
+    storing(tmp_path).encode(TEXTS, ENCODING, ignore_event)
+    for path in shards(tmp_path)[2:]:
+        path.write_bytes(content)
+    backend, events = LookupBackend(smooth), list[EncodeEvent]()
+    np.testing.assert_array_equal(storing(tmp_path, backend).encode(TEXTS, ENCODING, events.append).vectors, wanted())
+    assert verify_store(tmp_path)[1] == {}
+
+
 def test_what_can_go_goes_and_what_is_in_use_stays(tmp_path: Path) -> None:
     user = storing(tmp_path)
     user.encode(TEXTS, ENCODING, ignore_event)
@@ -237,7 +269,7 @@ def test_left_over_files_of_dead_processes_go(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"the embedding store .* cannot be used .*--no-store"):
+    with pytest.raises(StorageError, match=r"the embedding store .* cannot be used: .*file is no folder\..*--no-store"):
         storing(tmp_path / "file").encode(TEXTS, ENCODING, ignore_event)
 
 

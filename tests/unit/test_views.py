@@ -70,6 +70,19 @@ def test_the_newest_key_counts_and_what_failed_counts_as_newest() -> None:
     assert shown(settle(found(older, newer), run_key(older.job, older.key))) == ["a"]
 
 
+def test_a_record_from_the_future_does_not_lead() -> None:
+    wrong = record("a", written=9e9, key={"model": "f", "mteb": "1"})
+    fresh = record("b", written=1000)
+    assert shown(settle(found(wrong, fresh), now=1001)) == ["b"]
+    assert shown(settle(found(wrong, replace(fresh, written=0)))) == ["b"]
+    # clocks of two machines differ a little
+    near = replace(wrong, written=1000 + 3600)
+    assert shown(settle(found(near, fresh), now=1001)) == ["a"]
+    # where all are, by a clock that was put back since, the newest of them leads
+    later = replace(fresh, written=9.1e9)
+    assert shown(settle(found(wrong, later), now=1001)) == ["b"]
+
+
 def test_run_files_of_several_subsets_are_of_one_system() -> None:
     both = [record(name, key={"run": name, "mteb": "2"}) for name in ("a", "b")]
     assert shown(settle(found(*both))) == ["a", "b"]
