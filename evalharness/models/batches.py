@@ -18,6 +18,8 @@ BLOCK = 8192
 # small batches stay in a CPU's cache; accelerators want many rows at once
 _CPU_BATCH_TOKENS = 2048
 _ACCELERATOR_BATCH_TOKENS = 32768
+# torch's can be pages
+_LONGEST_REASON = 150
 
 # from tokens of some texts to a row for each: an array, or a sequence of whatever a backend makes
 Forward: TypeAlias = Callable[[dict[str, list[Any]]], Any]
@@ -34,9 +36,11 @@ def choose_device(wanted: str | None) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        # read back, for some devices only take
+        torch.zeros(1, device=wanted).tolist()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
         raise PrerequisiteError(f"the device {wanted!r} cannot be used here ({reason}); leave --device out") from None
     return wanted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -118,7 +119,7 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
         positions=_positions(transformer),
         pooling=None if pooling is None else _pooling(folder / pooling),
         normalize=is_normalized if modules else _static_normalize(folder, modules),
-        max_length=_length(sentence, "max_seq_length") or _tokenizer_length(transformer),
+        max_length=_length(sentence, "max_seq_length", unset=()) or _tokenizer_length(transformer),
         prompts=prompts,
         default_prompt=_default_prompt(settings, prompts),
         similarity=_similarity(settings),
@@ -194,10 +195,10 @@ def _pooling(folder: Path) -> Pooling:
     return cast("Pooling", modes[0])
 
 
-def _length(settings: _Settings, key: str) -> int | None:
-    """A number of tokens; None where it is missing, null or 0."""
+def _length(settings: _Settings, key: str, unset: Collection[int] = (0,)) -> int | None:
+    """A number of tokens; None where it is missing, null or one of `unset`."""
     length = settings.get(key, int, float)
-    if not length:
+    if length is None or length in unset:
         return None
     if length < 1 or (length < _UNSET_LENGTH and length != int(length)):
         raise ModelError(f"{settings.path}, {key}: expected a whole number of tokens from 1 on, found {length}")

@@ -28,7 +28,7 @@ from evalharness.models.backends import ONNX_EXPORT, ONNX_PLAIN_FILES, ResolvedM
 from evalharness.models.batches import BatchRunner
 from evalharness.models.loading import check_order, load_config, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
-from evalharness.models.transformers import finish, pool
+from evalharness.models.transformers import finish, pool, pooling_facts
 from evalharness.types import Dense, Emit, Encoding, Execution, ModelSpec, ignore_event
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -94,6 +94,7 @@ class OnnxBackend:
             "provider": provider.name,
             "version": ".".join(onnxruntime.__version__.split(".")[:2]),
             **self._tokens.identity,
+            **pooling_facts(model.spec),
         }
         check_order(model)
         self._dense = load_dense(model)
@@ -162,7 +163,8 @@ class OnnxBackend:
             if encoding.pooling == "own":
                 return finish(run(batch.inputs, str(self._graph.vectors)), encoding, self._name)
             hidden = run(batch.inputs, str(self._graph.hidden))
-            return finish(self._dense(pool(hidden, batch.counted, encoding.pooling)), encoding, self._name)
+            vectors = pool(hidden, batch.counted, encoding.pooling, batch.attended)
+            return finish(self._dense(vectors), encoding, self._name)
 
     def _compare(self, encoder: Any, spec: ModelSpec) -> None:  # noqa: ANN401 -- transformers has no common type
         """See that the exported model gives the vectors of the torch model."""

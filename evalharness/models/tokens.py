@@ -47,10 +47,12 @@ class Padded:
 
     Attributes:
         inputs: tensors of shape (texts, tokens), by the tokenizer's names.
-        counted: shape (texts, tokens), 1 for tokens that count in the pooling and 0 for others.
+        attended: shape (texts, tokens), 1 for a text's tokens and 0 for padding.
+        counted: the same, 0 also for tokens that do not count in the pooling.
     """
 
     inputs: Any
+    attended: torch.Tensor
     counted: torch.Tensor
 
 
@@ -122,8 +124,9 @@ class PromptTokenizer:
         inputs = self._tokenizer.pad(own, padding_side="right", return_tensors="pt").to(device)
         mask = inputs["attention_mask"]
         if prompt_tokens is None:
-            return Padded(inputs, mask)
-        return Padded(inputs, mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=device)[:, None]))
+            return Padded(inputs, mask, mask)
+        counted = mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=device)[:, None])
+        return Padded(inputs, mask, counted)
 
     def run(self, loaded: Any, device: str) -> torch.Tensor:  # noqa: ANN401 -- transformers has no common type
         """Token vectors of a short text, to see that a model runs; float32, shape (1, tokens, dimensions)."""
