@@ -42,6 +42,7 @@ class FileFacts:
         modules: kinds of sentence-transformers' modules, in order.
         files: all files that are read, relative to `folder`.
         onnx_files: all ONNX files that there are, read or not.
+        dimensions: how many of a vector's numbers are kept.
         pool_prompt: whether the prompt's tokens count in the pooling.
         own_code: whether its repository has Python code that is to load it.
         foreign_code: other repositories whose code is to load it.
@@ -62,6 +63,7 @@ class FileFacts:
     modules: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     onnx_files: tuple[str, ...] = ()
+    dimensions: int | None = None
     pool_prompt: bool = True
     own_code: bool = False
     foreign_code: tuple[str, ...] = ()
@@ -130,6 +132,7 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
         onnx_files=tuple(
             sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("*/*.onnx")])
         ),
+        dimensions=_dimensions(settings),
         pool_prompt=pooling is None or _pools_prompt(folder / pooling),
         own_code=bool(code) or not all(module.is_known for module in modules),
         foreign_code=tuple(sorted({entry.partition("--")[0] for entry in code if "--" in entry})),
@@ -233,6 +236,13 @@ def _default_prompt(settings: _Settings, prompts: dict[str, str]) -> str:
             f"({shorten(list(prompts)) or 'none'})"
         )
     return prompts[name]
+
+
+def _dimensions(settings: _Settings) -> int | None:
+    number: int | None = settings.get("truncate_dim", int)
+    if number is not None and number < 1:
+        raise ModelError(f"{settings.path}, truncate_dim: expected a number of dimensions from 1 on, found {number}")
+    return number
 
 
 def _similarity(settings: _Settings) -> Similarity:

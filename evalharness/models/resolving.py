@@ -179,7 +179,7 @@ def _spec(found: _Found) -> ModelSpec:
             "normalize": options.normalize if options.normalize is not None else known.normalize,
             "max_length": _max_length(known.max_length, found),
             "dtype": options.dtype or known.dtype,
-            "dimensions": options.dimensions,
+            "dimensions": _dimensions(found),
             "outputs": _outputs(counted),
             "output_weights": {} if set(counted) == {"dense"} else counted,
             "pool_prompt": known.pool_prompt and facts.pool_prompt,
@@ -310,6 +310,12 @@ def _max_length(known: int | None, found: _Found) -> int | None:
     return length
 
 
+def _dimensions(found: _Found) -> int | None:
+    if found.backend.kind == "reranker":
+        return None
+    return found.facts.dimensions if found.options.dimensions is None else found.options.dimensions
+
+
 def _prompts(prompts: Mapping[str, str], options: ModelOptions) -> dict[str, str]:
     kept = dict(prompts)
     for side, text in (("query", options.query_prompt), ("document", options.document_prompt)):
@@ -330,8 +336,8 @@ def _notes(found: _Found) -> tuple[str, ...]:
     if pickles := found.layout.pickles:
         notes.append(f"weights are pickles, read without running code from them ({shorten(pickles)})")
     notes += _precision_notes(found)
-    if options.dimensions is not None:
-        notes.append(f"vectors cut to {options.dimensions} dimensions")
+    if (kept := _dimensions(found)) is not None:
+        notes.append(f"vectors cut to {kept} dimensions")
     return tuple(notes)
 
 

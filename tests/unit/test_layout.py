@@ -238,7 +238,7 @@ def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
         load_model(str(odd))
     odd.rename(folder)
     (folder / "m\udcff.py").write_text("")
-    with pytest.raises(ModelError, match="the name of the file .* is not in UTF-8"):
+    with pytest.raises(ModelError, match=r"the name of the file .* is not in UTF-8"):
         load_model(str(folder))
     (folder / "m\udcff.py").unlink()
     for option in ("query_prompt", "document_prompt", "backend", "onnx_file", "like", "name", "mode", "url"):

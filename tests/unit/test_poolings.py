@@ -163,6 +163,27 @@ def test_dimensions_are_cut_before_normalisation(tmp_path: Path) -> None:
         load_model(folder, ModelOptions(pooling="cls", dimensions=33)).encode(["a"])
 
 
+@pytest.mark.parametrize("backend", ["transformers", "sentence-transformers"])
+def test_dimensions_of_the_files_are_kept_unless_others_are_given(tmp_path: Path, backend: str) -> None:
+    folder = save_sentence_model(tmp_path / "m", normalize=False, settings={"truncate_dim": 8})
+    resolved = resolve_model(str(folder), ModelOptions(backend=backend))
+    assert resolved.spec.notes == ("vectors cut to 8 dimensions",)
+    found = open_embedder(resolved, Execution(device="cpu")).encode(TEXTS)
+    reference = SentenceTransformer(str(folder), device="cpu")
+    assert found.shape == (len(TEXTS), 8)
+    np.testing.assert_allclose(found, reference.encode(TEXTS), atol=1e-5)
+    reference.truncate_dim = None
+    whole = load_model(str(folder), ModelOptions(backend=backend, dimensions=DIMENSIONS)).encode(TEXTS)
+    np.testing.assert_allclose(whole, reference.encode(TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, -8, "8", 8.5, True, [8], DIMENSIONS + 1])
+def test_dimensions_of_the_files_that_cannot_be_are_errors(tmp_path: Path, value: Any) -> None:
+    folder = save_sentence_model(tmp_path / "m", settings={"truncate_dim": value})
+    with pytest.raises(ModelError, match=r"truncate_dim|has vectors of 32 dimensions, 33 are to be kept"):
+        load_model(str(folder)).encode(["a"])
+
+
 def test_an_unusual_order_of_modules_is_refused(tmp_path: Path) -> None:
     folder = save_bert(tmp_path / "m")
     dense = save_dense(folder / "3_Dense", (DIMENSIONS, 16))
