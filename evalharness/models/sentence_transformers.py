@@ -20,6 +20,7 @@ from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device, precision
+from evalharness.models.company import Trial, company_facts, computes_exactly, find_company
 from evalharness.models.loading import (
     TORCH_DTYPES,
     check_runs,
@@ -59,11 +60,17 @@ class SentenceTransformersBackend:
         }
         self._name = model.spec.name
         self._file_pooling = model.facts.pooling
-        runner = BatchRunner(self._name, self.device, execution.batch_tokens)
-        self._pipeline = TokenPipeline(runner, model.spec.similarity)
         self._width = _checked_width(model, self._tokens)
         self._model = _load(model, self.device)
         check_runs(model, lambda: self._model.encode(["a"], show_progress_bar=False))
+        company = find_company(model, Trial(self._tried, self._tokens.length, computes_exactly(model)))
+        self.identity |= company_facts(company)
+        runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+        self._pipeline = TokenPipeline(runner, model.spec.similarity)
+
+    def _tried(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        how = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
+        return self._vectors(texts, how)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
+from evalharness.models.company import Trial
 from evalharness.models.loading import library_errors
 from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
 from evalharness.types import Dense, Emit, Encoding, Similarity, TextsEncoded
@@ -62,6 +63,7 @@ class PromptTokenizer:
     def __init__(self, model: ResolvedModel) -> None:
         self._name = model.spec.name
         self._tokenizer = load_tokenizer(model)
+        self._max_length = model.spec.max_length
         self._lowercase = model.facts.lowercase
         with library_errors(model, "the tokenizer cannot be used"):
             self._unknown = _unknown_token(self._tokenizer)
@@ -133,6 +135,32 @@ class PromptTokenizer:
         batch = self.padded(dict(self._tokenizer([_SHORT])), device)
         hidden: torch.Tensor = loaded(**batch.inputs).last_hidden_state
         return hidden.float()
+
+    def trial(self, forward: Callable[[Any], torch.Tensor], device: str, *, is_exact: bool) -> Trial:
+        """How to try whether texts depend on each other.
+
+        Args:
+            forward: from the inputs of a batch to vectors: of its tokens, or of its texts.
+            device: torch device name.
+            is_exact: see `Trial`.
+        """
+
+        def rows(texts: Sequence[str]) -> list[NDArray[np.float32]]:
+            tokens = self._plain_tokens(texts)
+            found = forward(self.padded(tokens, device).inputs).float().cpu().numpy()
+            # the padding is on the right
+            return [
+                row if row.ndim == 1 else row[: len(ids)] for row, ids in zip(found, tokens["input_ids"], strict=True)
+            ]
+
+        return Trial(rows, self.length, is_exact)
+
+    def length(self, text: str) -> int:
+        """Tokens of a text without a prompt."""
+        return len(self._plain_tokens([text])["input_ids"][0])
+
+    def _plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
+        return dict(self._tokenizer(self._cased(texts), truncation=True, max_length=self._max_length))
 
     def _prompts(self, texts: Sequence[str], encoding: Encoding) -> list[str]:
         """The prompt of each text; none for those that are too long with it."""

@@ -13,6 +13,7 @@ from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device, precision
+from evalharness.models.company import company_facts, computes_exactly, find_company
 from evalharness.models.loading import check_order, check_runs, embedding_rows, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
 from evalharness.types import Dense, Emit, Encoding, Execution, ModelSpec, Pooling
@@ -29,8 +30,6 @@ class TransformersBackend:
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
         self._name = model.spec.name
-        runner = BatchRunner(self._name, self.device, execution.batch_tokens)
-        self._pipeline = TokenPipeline(runner, model.spec.similarity)
         check_order(model)
         self._tokens = PromptTokenizer(model)
         self.identity = {
@@ -43,6 +42,13 @@ class TransformersBackend:
         self._tokens.check_vocabulary(embedding_rows(self._model))
         self._dense = load_dense(model).to(self.device)
         check_runs(model, lambda: self._dense(self._tokens.run(self._model, self.device)[:, 0]))
+        trial = self._tokens.trial(
+            lambda inputs: self._model(**inputs).last_hidden_state, self.device, is_exact=computes_exactly(model)
+        )
+        company = find_company(model, trial)
+        self.identity |= company_facts(company)
+        runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+        self._pipeline = TokenPipeline(runner, model.spec.similarity)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
