@@ -26,6 +26,19 @@ _SENTENCE_CONFIGS = "sentence_*_config.json"
 # RoBERTa and its kin number positions from pad_token_id + 1 on
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer")
 _UNSET_LENGTH = 10**9
+_TOKENIZER_SETTINGS = ("tokenizer_args", "processor_kwargs")
+# of sentence_bert_config.json: what sentence-transformers hands on to transformers on loading
+_LOADING_SETTINGS = ("model_args", "model_kwargs", "config_args", "config_kwargs", *_TOKENIZER_SETTINGS)
+_NO_CHANGE = (
+    # where files come from and whether their code may run: the library itself puts the caller's in their place
+    "cache_dir", "revision", "token", "local_files_only", "trust_remote_code",
+    # what we set: the precision, the device, the side of padding, the longest input
+    "torch_dtype", "dtype", "device_map", "padding_side", "model_max_length",
+    # other ways to the same numbers
+    "attn_implementation", "unpad_inputs", "use_memory_efficient_attention", "low_cpu_mem_usage", "use_cache",
+    # of outputs that nobody takes
+    "add_pooling_layer", "output_hidden_states", "output_attentions", "return_dict", "clean_up_tokenization_spaces",
+)  # fmt: skip
 _FILE_POOLINGS = tuple(name for name in POOLINGS if name != "own")
 
 
@@ -43,6 +56,7 @@ class FileFacts:
         files: all files that are read, relative to `folder`.
         onnx_files: all ONNX files that there are, read or not.
         dimensions: how many of a vector's numbers are kept.
+        unheeded: what the transformer's settings for loading have that only sentence-transformers heeds.
         pool_prompt: whether the prompt's tokens count in the pooling.
         own_code: whether its repository has Python code that is to load it.
         foreign_code: other repositories whose code is to load it.
@@ -64,6 +78,7 @@ class FileFacts:
     files: tuple[str, ...] = ()
     onnx_files: tuple[str, ...] = ()
     dimensions: int | None = None
+    unheeded: tuple[str, ...] = ()
     pool_prompt: bool = True
     own_code: bool = False
     foreign_code: tuple[str, ...] = ()
@@ -121,7 +136,7 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
         positions=_positions(transformer),
         pooling=None if pooling is None else _pooling(folder / pooling),
         normalize=is_normalized if modules else _static_normalize(folder, modules),
-        max_length=_length(sentence, "max_seq_length", unset=()) or _tokenizer_length(transformer),
+        max_length=_own_length(sentence) or _tokenizer_length(transformer),
         prompts=prompts,
         default_prompt=_default_prompt(settings, prompts),
         similarity=_similarity(settings),
@@ -133,6 +148,7 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
             sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("*/*.onnx")])
         ),
         dimensions=_dimensions(settings),
+        unheeded=_unheeded(sentence),
         pool_prompt=pooling is None or _pools_prompt(folder / pooling),
         own_code=bool(code) or not all(module.is_known for module in modules),
         foreign_code=tuple(sorted({entry.partition("--")[0] for entry in code if "--" in entry})),
@@ -206,6 +222,23 @@ def _length(settings: _Settings, key: str, unset: Collection[int] = (0,)) -> int
     if length < 1 or (length < _UNSET_LENGTH and length != int(length)):
         raise ModelError(f"{settings.path}, {key}: expected a whole number of tokens from 1 on, found {length}")
     return min(int(length), _UNSET_LENGTH) if length < float("inf") else _UNSET_LENGTH
+
+
+def _own_length(sentence: _Settings) -> int | None:
+    """sentence-transformers' own limit; what its settings for the tokenizer say goes first."""
+    stated = _length(sentence, "max_seq_length", unset=())
+    for key in _TOKENIZER_SETTINGS:
+        settings = _Settings(sentence.path, sentence.get(key, dict) or {})
+        if (length := _length(settings, "model_max_length", unset=())) is not None:
+            return length
+    return stated
+
+
+def _unheeded(sentence: _Settings) -> tuple[str, ...]:
+    found = {key: sentence.get(key, dict) or {} for key in _LOADING_SETTINGS}
+    return tuple(
+        f"{sentence.path}, {key}: {clip(entry)}" for key in found for entry in found[key] if entry not in _NO_CHANGE
+    )
 
 
 def _positions(transformer: Path) -> int | None:

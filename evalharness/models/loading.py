@@ -220,6 +220,19 @@ def check_order(model: ResolvedModel) -> None:
         )
 
 
+def check_settings(model: ResolvedModel) -> None:
+    """See that the files ask for nothing on loading that our own backends do not do.
+
+    Raises:
+        ModelError: they do.
+    """
+    if model.facts.unheeded:
+        raise ModelError(
+            f"{shorten(model.facts.unheeded)}: changes the model in a way that only sentence-transformers knows; use "
+            "--backend sentence-transformers, or take the entry out"
+        )
+
+
 def _dense_layer(name: str, folder: Path) -> torch.nn.Sequential:
     path = folder / "config.json"
     config = read_object(path, ModelError)

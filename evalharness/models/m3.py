@@ -15,7 +15,7 @@ from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import M3_HEADS, ResolvedModel
 from evalharness.models.batches import BatchRunner, blocks, choose_device, precision, same_tokens
 from evalharness.models.company import company_facts, computes_exactly, find_company
-from evalharness.models.loading import check_runs, embedding_rows, load_encoder, load_pickle
+from evalharness.models.loading import check_runs, check_settings, embedding_rows, load_encoder, load_pickle
 from evalharness.models.tokens import PromptTokenizer
 from evalharness.models.transformers import TransformersBackend, pool
 from evalharness.models.vocabulary import load_tokenizer
@@ -37,6 +37,7 @@ class M3Backend:
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
         self._name = model.spec.name
+        check_settings(model)
         self._tokens = PromptTokenizer(model)
         self.identity = {"backend": "m3", **precision(model.spec.dtype, self.device), **self._tokens.identity}
         self._model = load_encoder(model).to(self.device).eval()

@@ -27,7 +27,7 @@ from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ONNX_EXPORT, ONNX_PLAIN_FILES, ResolvedModel
 from evalharness.models.batches import BatchRunner
 from evalharness.models.company import company_facts, find_company
-from evalharness.models.loading import check_order, load_config, load_dense, load_encoder
+from evalharness.models.loading import check_order, check_settings, load_config, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
 from evalharness.models.transformers import finish, pool, pooling_facts
 from evalharness.types import Dense, Emit, Encoding, Execution, ModelSpec, ignore_event
@@ -98,6 +98,7 @@ class OnnxBackend:
             **pooling_facts(model.spec),
         }
         check_order(model)
+        check_settings(model)
         self._dense = load_dense(model)
         path = None if exported else model.facts.folder / file
         if path is None:

@@ -62,6 +62,8 @@ class SentenceTransformersBackend:
         self._file_pooling = model.facts.pooling
         self._width = _checked_width(model, self._tokens)
         self._model = _load(model, self.device)
+        if model.facts.unheeded:
+            self._tokens.adopt(self._model.tokenizer)
         check_runs(model, lambda: self._model.encode(["a"], show_progress_bar=False))
         company = find_company(model, Trial(self._tried, self._tokens.length, computes_exactly(model)))
         self.identity |= company_facts(company)

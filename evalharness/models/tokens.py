@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
@@ -73,6 +74,16 @@ class PromptTokenizer:
     def identity(self) -> dict[str, str]:
         """What of the tokenizer's use can change a vector: padding that is not on the side that its files say."""
         return padding_facts(self._tokenizer)
+
+    def adopt(self, tokenizer: Any) -> None:  # noqa: ANN401 -- transformers has no common type
+        """Use a library's tokenizer from now on, where it loads another one from the same files.
+
+        Raises:
+            ModelError: it is a slow one.
+        """
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(f"{self._name}: needs a fast tokenizer, found {type(tokenizer).__name__}")
+        self._tokenizer, self._unknown = tokenizer, _unknown_token(tokenizer)
 
     def check_vocabulary(self, rows: int | None) -> None:
         """See that a model has a vector for each token, and hardly more.

@@ -14,7 +14,7 @@ from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device, precision
 from evalharness.models.company import company_facts, computes_exactly, find_company
-from evalharness.models.loading import check_order, check_runs, embedding_rows, load_dense, load_encoder
+from evalharness.models.loading import check_order, check_runs, check_settings, embedding_rows, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
 from evalharness.types import Dense, Emit, Encoding, Execution, ModelSpec, Pooling
 
@@ -31,6 +31,7 @@ class TransformersBackend:
         self.device = choose_device(execution.device)
         self._name = model.spec.name
         check_order(model)
+        check_settings(model)
         self._tokens = PromptTokenizer(model)
         self.identity = {
             "backend": "transformers",
