@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -153,6 +153,15 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
         own_code=bool(code) or not all(module.is_known for module in modules),
         foreign_code=tuple(sorted({entry.partition("--")[0] for entry in code if "--" in entry})),
     )
+
+
+def side_adapters(modules: Sequence[str]) -> dict[str, str]:
+    """Adapters of a model that sends queries and documents different ways: sentence-transformers names them so.
+
+    Args:
+        modules: kinds of its modules.
+    """
+    return {side: side for side in ("query", "document")} if {"Router", "Asym"} & set(modules) else {}
 
 
 def is_static(folder: Path, modules: tuple[Module, ...]) -> bool:

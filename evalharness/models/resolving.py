@@ -19,7 +19,7 @@ from evalharness.models.backends import (
     find_backend,
     resolve_elsewhere,
 )
-from evalharness.models.files import FileFacts, architectures, is_static, read_facts
+from evalharness.models.files import FileFacts, architectures, is_static, read_facts, side_adapters
 from evalharness.models.layout import Layout, lay_out_folder
 from evalharness.models.options import ModelOptions, card_of, check_options, check_protocol, check_remote_code, modes
 from evalharness.models.source import (
@@ -180,6 +180,7 @@ def _spec(found: _Found) -> ModelSpec:
             "max_length": _max_length(known.max_length, found),
             "dtype": options.dtype or known.dtype,
             "dimensions": _dimensions(found),
+            "adapters": known.adapters or side_adapters(facts.modules),
             "outputs": _outputs(counted),
             "output_weights": {} if set(counted) == {"dense"} else counted,
             "pool_prompt": known.pool_prompt and facts.pool_prompt,
@@ -202,6 +203,8 @@ def _pooling(found: _Found) -> Pooling:
     if found.backend.kind == "reranker" or found.backend_name == _STATIC:
         return "own"
     pooling = found.options.pooling or (found.card.pooling if found.card else found.facts.pooling)
+    if pooling is None and found.backend.runs_own_classes and found.facts.modules:
+        return "own"
     if pooling is None:
         raise ModelError(
             f"{found.files.name}: nothing tells how to pool token vectors (no card, no modules.json with a Pooling "

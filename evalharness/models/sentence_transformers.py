@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, __version__
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
-from evalharness.errors import ModelError
+from evalharness.errors import ModelError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device, precision
@@ -64,7 +65,7 @@ class SentenceTransformersBackend:
         self._model = _load(model, self.device)
         if model.facts.unheeded:
             self._tokens.adopt(self._model.tokenizer)
-        check_runs(model, lambda: self._model.encode(["a"], show_progress_bar=False))
+        check_runs(model, lambda: self._tried(["a"]))
         company = find_company(model, Trial(self._tried, self._tokens.length, computes_exactly(model)))
         self.identity |= company_facts(company)
         runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
@@ -72,7 +73,23 @@ class SentenceTransformersBackend:
 
     def _tried(self, texts: Sequence[str]) -> NDArray[np.float32]:
         how = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
-        return self._vectors(texts, how)
+        ways = [task for task in ("", *self._routes()) if self._is_routed(task)]
+        return self._vectors(texts, how.model_copy(update={"adapter": ways[0] if ways else ""}))
+
+    def _routes(self) -> list[str]:
+        """Names of the ways that texts can take through the model; none where there is one for all."""
+        return list(dict.fromkeys(name for router in self._routers() for name in router.sub_modules))
+
+    def _routers(self) -> list[Router]:
+        return [module for module in self._model if isinstance(module, Router)]
+
+    def _is_routed(self, task: str) -> bool:
+        try:
+            for router in self._routers():
+                router._resolve_route(task=task or None, modality="text")  # noqa: SLF001 -- nothing public tells
+        except ValueError:
+            return False
+        return True
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
@@ -110,6 +127,12 @@ class SentenceTransformersBackend:
             what = "tokenize prompts by themselves" if encoding.prompt_as_tokens else "leave prompts out of long texts"
             raise ModelError(
                 f"{self._name}: the sentence-transformers backend cannot {what}; use --backend transformers"
+            )
+        if not self._is_routed(encoding.adapter):
+            what = encoding.adapter or "texts that are no query or document"
+            raise ModelError(
+                f"{self._name}: the model has no route for {what}; its Router module has routes for "
+                f"{shorten(self._routes())}"
             )
         if encoding.adapter and _TASK not in self._model.get_model_kwargs():
             raise ModelError(
