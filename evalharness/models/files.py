@@ -47,7 +47,8 @@ class FileFacts:
     """What was found; None where the files do not say.
 
     Attributes:
-        transformer: folder of the transformer's files; empty for a model that is no files.
+        transformer: folder of the transformer's files, or of a table's of token vectors; empty for a model that is no
+            files.
         folder: where all of its files are.
         positions: longest input that the model has positions for.
         lowercase: whether texts are lower-cased before the tokenizer.
@@ -82,6 +83,11 @@ class FileFacts:
     pool_prompt: bool = True
     own_code: bool = False
     foreign_code: tuple[str, ...] = ()
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its modules begin with a table of token vectors."""
+        return self.modules[:1] == (STATIC,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,7 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
     """
     modules = layout.modules
     main = folder_of(modules, TRANSFORMER)
+    main = folder_of(modules, STATIC) if main is None else main
     transformer = folder / (main or "")
     pooling = folder_of(modules, POOLING)
     code = _code(transformer)

@@ -203,6 +203,7 @@ def _pooling(found: _Found) -> Pooling:
     if found.backend.kind == "reranker" or found.backend_name == _STATIC:
         return "own"
     pooling = found.options.pooling or (found.card.pooling if found.card else found.facts.pooling)
+    # modules without a Pooling make whole vectors in a way of their own
     if pooling is None and found.backend.runs_own_classes and found.facts.modules:
         return "own"
     if pooling is None:
@@ -302,7 +303,7 @@ def file_facts(facts: FileFacts) -> ModelSpec:
 
 
 def _max_length(known: int | None, found: _Found) -> int | None:
-    if found.backend_name == _STATIC:  # a mean over token vectors has no limit
+    if found.backend_name == _STATIC or found.facts.is_table:  # a mean over token vectors has no limit
         return found.options.max_length
     length, positions = found.options.max_length or known or _FALLBACK_MAX_LENGTH, found.facts.positions
     if positions is not None and length > positions:

@@ -61,6 +61,7 @@ class SentenceTransformersBackend:
         }
         self._name = model.spec.name
         self._file_pooling = model.facts.pooling
+        self._is_table = model.facts.is_table
         self._width = _checked_width(model, self._tokens)
         self._model = _load(model, self.device)
         if model.facts.unheeded:
@@ -98,7 +99,8 @@ class SentenceTransformersBackend:
             ModelError: a text needs more memory than there is, or the encoding does not fit the model.
         """
         self._check(encoding)
-        self._model.max_seq_length = _NO_LIMIT if encoding.max_length is None else encoding.max_length
+        if not self._is_table:
+            self._model.max_seq_length = _NO_LIMIT if encoding.max_length is None else encoding.max_length
         self._model.set_pooling_include_prompt(encoding.pool_prompt)
         return self._pipeline.run(
             texts,
@@ -127,6 +129,11 @@ class SentenceTransformersBackend:
             what = "tokenize prompts by themselves" if encoding.prompt_as_tokens else "leave prompts out of long texts"
             raise ModelError(
                 f"{self._name}: the sentence-transformers backend cannot {what}; use --backend transformers"
+            )
+        if self._is_table and encoding.max_length is not None:
+            raise ModelError(
+                f"{self._name}: sentence-transformers does not cut texts for a table of token vectors; leave "
+                "--max-length out"
             )
         if not self._is_routed(encoding.adapter):
             what = encoding.adapter or "texts that are no query or document"
@@ -159,8 +166,13 @@ class SentenceTransformersBackend:
 
 
 def _checked_width(model: ResolvedModel, tokens: PromptTokenizer) -> int:
-    """The transformer's width, once it is sure that no layer is missing: the library would only warn of that."""
+    """The transformer's width, once it is sure that no layer is missing: the library would only warn of that.
+
+    A table of token vectors has no layers.
+    """
     load_dense(model)
+    if model.facts.is_table:
+        return 0
     encoder = load_encoder(model)
     tokens.check_vocabulary(embedding_rows(encoder))
     return int(encoder.config.hidden_size)

@@ -114,8 +114,8 @@ def _load(model: ResolvedModel) -> StaticModel:
     folder = model.facts.folder
     if others := [kind for kind in model.facts.modules if kind not in (STATIC, NORMALIZE)]:
         raise ModelError(
-            f"{name}: modules.json has {shorten(others)}, which the static backend does not run; it runs {STATIC} and "
-            f"{NORMALIZE}"
+            f"{name}: modules.json has {shorten(others)}, which the static backend does not run; use "
+            "--backend sentence-transformers"
         )
     if not any((folder / place / "tokenizer.json").is_file() for place in ("", "0_StaticEmbedding")):
         raise ModelError(f"{name}: has no tokenizer in {folder}; expected tokenizer.json. Fetch all files of the model")
