@@ -66,16 +66,16 @@ class SentenceTransformersBackend:
         self._model = _load(model, self.device)
         if model.facts.unheeded:
             self._tokens.adopt(self._model.tokenizer)
-        check_runs(model, lambda: self._tried(["a"]))
+        check_runs(model, lambda: self._tried(["a"])[0])
         company = find_company(model, Trial(self._tried, self._tokens.length, computes_exactly(model)))
         self.identity |= company_facts(company)
         runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
         self._pipeline = TokenPipeline(runner, model.spec.similarity)
 
-    def _tried(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _tried(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         how = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
         ways = [task for task in ("", *self._routes()) if self._is_routed(task)]
-        return self._vectors(texts, how.model_copy(update={"adapter": ways[0] if ways else ""}))
+        return list(self._vectors(texts, how.model_copy(update={"adapter": ways[0] if ways else ""})))
 
     def _routes(self) -> list[str]:
         """Names of the ways that texts can take through the model; none where there is one for all."""
