@@ -69,6 +69,19 @@ def clip(text: str, limit: int = MAX_TEXT) -> str:
     return repr(text if len(text) <= limit else text[:limit] + "...")
 
 
+def is_utf8(text: str) -> bool:
+    r"""Whether a text can be written as UTF-8: of a name or an option in other bytes, Python keeps halves of pairs.
+
+    >>> is_utf8("façade"), is_utf8("m\udcff")
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def printable(text: str) -> str:
     r"""A text of anyone's as a terminal may show it: nothing in it moves the cursor, colours or turns what follows.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,12 @@ BLOCK = 8192
 # small batches stay in a CPU's cache; accelerators want many rows at once
 _CPU_BATCH_TOKENS = 2048
 _ACCELERATOR_BATCH_TOKENS = 32768
+# torch's can be pages
+_LONGEST_REASON = 150
+
+# which texts may share a batch; `alone` is none
+Company: TypeAlias = Literal["any lengths", "equal lengths", "alone"]
+ANY_LENGTHS: Company = "any lengths"
 
 # from tokens of some texts to a row for each: an array, or a sequence of whatever a backend makes
 Forward: TypeAlias = Callable[[dict[str, list[Any]]], Any]
@@ -34,9 +40,11 @@ def choose_device(wanted: str | None) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        # read back, for some devices only take
+        torch.zeros(1, device=wanted).tolist()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
         raise PrerequisiteError(f"the device {wanted!r} cannot be used here ({reason}); leave --device out") from None
     return wanted
 
@@ -77,14 +85,16 @@ class Batch:
 class BatchRunner:
     """Runs token sequences through a model; a batch that does not fit into memory goes in halves."""
 
-    def __init__(self, name: str, device: str, batch_tokens: int | None) -> None:
+    def __init__(self, name: str, device: str, batch_tokens: int | None, company: Company = ANY_LENGTHS) -> None:
         """See the class.
 
         Args:
             name: the model's, for errors.
             device: torch device name.
             batch_tokens: padded tokens per batch; None for what suits the device.
+            company: see `company.find_company`.
         """
+        self._company = company
         self._name = name
         self._device = device
         self._batch_tokens = batch_tokens or (_CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS)
@@ -108,7 +118,7 @@ class BatchRunner:
             ModelError: a single text needs more memory than there is.
         """
         lengths = [len(ids) for ids in tokens["input_ids"]]
-        for places in _batches(lengths, self._batch_tokens):
+        for places in _batches(lengths, self._batch_tokens, self._company):
             part = {key: [values[place] for place in places] for key, values in tokens.items()}
             yield from self._halving(places, part, _Kept(forward, journal), emit)
 
@@ -179,12 +189,18 @@ class _Kept:
         self.journal.add(tokens, arrays)
 
 
-def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], budget: int, company: Company) -> Iterator[list[int]]:
     """Positions of texts that go together, longest first, padded tokens within the budget (at least one text)."""
+
+    def is_welcome(place: int) -> bool:
+        if company == ANY_LENGTHS:
+            return True
+        return company == "equal lengths" and lengths[place] == lengths[batch[0]]
+
     batch: list[int] = []
     width = 0
     for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if batch and (len(batch) + 1) * width > budget:
+        if batch and ((len(batch) + 1) * width > budget or not is_welcome(place)):
             yield batch
             batch = []
         if not batch:

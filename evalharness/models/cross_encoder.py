@@ -14,6 +14,7 @@ from evalharness.errors import ModelError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, blocks, choose_device, precision
+from evalharness.models.company import Trial, company_facts, computes_exactly, find_company
 from evalharness.models.loading import check_complete, check_runs, embedding_rows, load_config, load_weights
 from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
 from evalharness.rankers import Pair, split_pair
@@ -43,12 +44,24 @@ class CrossEncoderBackend:
             "pair_truncation": self._truncation,
             **padding_facts(self._tokenizer),
         }
-        self._runner = BatchRunner(self._name, self.device, execution.batch_tokens)
         special = self._tokenizer.num_special_tokens_to_add(pair=True)
         check_room(self._name, model.spec.max_length, special, len(("query", "document")))
         self._model = _load(model).to(self.device).eval()
         check_vocabulary(self._name, self._tokenizer, embedding_rows(self._model))
         check_runs(model, lambda: self._logits(dict(self._tokenizer(["a"], ["a"]))))
+        company = find_company(model, self._trial(model))
+        self.identity |= company_facts(company)
+        self._runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+
+    def _trial(self, model: ResolvedModel) -> Trial:
+        def tokens(texts: Sequence[str]) -> dict[str, Any]:
+            return dict(self._tokenizer(list(texts), list(texts), truncation=True, max_length=model.spec.max_length))
+
+        def rows(texts: Sequence[str]) -> list[NDArray[np.float32]]:
+            # beside a 1, so that of a score near 0 nothing is relative to that
+            return [np.array([score, 1], dtype=np.float32) for score in self._logits(tokens(texts))]
+
+        return Trial(rows, lambda text: len(tokens([text])["input_ids"][0]), computes_exactly(model))
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Score joined pairs; row i belongs to pair i.

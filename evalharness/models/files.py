@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,19 @@ _SENTENCE_CONFIGS = "sentence_*_config.json"
 # RoBERTa and its kin number positions from pad_token_id + 1 on
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer")
 _UNSET_LENGTH = 10**9
+_TOKENIZER_SETTINGS = ("tokenizer_args", "processor_kwargs")
+# of sentence_bert_config.json: what sentence-transformers hands on to transformers on loading
+_LOADING_SETTINGS = ("model_args", "model_kwargs", "config_args", "config_kwargs", *_TOKENIZER_SETTINGS)
+_NO_CHANGE = (
+    # where files come from and whether their code may run: the library itself puts the caller's in their place
+    "cache_dir", "revision", "token", "local_files_only", "trust_remote_code",
+    # what we set: the precision, the device, the side of padding, the longest input
+    "torch_dtype", "dtype", "device_map", "padding_side", "model_max_length",
+    # other ways to the same numbers
+    "attn_implementation", "unpad_inputs", "use_memory_efficient_attention", "low_cpu_mem_usage", "use_cache",
+    # of outputs that nobody takes
+    "add_pooling_layer", "output_hidden_states", "output_attentions", "return_dict", "clean_up_tokenization_spaces",
+)  # fmt: skip
 _FILE_POOLINGS = tuple(name for name in POOLINGS if name != "own")
 
 
@@ -33,7 +47,8 @@ class FileFacts:
     """What was found; None where the files do not say.
 
     Attributes:
-        transformer: folder of the transformer's files; empty for a model that is no files.
+        transformer: folder of the transformer's files, or of a table's of token vectors; empty for a model that is no
+            files.
         folder: where all of its files are.
         positions: longest input that the model has positions for.
         lowercase: whether texts are lower-cased before the tokenizer.
@@ -41,6 +56,8 @@ class FileFacts:
         modules: kinds of sentence-transformers' modules, in order.
         files: all files that are read, relative to `folder`.
         onnx_files: all ONNX files that there are, read or not.
+        dimensions: how many of a vector's numbers are kept.
+        unheeded: what the transformer's settings for loading have that only sentence-transformers heeds.
         pool_prompt: whether the prompt's tokens count in the pooling.
         own_code: whether its repository has Python code that is to load it.
         foreign_code: other repositories whose code is to load it.
@@ -61,9 +78,16 @@ class FileFacts:
     modules: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     onnx_files: tuple[str, ...] = ()
+    dimensions: int | None = None
+    unheeded: tuple[str, ...] = ()
     pool_prompt: bool = True
     own_code: bool = False
     foreign_code: tuple[str, ...] = ()
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its modules begin with a table of token vectors."""
+        return self.modules[:1] == (STATIC,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +129,7 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
     """
     modules = layout.modules
     main = folder_of(modules, TRANSFORMER)
+    main = folder_of(modules, STATIC) if main is None else main
     transformer = folder / (main or "")
     pooling = folder_of(modules, POOLING)
     code = _code(transformer)
@@ -118,7 +143,7 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
         positions=_positions(transformer),
         pooling=None if pooling is None else _pooling(folder / pooling),
         normalize=is_normalized if modules else _static_normalize(folder, modules),
-        max_length=_length(sentence, "max_seq_length") or _tokenizer_length(transformer),
+        max_length=_own_length(sentence) or _tokenizer_length(transformer),
         prompts=prompts,
         default_prompt=_default_prompt(settings, prompts),
         similarity=_similarity(settings),
@@ -129,10 +154,21 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
         onnx_files=tuple(
             sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("*/*.onnx")])
         ),
+        dimensions=_dimensions(settings),
+        unheeded=_unheeded(sentence),
         pool_prompt=pooling is None or _pools_prompt(folder / pooling),
         own_code=bool(code) or not all(module.is_known for module in modules),
         foreign_code=tuple(sorted({entry.partition("--")[0] for entry in code if "--" in entry})),
     )
+
+
+def side_adapters(modules: Sequence[str]) -> dict[str, str]:
+    """Adapters of a model that sends queries and documents different ways: sentence-transformers names them so.
+
+    Args:
+        modules: kinds of its modules.
+    """
+    return {side: side for side in ("query", "document")} if {"Router", "Asym"} & set(modules) else {}
 
 
 def is_static(folder: Path, modules: tuple[Module, ...]) -> bool:
@@ -194,14 +230,31 @@ def _pooling(folder: Path) -> Pooling:
     return cast("Pooling", modes[0])
 
 
-def _length(settings: _Settings, key: str) -> int | None:
-    """A number of tokens; None where it is missing, null or 0."""
+def _length(settings: _Settings, key: str, unset: Collection[int] = (0,)) -> int | None:
+    """A number of tokens; None where it is missing, null or one of `unset`."""
     length = settings.get(key, int, float)
-    if not length:
+    if length is None or length in unset:
         return None
     if length < 1 or (length < _UNSET_LENGTH and length != int(length)):
         raise ModelError(f"{settings.path}, {key}: expected a whole number of tokens from 1 on, found {length}")
     return min(int(length), _UNSET_LENGTH) if length < float("inf") else _UNSET_LENGTH
+
+
+def _own_length(sentence: _Settings) -> int | None:
+    """sentence-transformers' own limit; what its settings for the tokenizer say goes first."""
+    stated = _length(sentence, "max_seq_length", unset=())
+    for key in _TOKENIZER_SETTINGS:
+        settings = _Settings(sentence.path, sentence.get(key, dict) or {})
+        if (length := _length(settings, "model_max_length", unset=())) is not None:
+            return length
+    return stated
+
+
+def _unheeded(sentence: _Settings) -> tuple[str, ...]:
+    found = {key: sentence.get(key, dict) or {} for key in _LOADING_SETTINGS}
+    return tuple(
+        f"{sentence.path}, {key}: {clip(entry)}" for key in found for entry in found[key] if entry not in _NO_CHANGE
+    )
 
 
 def _positions(transformer: Path) -> int | None:
@@ -232,6 +285,13 @@ def _default_prompt(settings: _Settings, prompts: dict[str, str]) -> str:
             f"({shorten(list(prompts)) or 'none'})"
         )
     return prompts[name]
+
+
+def _dimensions(settings: _Settings) -> int | None:
+    number: int | None = settings.get("truncate_dim", int)
+    if number is not None and number < 1:
+        raise ModelError(f"{settings.path}, truncate_dim: expected a number of dimensions from 1 on, found {number}")
+    return number
 
 
 def _similarity(settings: _Settings) -> Similarity:

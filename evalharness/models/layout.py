@@ -10,14 +10,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-from evalharness.errors import ModelError, clip, shorten
+from evalharness.errors import ModelError, clip, is_utf8, shorten
 from evalharness.reading import checked, read_json
 
 MODULES = "modules.json"
@@ -52,6 +52,7 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.
 _INDEX, _PICKLE = ".index.json", ".bin"
 # what file systems take
 _LONGEST_NAME, _LONGEST_PATH = 255, 1024
+_POINTER, _LARGEST_POINTER = b"version https://git-lfs.github.com/spec/", 1024
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 # from a file's name to the JSON in it
@@ -284,6 +285,7 @@ def lay_out_folder(folder: Path, weights: WeightFiles = TORCH_WEIGHTS, *, own_cl
     """As `lay_out`, for a folder on disk."""
 
     def read(name: str) -> Any:  # noqa: ANN401 -- JSON
+        _check_no_pointer(folder / name)
         return read_json(folder / name, ModelError)
 
     names = {name for place in ("", *_subfolders(folder)) for name in _listed(folder, place)}
@@ -293,7 +295,26 @@ def lay_out_folder(folder: Path, weights: WeightFiles = TORCH_WEIGHTS, *, own_cl
             names.update(_listed(folder, module.path))
             if not module.is_known and module.path:
                 names.update(*(_listed(folder, place) for place in _deep(folder, module.path)))
-    return lay_out(Source(str(folder), sorted(names), read), weights, own_classes=own_classes)
+    layout = lay_out(Source(str(folder), sorted(names), read), weights, own_classes=own_classes)
+    for name in layout.files:
+        if not is_utf8(name):
+            raise ModelError(f"{folder}: the name of the file {clip(name)} is not in UTF-8; rename it")
+        _check_no_pointer(folder / name)
+    return layout
+
+
+def _check_no_pointer(path: Path) -> None:
+    """See that a file is not what git leaves in the place of a large one that was not fetched."""
+    # what cannot be read is an error where it is needed
+    with suppress(OSError):
+        if not path.is_file() or path.stat().st_size > _LARGEST_POINTER:
+            return
+        content = path.read_bytes()
+        if content.startswith(_POINTER):
+            raise ModelError(
+                f"{path}: is a git-lfs pointer of {len(content)} bytes, not the file that it stands for; fetch that: "
+                "run git lfs pull in the repository, or download the file"
+            )
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -211,12 +211,25 @@ def check_order(model: ResolvedModel) -> None:
     Raises:
         ModelError: it does not.
     """
-    usual = ("Pooling", "Dense", "Normalize")
+    usual = ("Transformer", "Pooling", "Dense", "Normalize")
     order = [kind for kind in model.facts.modules if kind in usual]
     if order != sorted(order, key=usual.index):
         raise ModelError(
-            f"{model.spec.name}: modules.json has {', '.join(order)} in this order; expected the pooling first, then "
-            "dense layers, then the normalisation. --backend sentence-transformers runs any order"
+            f"{model.spec.name}: modules.json has {', '.join(order)} in this order; expected the transformer, the "
+            "pooling, dense layers, the normalisation. --backend sentence-transformers runs any order"
+        )
+
+
+def check_settings(model: ResolvedModel) -> None:
+    """See that the files ask for nothing on loading that our own backends do not do.
+
+    Raises:
+        ModelError: they do.
+    """
+    if model.facts.unheeded:
+        raise ModelError(
+            f"{shorten(model.facts.unheeded)}: changes the model in a way that only sentence-transformers knows; use "
+            "--backend sentence-transformers, or take the entry out"
         )
 
 

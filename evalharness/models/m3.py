@@ -14,7 +14,8 @@ from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import M3_HEADS, ResolvedModel
 from evalharness.models.batches import BatchRunner, blocks, choose_device, precision, same_tokens
-from evalharness.models.loading import check_runs, embedding_rows, load_encoder, load_pickle
+from evalharness.models.company import company_facts, computes_exactly, find_company
+from evalharness.models.loading import check_runs, check_settings, embedding_rows, load_encoder, load_pickle
 from evalharness.models.tokens import PromptTokenizer
 from evalharness.models.transformers import TransformersBackend, pool
 from evalharness.models.vocabulary import load_tokenizer
@@ -36,7 +37,7 @@ class M3Backend:
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
         self._name = model.spec.name
-        self._runner = BatchRunner(self._name, self.device, execution.batch_tokens)
+        check_settings(model)
         self._tokens = PromptTokenizer(model)
         self.identity = {"backend": "m3", **precision(model.spec.dtype, self.device), **self._tokens.identity}
         self._model = load_encoder(model).to(self.device).eval()
@@ -47,6 +48,12 @@ class M3Backend:
         wanted = [output for output in model.spec.outputs if output in M3_HEADS]
         self._heads = {output: _load_head(model, output).to(self.device) for output in wanted}
         check_runs(model, self._run_once)
+        trial = self._tokens.trial(
+            lambda inputs: self._model(**inputs).last_hidden_state, self.device, is_exact=computes_exactly(model)
+        )
+        company = find_company(model, trial)
+        self.identity |= company_facts(company)
+        self._runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
 
     def _run_once(self) -> torch.Tensor:
         hidden = self._tokens.run(self._model, self.device)

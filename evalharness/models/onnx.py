@@ -26,9 +26,10 @@ from evalharness.errors import ModelError, PrerequisiteError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ONNX_EXPORT, ONNX_PLAIN_FILES, ResolvedModel
 from evalharness.models.batches import BatchRunner
-from evalharness.models.loading import check_order, load_config, load_dense, load_encoder
+from evalharness.models.company import company_facts, find_company
+from evalharness.models.loading import check_order, check_settings, load_config, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
-from evalharness.models.transformers import finish, pool
+from evalharness.models.transformers import finish, pool, pooling_facts
 from evalharness.types import Dense, Emit, Encoding, Execution, ModelSpec, ignore_event
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -94,23 +95,34 @@ class OnnxBackend:
             "provider": provider.name,
             "version": ".".join(onnxruntime.__version__.split(".")[:2]),
             **self._tokens.identity,
+            **pooling_facts(model.spec),
         }
         check_order(model)
+        check_settings(model)
         self._dense = load_dense(model)
-        if exported:
-            batch_tokens = execution.batch_tokens
+        path = None if exported else model.facts.folder / file
+        if path is None:
             encoder = _checked_encoder(model)
             self._graph = _exported(encoder, self._tokens, provider, name=self._name)
             self._compare(encoder, model.spec)
         else:
-            path = model.facts.folder / file
-            batch_tokens = 1 if _has_operators(path, _BATCH_OPERATORS) else execution.batch_tokens
             self._graph = _Graph(self._name, path, provider)
-        runner = BatchRunner(self._name, self.device.partition(":")[0], batch_tokens)
-        self._pipeline = TokenPipeline(runner, model.spec.similarity)
         config = load_config(model)
         self._width = int(getattr(config, "hidden_size", 0))
         self._tokens.check_vocabulary(getattr(config, "vocab_size", None))
+        runner = self._runner(model, path, execution.batch_tokens)
+        self._pipeline = TokenPipeline(runner, model.spec.similarity)
+
+    def _runner(self, model: ResolvedModel, path: Path | None, batch_tokens: int | None) -> BatchRunner:
+        kind = self.device.partition(":")[0]
+        if path is not None and _has_operators(path, _BATCH_OPERATORS):
+            return BatchRunner(self._name, kind, 1)
+        output = str(self._graph.hidden or self._graph.vectors)
+        is_exact = path is None or not _has_operators(path, _QUANTISED_OPERATORS)
+        trial = self._tokens.trial(lambda inputs: self._graph.run(inputs, output), "cpu", is_exact=is_exact)
+        company = find_company(model, trial)
+        self.identity |= company_facts(company)
+        return BatchRunner(self._name, kind, batch_tokens, company)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
@@ -162,7 +174,8 @@ class OnnxBackend:
             if encoding.pooling == "own":
                 return finish(run(batch.inputs, str(self._graph.vectors)), encoding, self._name)
             hidden = run(batch.inputs, str(self._graph.hidden))
-            return finish(self._dense(pool(hidden, batch.counted, encoding.pooling)), encoding, self._name)
+            vectors = pool(hidden, batch.counted, encoding.pooling, batch.attended)
+            return finish(self._dense(vectors), encoding, self._name)
 
     def _compare(self, encoder: Any, spec: ModelSpec) -> None:  # noqa: ANN401 -- transformers has no common type
         """See that the exported model gives the vectors of the torch model."""

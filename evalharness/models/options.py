@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalharness.cards import ModelCard, cards, find_card
-from evalharness.errors import ModelError, UsageError, shorten, unknown_names
+from evalharness.errors import ModelError, UsageError, clip, is_utf8, shorten, unknown_names
 from evalharness.results import check_name
 from evalharness.types import OUTPUTS, DType, Frozen, Output, Pooling, Protocol
 
@@ -76,9 +76,14 @@ def check_options(options: ModelOptions) -> None:
     """Check what can be checked without the model.
 
     Raises:
-        UsageError: `like` names no card, the name can be none, or a value is out of range.
+        UsageError: a text is not in UTF-8, `like` names no card, the name can be none, or a value is out of range.
         DataError: the user's file of cards is wrong.
     """
+    given = options.model_dump(exclude_none=True, exclude={"cards"})
+    for option, value in given.items():
+        if isinstance(value, str) and not is_utf8(value):
+            flag = f"--{option.replace('_', '-')}"
+            raise UsageError(f"{flag}: {clip(value)} is no text in UTF-8; give one")
     if options.like is not None and find_card(options.like, options.cards) is None:
         raise UsageError(unknown_names("model card", [options.like], cards(options.cards)))
     if options.name is not None:

@@ -19,7 +19,7 @@ from evalharness.models.backends import (
     find_backend,
     resolve_elsewhere,
 )
-from evalharness.models.files import FileFacts, architectures, is_static, read_facts
+from evalharness.models.files import FileFacts, architectures, is_static, read_facts, side_adapters
 from evalharness.models.layout import Layout, lay_out_folder
 from evalharness.models.options import ModelOptions, card_of, check_options, check_protocol, check_remote_code, modes
 from evalharness.models.source import (
@@ -179,7 +179,8 @@ def _spec(found: _Found) -> ModelSpec:
             "normalize": options.normalize if options.normalize is not None else known.normalize,
             "max_length": _max_length(known.max_length, found),
             "dtype": options.dtype or known.dtype,
-            "dimensions": options.dimensions,
+            "dimensions": _dimensions(found),
+            "adapters": known.adapters or side_adapters(facts.modules),
             "outputs": _outputs(counted),
             "output_weights": {} if set(counted) == {"dense"} else counted,
             "pool_prompt": known.pool_prompt and facts.pool_prompt,
@@ -202,6 +203,9 @@ def _pooling(found: _Found) -> Pooling:
     if found.backend.kind == "reranker" or found.backend_name == _STATIC:
         return "own"
     pooling = found.options.pooling or (found.card.pooling if found.card else found.facts.pooling)
+    # modules without a Pooling make whole vectors in a way of their own
+    if pooling is None and found.backend.runs_own_classes and found.facts.modules:
+        return "own"
     if pooling is None:
         raise ModelError(
             f"{found.files.name}: nothing tells how to pool token vectors (no card, no modules.json with a Pooling "
@@ -299,7 +303,7 @@ def file_facts(facts: FileFacts) -> ModelSpec:
 
 
 def _max_length(known: int | None, found: _Found) -> int | None:
-    if found.backend_name == _STATIC:  # a mean over token vectors has no limit
+    if found.backend_name == _STATIC or found.facts.is_table:  # a mean over token vectors has no limit
         return found.options.max_length
     length, positions = found.options.max_length or known or _FALLBACK_MAX_LENGTH, found.facts.positions
     if positions is not None and length > positions:
@@ -308,6 +312,12 @@ def _max_length(known: int | None, found: _Found) -> int | None:
             f"{length}; give --max-length {positions} or less"
         )
     return length
+
+
+def _dimensions(found: _Found) -> int | None:
+    if found.backend.kind == "reranker":
+        return None
+    return found.facts.dimensions if found.options.dimensions is None else found.options.dimensions
 
 
 def _prompts(prompts: Mapping[str, str], options: ModelOptions) -> dict[str, str]:
@@ -330,8 +340,8 @@ def _notes(found: _Found) -> tuple[str, ...]:
     if pickles := found.layout.pickles:
         notes.append(f"weights are pickles, read without running code from them ({shorten(pickles)})")
     notes += _precision_notes(found)
-    if options.dimensions is not None:
-        notes.append(f"vectors cut to {options.dimensions} dimensions")
+    if (kept := _dimensions(found)) is not None:
+        notes.append(f"vectors cut to {kept} dimensions")
     return tuple(notes)
 
 

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, __version__
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
-from evalharness.errors import ModelError
+from evalharness.errors import ModelError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device, precision
+from evalharness.models.company import Trial, company_facts, computes_exactly, find_company
 from evalharness.models.loading import (
     TORCH_DTYPES,
     check_runs,
@@ -59,11 +61,36 @@ class SentenceTransformersBackend:
         }
         self._name = model.spec.name
         self._file_pooling = model.facts.pooling
-        runner = BatchRunner(self._name, self.device, execution.batch_tokens)
-        self._pipeline = TokenPipeline(runner, model.spec.similarity)
+        self._is_table = model.facts.is_table
         self._width = _checked_width(model, self._tokens)
         self._model = _load(model, self.device)
-        check_runs(model, lambda: self._model.encode(["a"], show_progress_bar=False))
+        if model.facts.unheeded:
+            self._tokens.adopt(self._model.tokenizer)
+        check_runs(model, lambda: self._tried(["a"])[0])
+        company = find_company(model, Trial(self._tried, self._tokens.length, computes_exactly(model)))
+        self.identity |= company_facts(company)
+        runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+        self._pipeline = TokenPipeline(runner, model.spec.similarity)
+
+    def _tried(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        how = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
+        ways = [task for task in ("", *self._routes()) if self._is_routed(task)]
+        return list(self._vectors(texts, how.model_copy(update={"adapter": ways[0] if ways else ""})))
+
+    def _routes(self) -> list[str]:
+        """Names of the ways that texts can take through the model; none where there is one for all."""
+        return list(dict.fromkeys(name for router in self._routers() for name in router.sub_modules))
+
+    def _routers(self) -> list[Router]:
+        return [module for module in self._model if isinstance(module, Router)]
+
+    def _is_routed(self, task: str) -> bool:
+        try:
+            for router in self._routers():
+                router._resolve_route(task=task or None, modality="text")  # noqa: SLF001 -- nothing public tells
+        except ValueError:
+            return False
+        return True
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
@@ -72,7 +99,8 @@ class SentenceTransformersBackend:
             ModelError: a text needs more memory than there is, or the encoding does not fit the model.
         """
         self._check(encoding)
-        self._model.max_seq_length = _NO_LIMIT if encoding.max_length is None else encoding.max_length
+        if not self._is_table:
+            self._model.max_seq_length = _NO_LIMIT if encoding.max_length is None else encoding.max_length
         self._model.set_pooling_include_prompt(encoding.pool_prompt)
         return self._pipeline.run(
             texts,
@@ -102,6 +130,17 @@ class SentenceTransformersBackend:
             raise ModelError(
                 f"{self._name}: the sentence-transformers backend cannot {what}; use --backend transformers"
             )
+        if self._is_table and encoding.max_length is not None:
+            raise ModelError(
+                f"{self._name}: sentence-transformers does not cut texts for a table of token vectors; leave "
+                "--max-length out"
+            )
+        if not self._is_routed(encoding.adapter):
+            what = encoding.adapter or "texts that are no query or document"
+            raise ModelError(
+                f"{self._name}: the model has no route for {what}; its Router module has routes for "
+                f"{shorten(self._routes())}"
+            )
         if encoding.adapter and _TASK not in self._model.get_model_kwargs():
             raise ModelError(
                 f"{self._name}: the adapter {encoding.adapter!r} is wanted, but no module of the model takes a task"
@@ -127,8 +166,13 @@ class SentenceTransformersBackend:
 
 
 def _checked_width(model: ResolvedModel, tokens: PromptTokenizer) -> int:
-    """The transformer's width, once it is sure that no layer is missing: the library would only warn of that."""
+    """The transformer's width, once it is sure that no layer is missing: the library would only warn of that.
+
+    A table of token vectors has no layers.
+    """
     load_dense(model)
+    if model.facts.is_table:
+        return 0
     encoder = load_encoder(model)
     tokens.check_vocabulary(embedding_rows(encoder))
     return int(encoder.config.hidden_size)

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalharness.cards import PACKAGED, PACKAGED_ID, cards, find_card
 from evalharness.downloads import sound_file, sound_snapshot
-from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten, unknown_names
+from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip, is_utf8, shorten, unknown_names
 from evalharness.hub import hub_errors, ignore_message, reason, with_retries
 from evalharness.models.layout import (
     MODULES,
@@ -178,6 +178,10 @@ def _folder(folder: Path, choice: FileChoice) -> ModelFiles:
         )
     _checked(str(folder), lay_out_folder(folder, choice.weights, own_classes=choice.own_classes), choice)
     resolved = folder.resolve()
+    if not is_utf8(resolved.name):
+        raise ModelError(
+            f"the folder {clip(str(folder))}: its name is not in UTF-8, which no result can hold; rename it"
+        )
     return ModelFiles(f"local/{resolved.name}", None, resolved)
 
 

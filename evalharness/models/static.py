@@ -15,10 +15,11 @@ from model2vec import StaticModel
 from model2vec.version import __version__
 from numpy.typing import NDArray
 
-from evalharness.errors import ModelError
+from evalharness.errors import ModelError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.batches import blocks
+from evalharness.models.layout import NORMALIZE, STATIC
 from evalharness.models.loading import library_errors
 from evalharness.models.transformers import finish
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
@@ -111,6 +112,11 @@ class StaticBackend:
 def _load(model: ResolvedModel) -> StaticModel:
     name = model.spec.name
     folder = model.facts.folder
+    if others := [kind for kind in model.facts.modules if kind not in (STATIC, NORMALIZE)]:
+        raise ModelError(
+            f"{name}: modules.json has {shorten(others)}, which the static backend does not run; use "
+            "--backend sentence-transformers"
+        )
     if not any((folder / place / "tokenizer.json").is_file() for place in ("", "0_StaticEmbedding")):
         raise ModelError(f"{name}: has no tokenizer in {folder}; expected tokenizer.json. Fetch all files of the model")
     with library_errors(model, "model2vec cannot load the model"):

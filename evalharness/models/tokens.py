@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
+from evalharness.models.company import Trial
 from evalharness.models.loading import library_errors
 from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
 from evalharness.types import Dense, Emit, Encoding, Similarity, TextsEncoded
@@ -47,10 +49,12 @@ class Padded:
 
     Attributes:
         inputs: tensors of shape (texts, tokens), by the tokenizer's names.
-        counted: shape (texts, tokens), 1 for tokens that count in the pooling and 0 for others.
+        attended: shape (texts, tokens), 1 for a text's tokens and 0 for padding.
+        counted: the same, 0 also for tokens that do not count in the pooling.
     """
 
     inputs: Any
+    attended: torch.Tensor
     counted: torch.Tensor
 
 
@@ -60,6 +64,7 @@ class PromptTokenizer:
     def __init__(self, model: ResolvedModel) -> None:
         self._name = model.spec.name
         self._tokenizer = load_tokenizer(model)
+        self._max_length = model.spec.max_length
         self._lowercase = model.facts.lowercase
         with library_errors(model, "the tokenizer cannot be used"):
             self._unknown = _unknown_token(self._tokenizer)
@@ -69,6 +74,16 @@ class PromptTokenizer:
     def identity(self) -> dict[str, str]:
         """What of the tokenizer's use can change a vector: padding that is not on the side that its files say."""
         return padding_facts(self._tokenizer)
+
+    def adopt(self, tokenizer: Any) -> None:  # noqa: ANN401 -- transformers has no common type
+        """Use a library's tokenizer from now on, where it loads another one from the same files.
+
+        Raises:
+            ModelError: it is a slow one.
+        """
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(f"{self._name}: needs a fast tokenizer, found {type(tokenizer).__name__}")
+        self._tokenizer, self._unknown = tokenizer, _unknown_token(tokenizer)
 
     def check_vocabulary(self, rows: int | None) -> None:
         """See that a model has a vector for each token, and hardly more.
@@ -122,14 +137,41 @@ class PromptTokenizer:
         inputs = self._tokenizer.pad(own, padding_side="right", return_tensors="pt").to(device)
         mask = inputs["attention_mask"]
         if prompt_tokens is None:
-            return Padded(inputs, mask)
-        return Padded(inputs, mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=device)[:, None]))
+            return Padded(inputs, mask, mask)
+        counted = mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=device)[:, None])
+        return Padded(inputs, mask, counted)
 
     def run(self, loaded: Any, device: str) -> torch.Tensor:  # noqa: ANN401 -- transformers has no common type
         """Token vectors of a short text, to see that a model runs; float32, shape (1, tokens, dimensions)."""
         batch = self.padded(dict(self._tokenizer([_SHORT])), device)
         hidden: torch.Tensor = loaded(**batch.inputs).last_hidden_state
         return hidden.float()
+
+    def trial(self, forward: Callable[[Any], torch.Tensor], device: str, *, is_exact: bool) -> Trial:
+        """How to try whether texts depend on each other.
+
+        Args:
+            forward: from the inputs of a batch to vectors: of its tokens, or of its texts.
+            device: torch device name.
+            is_exact: see `Trial`.
+        """
+
+        def rows(texts: Sequence[str]) -> list[NDArray[np.float32]]:
+            tokens = self._plain_tokens(texts)
+            found = forward(self.padded(tokens, device).inputs).float().cpu().numpy()
+            # the padding is on the right
+            return [
+                row if row.ndim == 1 else row[: len(ids)] for row, ids in zip(found, tokens["input_ids"], strict=True)
+            ]
+
+        return Trial(rows, self.length, is_exact)
+
+    def length(self, text: str) -> int:
+        """Tokens of a text without a prompt."""
+        return len(self._plain_tokens([text])["input_ids"][0])
+
+    def _plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
+        return dict(self._tokenizer(self._cased(texts), truncation=True, max_length=self._max_length))
 
     def _prompts(self, texts: Sequence[str], encoding: Encoding) -> list[str]:
         """The prompt of each text; none for those that are too long with it."""

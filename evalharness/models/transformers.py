@@ -13,9 +13,10 @@ from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device, precision
-from evalharness.models.loading import check_order, check_runs, embedding_rows, load_dense, load_encoder
+from evalharness.models.company import company_facts, computes_exactly, find_company
+from evalharness.models.loading import check_order, check_runs, check_settings, embedding_rows, load_dense, load_encoder
 from evalharness.models.tokens import PromptTokenizer, TokenPipeline
-from evalharness.types import Dense, Emit, Encoding, Execution, Pooling
+from evalharness.types import Dense, Emit, Encoding, Execution, ModelSpec, Pooling
 
 
 class TransformersBackend:
@@ -29,19 +30,26 @@ class TransformersBackend:
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
         self._name = model.spec.name
-        runner = BatchRunner(self._name, self.device, execution.batch_tokens)
-        self._pipeline = TokenPipeline(runner, model.spec.similarity)
         check_order(model)
+        check_settings(model)
         self._tokens = PromptTokenizer(model)
         self.identity = {
             "backend": "transformers",
             **precision(model.spec.dtype, self.device),
             **self._tokens.identity,
+            **pooling_facts(model.spec),
         }
         self._model = load_encoder(model).to(self.device).eval()
         self._tokens.check_vocabulary(embedding_rows(self._model))
         self._dense = load_dense(model).to(self.device)
         check_runs(model, lambda: self._dense(self._tokens.run(self._model, self.device)[:, 0]))
+        trial = self._tokens.trial(
+            lambda inputs: self._model(**inputs).last_hidden_state, self.device, is_exact=computes_exactly(model)
+        )
+        company = find_company(model, trial)
+        self.identity |= company_facts(company)
+        runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+        self._pipeline = TokenPipeline(runner, model.spec.similarity)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i.
@@ -72,12 +80,20 @@ class TransformersBackend:
         batch = self._tokens.padded(tokens, self.device)
         with torch.inference_mode():
             hidden = self._model(**batch.inputs).last_hidden_state.float()
-            vectors = finish(self._dense(pool(hidden, batch.counted, encoding.pooling)), encoding, self._name)
+            pooled = pool(hidden, batch.counted, encoding.pooling, batch.attended)
+            vectors = finish(self._dense(pooled), encoding, self._name)
         rows: NDArray[np.float32] = vectors.cpu().numpy()
         return rows
 
 
-def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+def pooling_facts(spec: ModelSpec) -> dict[str, str]:
+    """What a backend's identity says of the pooling: nothing, but where it has been another one before."""
+    return {"weights": "by place in the input"} if spec.pooling == "weightedmean" and not spec.pool_prompt else {}
+
+
+def pool(
+    hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling, attended: torch.Tensor | None = None
+) -> torch.Tensor:
     """One vector per text from token vectors, whichever side the padding is on.
 
     Args:
@@ -85,12 +101,14 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
         mask: shape (texts, tokens), 1 for tokens that count and 0 for others.
         pooling: `cls` (first token), `mean` (of all tokens), `weightedmean` (the i-th token counts i times) or
             `lasttoken`.
+        attended: as `mask`, with tokens that do not count but have a number, such as a prompt's; by default the same.
 
     Returns:
         Shape (texts, dimensions).
     """
     if pooling in ("mean", "weightedmean"):
-        counts = mask.cumsum(dim=1) * mask if pooling == "weightedmean" else mask
+        numbers = (mask if attended is None else attended).cumsum(dim=1)
+        counts = numbers * mask if pooling == "weightedmean" else mask
         weights = counts.unsqueeze(-1).to(hidden.dtype)
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
     positions = torch.arange(mask.shape[1], device=mask.device)

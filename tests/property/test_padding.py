@@ -66,6 +66,23 @@ BACKBONES: dict[str, Any] = {
     "gemma2": lambda: hf.Gemma2Model(hf.Gemma2Config(**DECODER, sliding_window=6)),
 }
 
+# padding changes what they make of a text
+MIXING: dict[str, Any] = {
+    "convbert": lambda: hf.ConvBertModel(hf.ConvBertConfig(**ENCODER, embedding_size=DIMENSIONS)),
+    "nystromformer": lambda: hf.NystromformerModel(hf.NystromformerConfig(**ENCODER, max_position_embeddings=130)),
+    "yoso": lambda: hf.YosoModel(hf.YosoConfig(**ENCODER, max_position_embeddings=130)),
+    "fnet": lambda: hf.FNetModel(
+        hf.FNetConfig(
+            vocab_size=WORDS,
+            hidden_size=DIMENSIONS,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            initializer_range=0.3,
+            max_position_embeddings=130,
+        )
+    ),
+}
+
 CAUSAL = ("gpt2", "gptj", "opt", "bloom", "qwen3", "llama", "mistral-window", "gemma2")
 
 
@@ -74,13 +91,17 @@ def save(folder: Path, backbone: str, side: str, pooling: str) -> Path:
     words = tokenizer()
     if backbone not in ("bert", "mpnet", "modernbert"):
         words.model_input_names = ["input_ids", "attention_mask"]
-    BACKBONES[backbone]().save_pretrained(folder)
+    (BACKBONES | MIXING)[backbone]().save_pretrained(folder)
     words.save_pretrained(folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     write(folder / "tokenizer_config.json", {**settings, "padding_side": side})
     return save_modules(
         folder, {"Pooling": {"word_embedding_dimension": DIMENSIONS, "pooling_mode": pooling}}, {"max_seq_length": 64}
     )
+
+
+def opened(folder: Path, backend: str) -> Any:
+    return open_backend(resolve_model(str(folder), ModelOptions(backend=backend)), Execution(device="cpu"))
 
 
 def check(folder: Path, backend: str, distinct: int = len(TEXTS)) -> None:
@@ -101,7 +122,19 @@ def check(folder: Path, backend: str, distinct: int = len(TEXTS)) -> None:
 def test_texts_alone_in_pairs_and_shuffled(tmp_path: Path, backbone: str, side: str, pooling: str) -> None:
     # the first token of a causal model has seen nothing but itself
     alike = pooling == "cls" and backbone in CAUSAL
-    check(save(tmp_path / "m", backbone, side, pooling), "transformers", 1 if alike else len(TEXTS))
+    folder = save(tmp_path / "m", backbone, side, pooling)
+    check(folder, "transformers", 1 if alike else len(TEXTS))
+    assert "batches" not in opened(folder, "transformers").identity
+
+
+@pytest.mark.parametrize("backend", ["transformers", "sentence-transformers", "m3"])
+@pytest.mark.parametrize("backbone", sorted(MIXING))
+def test_texts_share_a_batch_with_equally_long_ones_where_padding_counts(
+    tmp_path: Path, backbone: str, backend: str
+) -> None:
+    folder = save(tmp_path / "m", backbone, "right", "mean")
+    check(folder, backend)
+    assert opened(folder, backend).identity["batches"] == "equal lengths"
 
 
 @pytest.mark.parametrize("backend", ["transformers", "sentence-transformers"])

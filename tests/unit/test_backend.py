@@ -201,6 +201,10 @@ def test_missing_layers_are_an_error_but_a_missing_pooler_is_not(tmp_path: Path)
 def test_a_device_that_is_not_there(bert: Path) -> None:
     with pytest.raises(PrerequisiteError, match="the device 'cuda:7' cannot be used here"):
         load_model(str(bert), ModelOptions(pooling="cls"), execution=Execution(device="cuda:7"))
+    for device in ("privateuseone", "vulkan", "fpga", "nonsense", "meta", "", "\udcff"):
+        with pytest.raises(PrerequisiteError, match="cannot be used here") as caught:
+            load_model(str(bert), ModelOptions(pooling="cls"), execution=Execution(device=device))
+        assert len(str(caught.value)) < 260
 
 
 def test_broken_weights_and_configs_are_model_errors(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from support.tiny import config, save_bert, save_cross_encoder, save_sentence_mo
 from transformers import BertModel
 
 from evalharness import load_model
-from evalharness.errors import ModelError
+from evalharness.errors import ModelError, UsageError
 from evalharness.models import ModelOptions, resolve_model
 from evalharness.models.layout import KINDS, Source, lay_out, lay_out_folder, parse_modules
 from evalharness.models.source import fingerprint
@@ -213,3 +213,37 @@ def test_what_is_fetched_is_what_is_read(tmp_path: Path, monkeypatch: pytest.Mon
         Source("m", names, lambda name: json.loads((folder / name).read_text()))
     ).files  # fmt: skip
     assert set(names) - set(fetched) >= {"model.safetensors", "README.md", "1_Pooling/config.json"}
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "tokenizer.json", "config.json", "modules.json", "1_Pooling/config.json"]
+)
+def test_what_git_leaves_in_the_place_of_a_large_file_is_named(tmp_path: Path, name: str) -> None:
+    folder = save_sentence_model(tmp_path / "m")
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 90868376\n"
+    (folder / name).write_text(pointer)
+    with pytest.raises(ModelError, match=r"is a git-lfs pointer of \d+ bytes, .* run git lfs pull") as caught:
+        resolve_model(str(folder))
+    assert str(folder / name) in str(caught.value)
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    folder = save_sentence_model(tmp_path / "m")
+    odd = folder.with_name("m\udcff")
+    try:
+        folder.rename(odd)
+    except OSError:
+        pytest.skip("names of this file system are UTF-8")
+    with pytest.raises(ModelError, match="its name is not in UTF-8, which no result can hold; rename it"):
+        load_model(str(odd))
+    odd.rename(folder)
+    (folder / "m\udcff.py").write_text("")
+    with pytest.raises(ModelError, match=r"the name of the file .* is not in UTF-8"):
+        load_model(str(folder))
+    (folder / "m\udcff.py").unlink()
+    for option in ("query_prompt", "document_prompt", "backend", "onnx_file", "like", "name", "mode", "url"):
+        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')}: .* is no text in UTF-8"):
+            load_model(str(folder), ModelOptions.model_validate({option: "x\udcff"}))
+    (tmp_path / "\udcff").mkdir()
+    moved = folder.rename(tmp_path / "\udcff" / "m")
+    assert len(load_model(str(moved)).encode(["a"])) == 1

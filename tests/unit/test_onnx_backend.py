@@ -314,7 +314,7 @@ def test_a_reranker_is_never_an_encoder(tmp_path: Path) -> None:
         backend(reranker, pooling="mean")
 
 
-@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
+@pytest.mark.parametrize("content", [b"", b"not a protobuf\n"])
 def test_a_file_that_is_no_onnx_is_a_model_error(folder: Path, content: bytes) -> None:
     (folder / "onnx" / "model.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=r"onnxruntime cannot load model\.onnx"):

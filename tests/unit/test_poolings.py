@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,16 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from support.contract import PROMPT, TEXTS, check_contract
-from support.tiny import DIMENSIONS, save_bert, save_decoder, save_dense, save_modules, save_t5, write
+from support.tiny import (
+    DIMENSIONS,
+    save_bert,
+    save_decoder,
+    save_dense,
+    save_modules,
+    save_sentence_model,
+    save_t5,
+    write,
+)
 from transformers import AutoModel, AutoTokenizer
 
 from evalharness import load_model
@@ -153,12 +163,59 @@ def test_dimensions_are_cut_before_normalisation(tmp_path: Path) -> None:
         load_model(folder, ModelOptions(pooling="cls", dimensions=33)).encode(["a"])
 
 
+@pytest.mark.parametrize("backend", ["transformers", "sentence-transformers"])
+def test_dimensions_of_the_files_are_kept_unless_others_are_given(tmp_path: Path, backend: str) -> None:
+    folder = save_sentence_model(tmp_path / "m", normalize=False, settings={"truncate_dim": 8})
+    resolved = resolve_model(str(folder), ModelOptions(backend=backend))
+    assert resolved.spec.notes == ("vectors cut to 8 dimensions",)
+    found = open_embedder(resolved, Execution(device="cpu")).encode(TEXTS)
+    reference = SentenceTransformer(str(folder), device="cpu")
+    assert found.shape == (len(TEXTS), 8)
+    np.testing.assert_allclose(found, reference.encode(TEXTS), atol=1e-5)
+    reference.truncate_dim = None
+    whole = load_model(str(folder), ModelOptions(backend=backend, dimensions=DIMENSIONS)).encode(TEXTS)
+    np.testing.assert_allclose(whole, reference.encode(TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, -8, "8", 8.5, True, [8], DIMENSIONS + 1])
+def test_dimensions_of_the_files_that_cannot_be_are_errors(tmp_path: Path, value: Any) -> None:
+    folder = save_sentence_model(tmp_path / "m", settings={"truncate_dim": value})
+    with pytest.raises(ModelError, match=r"truncate_dim|has vectors of 32 dimensions, 33 are to be kept"):
+        load_model(str(folder)).encode(["a"])
+
+
 def test_an_unusual_order_of_modules_is_refused(tmp_path: Path) -> None:
     folder = save_bert(tmp_path / "m")
     dense = save_dense(folder / "3_Dense", (DIMENSIONS, 16))
     save_modules(folder, {"Pooling": MEAN, "Normalize": {}, "Dense": dense}, {"max_seq_length": 64})
-    with pytest.raises(ModelError, match="Pooling, Normalize, Dense in this order; expected the pooling first"):
+    with pytest.raises(ModelError, match="Pooling, Normalize, Dense in this order; expected the transformer"):
         load_model(str(folder))
+    modules = json.loads((folder / "modules.json").read_text())[:2]
+    write(folder / "modules.json", modules[::-1])
+    with pytest.raises(ModelError, match="has Pooling, Transformer in this order; expected the transformer"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("length", [0, -1, 0.0, 1.5])
+def test_a_length_that_leaves_no_text_is_refused(tmp_path: Path, length: float) -> None:
+    folder = save_sentence_model(tmp_path / "m", sentence={"max_seq_length": length})
+    with pytest.raises(ModelError, match=r"sentence_bert_config\.json, max_seq_length: expected a whole number"):
+        resolve_model(str(folder))
+
+
+def test_weights_count_from_the_start_of_a_prompt_that_is_not_pooled(tmp_path: Path) -> None:
+    pooling = {"pooling_mode": "weightedmean", "include_prompt": False}
+    folder = save_sentence_model(tmp_path / "m", pooling=pooling)
+    for backend in ("transformers", "sentence-transformers"):
+        resolved = resolve_model(str(folder), ModelOptions(query_prompt="find it: ", backend=backend))
+        model = open_embedder(resolved, Execution(device="cpu"))
+        reference = SentenceTransformer(str(folder), device="cpu")
+        np.testing.assert_allclose(model.encode_queries(TEXTS), reference.encode(TEXTS, prompt="find it: "), atol=1e-5)
+        np.testing.assert_allclose(model.encode(TEXTS), reference.encode(TEXTS), atol=1e-5)
+    # vectors of before, with other weights, are not found again
+    counted = save_sentence_model(tmp_path / "n", pooling={"pooling_mode": "weightedmean"})
+    of = [TransformersBackend(resolve_model(str(made)), Execution(device="cpu")).identity for made in (folder, counted)]
+    assert of[0] == {**of[1], "weights": "by place in the input"}
 
 
 def test_layer_norm_comes_first() -> None:

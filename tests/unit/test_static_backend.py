@@ -11,7 +11,7 @@ import pytest
 from model2vec import StaticModel
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, StaticEmbedding
 from support.contract import PROMPT, check_contract, heeded
 from support.tiny import save_bert, tokenizer
 from tokenizers import Tokenizer
@@ -93,6 +93,29 @@ def test_vectors_equal_those_of_model2vec(tmp_path: Path, dtype: str, quantised:
     if normalize:
         wanted /= np.linalg.norm(wanted, axis=1, keepdims=True) + 1e-32
     np.testing.assert_allclose(vectors(made, encoding(normalize=normalize)), wanted, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("place", ["", "0_StaticEmbedding"])
+def test_modules_after_the_table_are_not_left_out(tmp_path: Path, place: str) -> None:
+    library = SentenceTransformer(
+        modules=[StaticEmbedding(words(), embedding_dim=WIDTH), Dense(WIDTH, 8), Normalize()], device="cpu"
+    )
+    library.save_pretrained(str(tmp_path / "m"))
+    (tmp_path / "m" / place).mkdir(exist_ok=True)
+    for name in ("tokenizer.json", "model.safetensors"):
+        (tmp_path / "m" / name).rename(tmp_path / "m" / place / name)
+    modules = json.loads((tmp_path / "m" / "modules.json").read_text())
+    modules[0]["path"] = place
+    (tmp_path / "m" / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match=r"modules\.json has Dense, which the static backend does not run"):
+        load_model(str(tmp_path / "m"))
+    options = ModelOptions(backend="sentence-transformers")
+    model = load_model(str(tmp_path / "m"), options)
+    assert model.spec.pooling == "own"
+    found = model.encode(TEXTS)
+    np.testing.assert_allclose(found, library.encode(TEXTS), atol=1e-6)
+    with pytest.raises(ModelError, match="does not cut texts for a table of token vectors; leave --max-length out"):
+        load_model(str(tmp_path / "m"), options.model_copy(update={"max_length": 9})).encode(TEXTS)
 
 
 def test_the_end_of_a_long_text_counts(folder: Path) -> None:
