@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import NoJsonError, kind_of, parse_json
 from evalharness.task_file import LocalData
+from evalharness.trec import COMMENT
 
 Row = Mapping[str, Any]
 
@@ -163,9 +165,15 @@ def _judgements(path: Path, data: LocalData) -> Iterator[Row]:
     """Lines without a header: `query 0 document grade`, `query document grade`, or a run file's."""
     with path.open(encoding=_encoding(data)) as handle:
         for number, line in enumerate(handle, start=1):
-            if not line.strip() or line.startswith("#"):
-                continue
             fields = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
+            if not line.strip() or (line.startswith(COMMENT) and not _is_judgement(fields)):
+                continue
+            if line.startswith(COMMENT):
+                raise DataError(
+                    f"{path}, line {number}: begins with {COMMENT} as a comment and has the form of a judgement: "
+                    f'{clip(line.strip())}. If it is one, give the judgements as format = "tsv" with a header '
+                    "(query-id, corpus-id, score); if it is a comment, leave it out"
+                )
             if len(fields) == _PLAIN:
                 query, document, grade = fields
             elif len(fields) == _QRELS or len(fields) >= _RUN:
@@ -176,6 +184,10 @@ def _judgements(path: Path, data: LocalData) -> Iterator[Row]:
                     f"{clip(line.strip())}"
                 )
             yield {"query-id": query.strip(), "corpus-id": document.strip(), "score": grade.strip()}
+
+
+def _is_judgement(fields: Sequence[str]) -> bool:
+    return len(fields) in (_PLAIN, _QRELS) and re.fullmatch(r"[+-]?[0-9]+", fields[-1].strip()) is not None
 
 
 def _parquet_rows(path: Path) -> list[Row]:

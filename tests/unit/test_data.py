@@ -357,7 +357,9 @@ def test_retrieval_data_with_candidates_in_named_files(tmp_path: Path) -> None:
     files = 'corpus = "corpus.parquet", queries = "queries.parquet", test = "qrels.parquet"'
     data = f'format = "parquet"\nfiles = {{ {files}, candidates = "candidates.parquet" }}'
     assert load(tmp_path, "Reranking", data).candidates == [[1]]
-    assert load(tmp_path, "Retrieval", data).candidates is None
+    assert load(tmp_path, "Retrieval", data).candidates == [[1]]
+    whole = f'format = "parquet"\nfiles = {{ {files} }}'
+    assert load(tmp_path, "Retrieval", whole).candidates is None
 
 
 def test_columns_of_tables() -> None:

@@ -10,6 +10,8 @@ from conftest import Cli
 
 from evalharness.errors import DataError
 from evalharness.trec import decimal, read_run
+from evalharness.trec import write_run as write_ranking
+from evalharness.types import RankedDocument
 
 COMMAND = ("score-run", "run.trec", "--task", "StarterRetrievalEng", "--name", "me/x")
 
@@ -63,3 +65,12 @@ def test_scores_that_leave_float32(here: Cli, tmp_path: Path) -> None:
     done = here(*COMMAND)
     assert done.returncode == 0, done.stderr
     assert "1 queries of the run are not judged and were ignored" in done.stdout
+
+
+def test_what_a_run_file_cannot_hold_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    with pytest.raises(DataError, match=r"run.trec: the query id '#1' begins with #, which makes a line .* a comment"):
+        write_ranking(path, [RankedDocument("q", "d", 1, 1.0), RankedDocument("#1", "d", 1, 1.0)], "tag")
+    assert not path.exists()
+    write_ranking(path, [RankedDocument("q#", "#d", 1, 1.0)], "tag")
+    assert read_run(path) == {"q#": {"#d": 1.0}}

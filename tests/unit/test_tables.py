@@ -200,6 +200,9 @@ def test_judgements_without_a_header(tmp_path: Path, qrels: str) -> None:
         ("query-id corpus-id score\n7 30 1", "row 1, column 'score': expected a whole number, got 'score'"),
         ("7 0 30 1.5", "expected a whole number, got '1.5'"),
         ("", "holds no rows"),
+        ("7 0 30 1\n#8 0 2 2", "line 2: begins with # as a comment and has the form of a judgement: '#8 0 2 2'"),
+        ("7 30 1\n#8\t2\t2", "line 2: begins with # as a comment and has the form of a judgement"),
+        ("# made by hand\n# 2 of them, all 1\n7 2", "line 3: expected `query 0 document grade`"),
     ],
 )
 def test_odd_judgements_without_a_header(tmp_path: Path, qrels: str, message: str) -> None:
