@@ -150,11 +150,13 @@ class Table:
     def labels(self, column: str) -> list[Label]:
         """A column of labels, all texts or all whole numbers, at least two different ones.
 
+        Where a file holds only text, digits are numbers if all of them are written as numbers are: 01 is not 1.
+
         Raises:
             DataError: they are not.
         """
         values = list(self.values[column])
-        if self.is_text and all(_whole(value) is not None for value in values):
+        if self.is_text and all(str(_whole(value)) == value for value in values):
             values = [int(value) for value in values]
         first = values[0]
         checked = replace(self, values={column: values}).each(column, lambda value, at: check_label(value, first, at))

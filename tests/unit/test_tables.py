@@ -14,6 +14,7 @@ from conftest import Cli
 from evalharness.catalog import local_task
 from evalharness.errors import DataError, UsageError
 from evalharness.scoring import check_data
+from evalharness.tables import split_table
 from evalharness.tasks import task_type
 
 TEXTS = [
@@ -147,6 +148,23 @@ def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
     assert "and 2 more of this kind" in message
     assert "row 4, column 'sentence1': the text is empty" in message
     assert "row 6, column 'sentence2': the text is empty" in message
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["0", "1", "10"], [0, 1, 10]),
+        (["-1", "1", "1"], [-1, 1, 1]),
+        (["01", "1", "2"], ["01", "1", "2"]),
+        (["1", "+1", "2"], ["1", "+1", "2"]),
+        (["0", "-0", "1"], ["0", "-0", "1"]),
+    ],
+)
+def test_labels_that_are_written_differently_are_different(tmp_path: Path, cells: list[str], labels: list[Any]) -> None:
+    pd.DataFrame({"text": TEXTS[:3], "label": cells}).to_csv(tmp_path / "rows.csv", index=False)
+    data = 'format = "csv"\nfiles = { train = "rows.csv", test = "rows.csv" }'
+    table = split_table(local_task(write_task(tmp_path, data, "Classification")), "test", ["text", "label"])
+    assert table.labels("label") == labels
 
 
 RETRIEVAL: dict[str, list[dict[str, Any]]] = {
