@@ -40,7 +40,10 @@ def test_scores_equal_mteb(tmp_path: Path, vectorize: Vectorize) -> None:
     write(tmp_path / "queries.jsonl", queries)
     judged = ((query, name, grade) for query, grades in qrels.items() for name, grade in grades.items())
     write(tmp_path / "test.jsonl", ({"query-id": q, "corpus-id": name, "score": grade} for q, name, grade in judged))
-    write(tmp_path / "candidates.jsonl", ({"query-id": q, "corpus-id": name} for q, names in top.items() for name in names))
+    write(
+        tmp_path / "candidates.jsonl",
+        ({"query-id": q, "corpus-id": name} for q, names in top.items() for name in names),
+    )
     files = ", ".join(f'{part} = "{part}.jsonl"' for part in ("corpus", "queries", "test", "candidates"))
     (tmp_path / "task.toml").write_text(f"{HEAD}files = {{ {files} }}\n")
 
