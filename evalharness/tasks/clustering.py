@@ -187,8 +187,12 @@ class ClusteringSettings(Frozen):
 
 
 _FAST_ONLY = (
-    "max_fraction_of_documents_to_embed", "max_document_to_embed", "max_documents_per_cluster", "n_clusters", "max_depth",
-)  # fmt: skip
+    "max_fraction_of_documents_to_embed",
+    "max_document_to_embed",
+    "max_documents_per_cluster",
+    "n_clusters",
+    "max_depth",
+)
 
 
 def _from_files(spec: TaskSpec, split: str) -> ClusteringRecords:
