@@ -34,7 +34,8 @@ _PATIENCE_SECONDS = 1.5
 _SEARCH_DEPTH = 1000
 # options that take several values after one flag: --languages eng cmn
 _LISTS = ("--tasks", "--suite", "--benchmark", "--languages", "--task-types", "--splits", "--subsets")
-
+# no prompt is a prompt
+_PROMPTS = ("--query-prompt", "--document-prompt")
 _SHORT_FLAGS = ("-h", "-q", "-v")
 
 app = typer.Typer(
@@ -282,7 +283,7 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    return shell.execute(with_flags(app), repeat_lists(arguments))
+    return shell.execute(with_flags(app), repeat_lists(arguments), (*_LISTS, *_PROMPTS))
 
 
 def main() -> None:

@@ -147,7 +147,7 @@ def test_a_reply_without_scores_is_told_in_the_server_s_words(server: FakeServer
 def test_no_key_is_in_the_server_s_words(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALHARNESS_API_KEY", "sk-secret-7")
     server.always = Fault(body=json.dumps({"error": f"sk-secret-7 {'x' * 276}sk-secret-7"}))
-    with pytest.raises(ModelError, match="the server says: '.key. xxx") as raised:
+    with pytest.raises(ModelError, match=r"the server says: '.key. xxx") as raised:
         reranker(server)
     assert "sk-" not in str(raised.value)
 
