@@ -195,6 +195,10 @@ def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, s
 
     if done := len(plan.jobs) - len(plan.todo):
         _warn(f"{done} of {len(plan.jobs)} jobs are done already; --overwrite does them again")
+        if named := [stage.name for stage in system.stages if stage.backend == "python"]:
+            _warn(
+                f"{named[0]} is known by its module's own file: changes of what that imports or loads are not noticed"
+            )
     records = [job.record for job in plan.jobs if job.record is not None]
     if plan.todo:
         from evalharness.models import open_model

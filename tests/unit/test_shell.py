@@ -147,3 +147,12 @@ def test_numbers_in_the_environment(
     assert done.stderr == f"error: the environment has {name}={value!r}; expected {expected}, or leave it out\n"
     monkeypatch.setenv(name, "10")
     assert here("list", "suites").returncode == 0
+
+
+def test_what_is_not_noticed_of_a_python_object_is_told_where_results_are_used_again(here: Cli) -> None:
+    run = ["run", "--model", MODEL, "--tasks", "StarterSTSEng"]
+    told = "is known by its module's own file: changes of what that imports or loads are not noticed"
+    assert told not in here(*run).stderr
+    again = here(*run).stderr
+    assert "1 of 1 jobs are done already; --overwrite does them again" in again
+    assert f"python/makes_vectors.Lengths {told}" in again
