@@ -53,7 +53,7 @@ def test_scores_equal_mteb(tmp_path: Path, vectorize: Vectorize) -> None:
     vectors = lookup_model(vectorize).encode_columns(kind.columns(records), context, ignore_event)
     found = kind.score(records, vectors).metrics
 
-    rows = ([{"id": row.pop("_id"), **row} for row in table] for table in (corpus, queries))
-    task = make_task("Retrieval", {"default": {"test": retrieval_split(*rows, qrels, top)}})
+    documents, asked = ([{"id": row.pop("_id"), **row} for row in table] for table in (corpus, queries))
+    task = make_task("Retrieval", {"default": {"test": retrieval_split(documents, asked, qrels, top)}})
     theirs = mteb_scores(task, "test", "default", vectorize)
     assert differences(found | {"main_score": found["ndcg_at_10"]}, theirs) == []

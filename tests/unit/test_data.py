@@ -15,7 +15,6 @@ from support.lookup import lookup_model
 from evalharness.catalog import local_task
 from evalharness.data import column, text_column
 from evalharness.errors import DataError, UsageError
-from evalharness.scoring import check_data
 from evalharness.tasks import check_runnable, task_type
 from evalharness.types import TaskContext, ignore_event
 
@@ -361,37 +360,6 @@ def test_retrieval_data_with_candidates_in_named_files(tmp_path: Path) -> None:
     assert load(tmp_path, "Retrieval", data).candidates == [[1]]
     whole = f'format = "parquet"\nfiles = {{ {files} }}'
     assert load(tmp_path, "Retrieval", whole).candidates is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (
-            "max_fraction_of_documents_to_embed = 0.3",
-            r"rows.jsonl: 0 of 3 rows are left to cluster, .* raise max_fraction_of_documents_to_embed = 0.3 in \[sett",
-        ),
-        ("max_fraction_of_documents_to_embed = 0.4", "1 of 3 rows are left to cluster, with 1 different labels"),
-        (
-            "max_document_to_embed = 2",
-            "2 of 3 rows are left to cluster, with 1 different labels; .* raise max_document_to_em",
-        ),
-        (
-            "max_fraction_of_documents_to_embed = 0.5\nmax_document_to_embed = 2",
-            "max_fraction_of_documents_to_embed and max_document_to_embed exclude each other",
-        ),
-        ('protocol = "legacy"\nn_clusters = 3', 'protocol = "legacy" has no n_clusters'),
-        (
-            'protocol = "legacy"\nmax_depth = 1\nmax_document_to_embed = 2',
-            'protocol = "legacy" has no max_document_to_embed and no max_depth',
-        ),
-    ],
-)
-def test_clustering_settings_that_do_not_fit(tmp_path: Path, settings: str, message: str) -> None:
-    write_rows(tmp_path / "rows.jsonl", [{"text": text, "label": int(text == "b")} for text in "abc"])
-    data = f'format = "jsonl"\nfiles = {{ test = "rows.jsonl" }}\n[settings]\n{settings}'
-    path = write_task(tmp_path, "Clustering", data)
-    with pytest.raises(DataError, match=message):
-        check_data(local_task(path))
 
 
 def test_columns_of_tables() -> None:
