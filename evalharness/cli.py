@@ -34,7 +34,8 @@ _PATIENCE_SECONDS = 1.5
 _SEARCH_DEPTH = 1000
 # options that take several values after one flag: --languages eng cmn
 _LISTS = ("--tasks", "--suite", "--benchmark", "--languages", "--task-types", "--splits", "--subsets")
-
+# no prompt is a prompt
+_PROMPTS = ("--query-prompt", "--document-prompt")
 _SHORT_FLAGS = ("-h", "-q", "-v")
 
 app = typer.Typer(
@@ -202,6 +203,10 @@ def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, s
 
     if done := len(plan.jobs) - len(plan.todo):
         _warn(f"{done} of {len(plan.jobs)} jobs are done already; --overwrite does them again")
+        if named := [stage.name for stage in system.stages if stage.backend == "python"]:
+            _warn(
+                f"{named[0]} is known by its module's own file: changes of what that imports or loads are not noticed"
+            )
     records = [job.record for job in plan.jobs if job.record is not None]
     if plan.todo:
         from evalharness.models import open_model
@@ -290,7 +295,7 @@ def execute(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    return shell.execute(with_flags(app), repeat_lists(arguments))
+    return shell.execute(with_flags(app), repeat_lists(arguments), (*_LISTS, *_PROMPTS))
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
-"""Vectors that are numbers and still say nothing: all equal, all zero, or too large to be multiplied."""
+"""Vectors and scores that are numbers and still say nothing: all equal, all zero, or too large to be multiplied."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalharness.types import Dense, Embeddings, EncodeNote
 
@@ -40,3 +42,23 @@ def degenerate_notes(embeddings: Embeddings, texts: Sequence[str]) -> Iterator[E
         yield EncodeNote(DEGENERATE, message, len(texts))
     if huge:
         yield EncodeNote(DEGENERATE, "texts got vectors so large that products of them may leave float32", huge)
+
+
+def same_score_notes(
+    queries: Sequence[Hashable], documents: Sequence[str], scores: NDArray[np.float32]
+) -> Iterator[EncodeNote]:
+    """As `degenerate_notes`, of scores of pairs: whether all documents of a query have one score, for all queries.
+
+    Args:
+        queries: of the pairs, each with what else is asked with it.
+        documents: of the pairs.
+        scores: of the pairs.
+    """
+    found: dict[Hashable, set[float]] = defaultdict(set)
+    there: dict[Hashable, set[str]] = defaultdict(set)
+    for query, document, score in zip(queries, documents, scores.tolist(), strict=True):
+        found[query].add(score)
+        there[query].add(document)
+    if max(map(len, there.values()), default=0) > 1 and all(len(values) == 1 for values in found.values()):
+        message = "pairs got the same score as all others of their query, so that nothing tells them apart: the scores "
+        yield EncodeNote(DEGENERATE, f"{message}say nothing", len(scores))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from evalharness.errors import clip
+from evalharness.errors import UsageError, clip
 from evalharness.masking import without_secrets
 
 _LONGEST_REASON = 300
@@ -29,6 +30,13 @@ _FOLDERS = (
     "HF_MODULES_CACHE", "XDG_CACHE_HOME", "MTEB_CACHE",
 )  # fmt: skip
 
+# the libraries read these when they are imported, and end the program where they are no numbers
+_NUMBERS = {
+    "HF_HUB_ETAG_TIMEOUT": (r" *[0-9]{1,9} *", "a whole number of seconds"),
+    "HF_HUB_DOWNLOAD_TIMEOUT": (r" *[0-9]{1,9} *", "a whole number of seconds"),
+    "HF_DATASETS_IN_MEMORY_MAX_SIZE": (r" *[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)? *", "a number of bytes"),
+}
+
 Result = TypeVar("Result")
 
 
@@ -37,6 +45,18 @@ def anchor_cache_folders() -> None:
     for name in _FOLDERS:
         if (given := os.environ.get(name)) and not given.startswith(("~", "$")) and not Path(given).is_absolute():
             os.environ[name] = str(Path(given).absolute())
+
+
+def check_environment() -> None:
+    """See that the environment gives the Hub's libraries numbers where they need some.
+
+    Raises:
+        UsageError: it does not.
+    """
+    for name, (form, expected) in _NUMBERS.items():
+        given = os.environ.get(name)
+        if given is not None and not re.fullmatch(form, given):
+            raise UsageError(f"the environment has {name}={clip(given)}; expected {expected}, or leave it out")
 
 
 def hub_errors() -> tuple[type[Exception], ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from evalharness.degenerate import same_score_notes
 from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.encoder import DedupingEncoder, EmbeddingModel, encoding
 from evalharness.errors import UsageError
@@ -85,6 +86,9 @@ class PairModel:
         found = self._encoder.encode(texts, encoding(self.spec, None, task), emit)
         scores = found.vectors[:, :1]
         check_finite(scores, texts)
+        queries = [(pair.query, pair.instruction) for pair in pairs]
+        for note in same_score_notes(queries, [pair.document for pair in pairs], scores[:, 0]):
+            emit(note)
         if self._store is not None:
             self._store.note_use(task.name if task else "")
         return scores[:, 0]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,15 +64,32 @@ def described(value: object) -> str:
     return f"{clip(value) if isinstance(value, str) else clip(str(value))[1:-1]} ({kind_of(value)})"
 
 
-def parse_json(content: bytes | str) -> Any:  # noqa: ANN401 -- JSON
+def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, for `parse_json`, that has each key once: of two values, nobody can say which is meant.
+
+    Raises:
+        ValueError: it has one twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {clip(twice)} is there twice")
+    return found
+
+
+def parse_json(content: bytes | str, hook: Callable[[Sequence[tuple[str, Any]]], Any] = dict) -> Any:  # noqa: ANN401 -- JSON
     """Parse JSON that can be walked by recursion and written again as UTF-8.
+
+    Args:
+        content: the text.
+        hook: makes an object of its pairs. Of two values of a key, `dict` takes the last, as files of models need it.
 
     Raises:
         NoJsonError: it is not that.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=None if hook is dict else hook)
         _check_depth(value)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()

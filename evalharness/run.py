@@ -45,6 +45,7 @@ from evalharness.results import (
 )
 from evalharness.selection import TaskChoice
 from evalharness.storage import peak_memory, remove_stale_temporaries
+from evalharness.task_file import LocalData
 from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
 from evalharness.types import Frozen, ModelSpec, Notice, Protocol, Side, content_digest
@@ -89,8 +90,15 @@ def job_key(spec: ModelSpec, task: TaskSpec, protocol: Protocol) -> dict[str, An
         **({"output_weights": spec.output_weights} if spec.output_weights else {}),
         **(pair_facts(spec) if spec.kind == "reranker" else {}),
         **_scored_by(task),
-        **({} if task.data is None else {"settings": task.settings, "columns": dict(task.data.columns)}),
+        **({} if task.data is None else _local_facts(task, task.data)),
     }
+
+
+def _local_facts(task: TaskSpec, data: LocalData) -> dict[str, Any]:
+    """What a task file says of the scores, apart from its data, whose digest is the revision."""
+    # until they counted, a Retrieval task with candidates searched the whole corpus
+    candidates = {"candidates": True} if task.type == "Retrieval" and "candidates" in data.files else {}
+    return {"settings": task.settings, "columns": dict(data.columns), **candidates}
 
 
 def _scored_by(task: TaskSpec) -> dict[str, Any]:

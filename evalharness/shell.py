@@ -16,7 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from evalharness.errors import EvalHarnessError, clip, printable
+from evalharness.errors import EvalHarnessError, UsageError, clip, printable
+from evalharness.hub import check_environment
 from evalharness.masking import without_secrets
 
 EXIT_USAGE = 2
@@ -113,7 +114,7 @@ _LOGGED.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 def _set_libraries(level: Loudness) -> None:
     """What the libraries below us tell: nothing, for our messages say what matters; warnings; or everything."""
     shown = {Loudness.VERBOSE: "warning", Loudness.DEBUG: "info"}.get(level, "error")
-    for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+    for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY"):
         if level > Loudness.NORMAL:
             os.environ[name] = shown
         else:
@@ -164,14 +165,38 @@ def _close_streams() -> bool:
     return True
 
 
-def execute(command: Any, arguments: Sequence[str]) -> int:  # noqa: ANN401
+def _check_arguments(arguments: Sequence[str], may_be_empty: Sequence[str]) -> None:
+    """See that each argument is a text, and that no option got an empty value, which a script's unset variable gives.
+
+    Raises:
+        UsageError: one is not so.
+    """
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the argument {clip(argument)} is not UTF-8; type it anew, or rename the file") from None
+        name, equals, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+        if equals and not value and name not in may_be_empty:
+            named = name if name.startswith("--") else "an argument"
+            raise UsageError(f"{named} is empty; give a value, or leave it out")
+
+
+def execute(command: Any, arguments: Sequence[str], may_be_empty: Sequence[str] = ()) -> int:  # noqa: ANN401
     """Run one command line, without the program's name; what is wrong with it goes to stderr.
+
+    Args:
+        command: click's.
+        arguments: as they were typed.
+        may_be_empty: options that take an empty value, or say themselves what is wrong with it.
 
     Returns:
         The exit code.
     """
     level = _loudness.set(Loudness.NORMAL)
     try:
+        _check_arguments(arguments, may_be_empty)
+        check_environment()
         with _libraries_kept():
             command(args=list(arguments), prog_name="evalharness")
     except EvalHarnessError as error:

@@ -142,7 +142,9 @@ class Table:
     def _whole_number(self, value: object, where: object) -> int:
         parsed = _whole(value) if self.is_text else value
         if isinstance(parsed, bool) or not isinstance(parsed, int):
-            raise DataError(f"{where}: expected a whole number, got {described(value)}")
+            written = decimal(str(value))
+            hint = "; write whole numbers" if written is not None and written.is_integer() else ""
+            raise DataError(f"{where}: expected a whole number, got {described(value)}{hint}")
         if not -_LARGEST <= parsed < _LARGEST:
             raise DataError(f"{where}: expected a whole number of at most 64 bits, got {described(value)}")
         return parsed
@@ -150,11 +152,13 @@ class Table:
     def labels(self, column: str) -> list[Label]:
         """A column of labels, all texts or all whole numbers, at least two different ones.
 
+        Where a file holds only text, digits are numbers if all of them are written as numbers are: 01 is not 1.
+
         Raises:
             DataError: they are not.
         """
         values = list(self.values[column])
-        if self.is_text and all(_whole(value) is not None for value in values):
+        if self.is_text and all(str(_whole(value)) == value for value in values):
             values = [int(value) for value in values]
         first = values[0]
         checked = replace(self, values={column: values}).each(column, lambda value, at: check_label(value, first, at))
@@ -313,16 +317,30 @@ def _table(where: str, found: Rows, data: LocalData, wanted: Sequence[str], opti
     rows = found.rows
     if not rows:
         raise DataError(f"{where}: holds no rows")
+    if found.header and (absent := [names[name] for name in wanted if names[name] not in found.header]):
+        named = " and no ".join(map(clip, absent))
+        raise DataError(f"{where}: no column {named} in its header (found {shorten(list(found.header))})")
     problems = [
-        f"{where}, row {number}: no column {clip(names[name])} (found {_present(row)})"
+        f"{where}, row {number}: {problem}"
         for number, row in enumerate(rows, start=1)
-        for name in wanted
-        if row.get(names[name]) is None
+        for problem in dict.fromkeys(_absence(row, names[name], found.header) for name in wanted)
+        if problem is not None
     ]
     if problems:
         raise DataError(listed(problems))
     values = {name: [row.get(key) for row in rows] for name, key in names.items()}
     return Table(where, values, names, data.allow_empty, found.is_text)
+
+
+def _absence(row: Mapping[str, Any], column: str, header: Sequence[str]) -> str | None:
+    """Why a row has no value of a column; None if it has one."""
+    if row.get(column) is not None:
+        return None
+    if column in row:
+        return f"column {clip(column)} is empty (null)"
+    if header:
+        return f"has {len(row)} {'cell' if len(row) == 1 else 'cells'}, the header {len(header)}"
+    return f"no column {clip(column)} (found {_present(row)})"
 
 
 def _present(row: Mapping[str, Any]) -> str:

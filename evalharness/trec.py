@@ -11,6 +11,7 @@ from evalharness.errors import DataError, clip
 from evalharness.storage import atomic_path
 from evalharness.types import RankedDocument
 
+COMMENT = "#"
 _FIELDS = 6
 
 
@@ -27,7 +28,7 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
     try:
         with path.open(encoding="utf-8-sig") as handle:
             for number, line in enumerate(handle, start=1):
-                if line.strip() and not line.startswith("#"):
+                if line.strip() and not line.startswith(COMMENT):
                     query, document, score = _parsed(line, f"{path}, line {number}")
                     documents = found.setdefault(query, {})
                     if document in documents:
@@ -66,13 +67,18 @@ def decimal(text: str) -> float | None:
 
 
 def write_run(path: Path, ranked: Iterable[RankedDocument], tag: str) -> None:
-    """Write a run, atomically. Ids must be free of white space, which separates the fields.
+    """Write a run, atomically. White space separates the fields of a line, and `#` at its start makes it a comment.
 
     Raises:
-        DataError: an id has white space in it.
+        DataError: an id has white space in it, or a query's begins with `#`.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
         for item in ranked:
+            if item.query.startswith(COMMENT):
+                raise DataError(
+                    f"{path}: the query id {item.query!r} begins with {COMMENT}, which makes a line of a TREC run a "
+                    "comment; rename the query, or leave --save-rankings out"
+                )
             for name in (item.query, item.document):
                 if len(name.split()) != 1:
                     raise DataError(f"{path}: the id {name!r} has white space in it, which a TREC run cannot hold")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -16,7 +17,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Protocol
 
-from evalharness.errors import ModelError, PrerequisiteError, UsageError, shorten, unknown_names
+from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip, shorten, unknown_names
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.files import FileFacts
 from evalharness.models.layout import TORCH_WEIGHTS, WeightFiles, seen_folder
@@ -44,6 +45,10 @@ class OpenBackend(Protocol):
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """See `TextEncoder`."""
         ...
+
+
+# of `sys.flags.optimize`
+_WITHOUT_DOCSTRINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +245,16 @@ def resolve_elsewhere(backend: str, name: str, options: ModelOptions) -> Resolve
 
 
 def _code(backend: str) -> ModuleType:
-    return import_module(f"evalharness.models.{backend.replace('-', '_')}")
+    try:
+        return import_module(f"evalharness.models.{backend.replace('-', '_')}")
+    # transformers makes code of docstrings, and fails in several ways where there are none
+    except Exception as error:
+        if sys.flags.optimize < _WITHOUT_DOCSTRINGS:
+            raise
+        raise PrerequisiteError(
+            "Python runs with -OO (or PYTHONOPTIMIZE=2), which leaves out docstrings, and transformers does not bear "
+            f"that ({type(error).__name__}: {clip(str(error))}); run the command without it"
+        ) from error
 
 
 def check_installed(name: str) -> None:

@@ -16,11 +16,11 @@ from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.http_batches import BATCH_TEXTS, BATCH_TOKENS, batch_limit, by_index, estimated_tokens
 from evalharness.models.http_client import (
-    BadReplyError,
     HttpClient,
     Patience,
     RefusedError,
 )
+from evalharness.models.http_replies import BadReplyError
 from evalharness.models.http_resolving import OPENAI, resolve_server, wire_name
 from evalharness.models.options import ModelOptions
 from evalharness.types import Dense, Emit, EncodeNote, Encoding, Execution, TextsEncoded

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from evalharness.models.http_client import BadReplyError, HttpClient
+from evalharness.models.http_client import HttpClient
+from evalharness.models.http_replies import BadReplyError
 
 # texts and estimated tokens in a request
 BATCH_TEXTS = 64

@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from evalharness.errors import ModelError, StoppedError, UsageError, clip
 from evalharness.masking import without_secrets
+from evalharness.models.http_replies import BadReplyError, json_or_none, result_in
 from evalharness.models.waiting import awaited, begun
 from evalharness.types import Emit
 
@@ -98,10 +99,6 @@ class RefusedError(ModelError):
         )
 
 
-class BadReplyError(Exception):
-    """A reply that does not hold what was asked for; the message says what is wrong with it."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Reply:
     """An answer, read to its end or as far as it is of use."""
@@ -141,6 +138,7 @@ class HttpClient:
         self._patience = patience
         self._stopped = threading.Event()
         self._ends: float | None = None
+        self._failure: str | None = None
         self._secrets = _spellings(key := _api_key(url))
         if key:
             # its debug messages have whole headers, and a server may repeat the key in one
@@ -188,7 +186,7 @@ class HttpClient:
             ModelError: the server failed again and again.
         """
         try:
-            return self._asked("GET", address, None, _json_or_none)
+            return self._asked("GET", address, None, json_or_none)
         except RefusedError:
             return None
 
@@ -205,7 +203,7 @@ class HttpClient:
             ModelError: the server failed again and again.
         """
         # escapes, so that a lone surrogate in a text is no error here
-        return self._asked("POST", address, json.dumps(body).encode(), lambda content: read(_parsed(content)))
+        return self._asked("POST", address, json.dumps(body).encode(), partial(result_in, read))
 
     def each(self, items: Iterable[Item], action: Callable[[Item], Result], emit: Emit) -> Iterator[Result]:
         """Results of an action per item, in order; some run at once. The first error ends all of it.
@@ -232,6 +230,10 @@ class HttpClient:
                     yield awaited(running.popleft(), emit)
             while running:
                 yield awaited(running.popleft(), emit)
+        except StoppedError as ended:
+            if self._failure is None:
+                raise
+            raise StoppedError(f"{ended}; {self.name}: the last request failed with: {self._failure}") from None
         finally:
             stopped.set()
 
@@ -241,6 +243,7 @@ class HttpClient:
         while True:
             attempt += 1
             found = self._once(self._http.build_request(method, address, content=content), read)
+            self._failure = found.reason if isinstance(found, _Failure) else None
             if not isinstance(found, _Failure):
                 return found
             if attempt >= self._patience.tries or stopped.is_set():
@@ -289,7 +292,7 @@ class HttpClient:
         try:
             return read(response.content)
         except BadReplyError as error:
-            return _Failure(self._clean(str(error)))
+            return _Failure(self.wrong_with(error))
 
     def _left(self) -> float:
         """Seconds until nobody waits any longer."""
@@ -323,6 +326,11 @@ class HttpClient:
             response.close()
         return _Reply(response.status_code, response.headers, bytes(found))
 
+    def wrong_with(self, error: BadReplyError) -> str:
+        """What is wrong with a reply, and what the server says of it."""
+        said = f"; the server says: {clip(self._clean(error.said), _LONGEST_BODY)}" if error.said else ""
+        return f"{self._clean(str(error))}{said}"
+
     def _clean(self, text: str) -> str:
         """A text from outside, without the key: servers and libraries repeat what they were sent."""
         for secret in self._secrets:
@@ -344,19 +352,6 @@ class HttpClient:
             except (ValueError, OverflowError):
                 return None
         return min(max(seconds, 0.0), self._patience.longest_wish) if math.isfinite(seconds) else None
-
-
-def _parsed(content: bytes) -> Any:  # noqa: ANN401 -- JSON
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        raise BadReplyError("the reply is no JSON") from None
-
-
-def _json_or_none(content: bytes) -> Any | None:  # noqa: ANN401 -- JSON
-    with suppress(BadReplyError):
-        return _parsed(content)
-    return None
 
 
 def _api_key(url: str) -> str:

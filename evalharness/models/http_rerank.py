@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,14 +19,15 @@ from evalharness.models.backends import ResolvedModel
 from evalharness.models.http_batches import BATCH_TEXTS, BATCH_TOKENS, batch_limit, by_index, estimated_tokens
 from evalharness.models.http_client import (
     NOT_FOUND,
-    BadReplyError,
     HttpClient,
     Patience,
     RefusedError,
 )
+from evalharness.models.http_replies import BadReplyError, said_in
 from evalharness.models.http_resolving import resolve_server, wire_name
 from evalharness.models.options import ModelOptions
 from evalharness.rankers import split_pair
+from evalharness.reading import described
 from evalharness.types import Dense, Emit, EncodeNote, Encoding, Execution, TextsEncoded
 
 # trying another dialect would not help
@@ -168,9 +170,10 @@ class HttpReranker:
         for dialect in _DIALECTS:
             body = self._body(dialect, "a", ["a"])
             try:
-                if self._client.post(address, body, partial(_speaks, dialect)):
+                problem = self._client.post(address, body, partial(_problem, dialect))
+                if problem is None:
                     return _Route(address, dialect)
-                said.append(f"{dialect.name}: the reply has no scores")
+                said.append(f"{dialect.name}: {self._client.wrong_with(problem)}")
             except RefusedError as refusal:
                 if refusal.status in _NOT_OF_DIALECT:
                     raise
@@ -228,18 +231,28 @@ def _read(dialect: _Dialect, count: int, reply: object) -> list[float]:
     """
     if dialect.results is not None:
         reply = reply.get(dialect.results) if isinstance(reply, dict) else None
-    scores = by_index(reply, count, dialect.score)
+    return [_number(score, place) for place, score in enumerate(by_index(reply, count, dialect.score))]
+
+
+def _number(score: object, place: int) -> float:
+    found = math.nan
     # a boolean is a number to Python
-    if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
-        raise BadReplyError("the reply has scores that are no finite numbers")
-    return [float(score) for score in scores]
+    if isinstance(score, int | float) and not isinstance(score, bool):
+        with suppress(OverflowError):
+            found = float(score)
+    if not math.isfinite(found):
+        raise BadReplyError(f"the score of the item with index {place} is {described(score)}, no finite number")
+    return found
 
 
-def _speaks(dialect: _Dialect, reply: object) -> bool:
+def _problem(dialect: _Dialect, reply: object) -> BadReplyError | None:
+    """What keeps a reply from being a score in this dialect; None if nothing does."""
     try:
-        return len(_read(dialect, 1, reply)) == 1
-    except BadReplyError:
-        return False
+        _read(dialect, 1, reply)
+    except BadReplyError as error:
+        error.said = said_in(reply)
+        return error
+    return None
 
 
 def resolve(name: str, options: ModelOptions) -> ResolvedModel:

@@ -25,7 +25,10 @@ _CHUNK = 1024
 _PARTS = 3
 # what FlagEmbedding's M3 returns has its vectors under this name
 _DENSE_KEY = "dense_vecs"
-_NOTE = "a Python object, known by the source of its module only: a change of its weights is not noticed"
+_NOTE = (
+    "a Python object, known by the source of its module only: a change of its weights or of what the module imports is "
+    "not noticed"
+)
 
 Encode = Callable[[Sequence[str], str], Any]
 

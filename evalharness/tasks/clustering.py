@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 
@@ -174,6 +174,26 @@ class ClusteringSettings(Frozen):
     n_clusters: int = Field(default=10, ge=1)
     max_depth: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _all_count(self) -> ClusteringSettings:
+        given = [name for name in _FAST_ONLY if name in self.model_fields_set]
+        if self.protocol == "legacy" and given:
+            raise ValueError(f'protocol = "legacy" has no {" and no ".join(given)}; leave it out')
+        if self.max_fraction_of_documents_to_embed is not None and self.max_document_to_embed is not None:
+            raise ValueError(
+                "max_fraction_of_documents_to_embed and max_document_to_embed exclude each other; leave one out"
+            )
+        return self
+
+
+_FAST_ONLY = (
+    "max_fraction_of_documents_to_embed",
+    "max_document_to_embed",
+    "max_documents_per_cluster",
+    "n_clusters",
+    "max_depth",
+)
+
 
 def _from_files(spec: TaskSpec, split: str) -> ClusteringRecords:
     wanted = settings_of(spec, ClusteringSettings)
@@ -203,7 +223,32 @@ def _from_files(spec: TaskSpec, split: str) -> ClusteringRecords:
     for row, path in enumerate(labels if has_paths else []):
         for label in path:
             check_label(label, labels[0][0], table.at(row, "label"))
+    _check_sample(table.where, labels, plan)
     return _fast_records(texts, labels, plan, random.Random(SEED))  # noqa: S311 -- as above
+
+
+def _check_sample(where: str, labels: Sequence[Any], plan: FastPlan) -> None:
+    """See that what is drawn can be told apart.
+
+    Raises:
+        DataError: it has fewer than two different labels at the levels that count.
+    """
+    chosen = _sampled(len(labels), plan, random.Random(SEED))  # noqa: S311 -- as above
+    paths = [labels[row] if isinstance(labels[row], list) else [labels[row]] for row in chosen]
+    found = len({tuple(path[: plan.depth]) for path in paths})
+    if found > 1:
+        return
+    names = {
+        "max_fraction_of_documents_to_embed": plan.fraction,
+        "max_document_to_embed": plan.limit,
+        "max_depth": plan.depth,
+    }
+    given = [f"{name} = {value}" for name, value in names.items() if value is not None]
+    advice = f"; raise {' or '.join(given)} in [settings], or leave it out" if given else ""
+    raise DataError(
+        f"{where}: {len(chosen)} of {len(labels)} rows are left to cluster, with {found} different labels; expected at "
+        f"least two labels{advice}"
+    )
 
 
 def _local_sets(table: Table) -> list[tuple[list[str], list[Any]]]:

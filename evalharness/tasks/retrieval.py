@@ -270,7 +270,8 @@ def _local_candidates(
 
 
 def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
-    return records_from_files(spec, split)
+    """A corpus, which each query's ranking chooses from, or from its candidates in it, if the task names any."""
+    return records_from_files(spec, split, with_candidates=spec.data is not None and CANDIDATES in spec.data.files)
 
 
 def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Scores:

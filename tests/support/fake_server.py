@@ -182,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = fault.keep is not None or not fault.honest or fault.endless
 
     def _write(self, content: bytes, fault: Fault) -> None:
-        step = 1 if fault.drip else len(content)
+        step = 1 if fault.drip else len(content) or 1
         for first in range(0, len(content), step):
             time.sleep(fault.drip)
             self.wfile.write(content[first : first + step])

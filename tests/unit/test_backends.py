@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,16 +16,17 @@ from support.tiny import save_bert, save_cross_encoder, save_sentence_model
 from evalharness import cli
 from evalharness.cards import cards
 from evalharness.errors import DataError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, backends, open_embedder, resolve_model
+from evalharness.models import ModelOptions, ResolvedModel, backends, open_embedder, resolve_model
 from evalharness.models.backends import BACKENDS, check_execution, check_used
+from evalharness.models.files import FileFacts
 from evalharness.models.resolving import check_model
 from evalharness.rankings import K_VALUES
 from evalharness.types import Execution
 
 FOLDER = Path(backends.__file__).parent
 SHARED = (
-    "__init__", "backends", "batches", "company", "files", "http_batches", "http_client", "http_resolving", "layout",
-    "loading", "options", "resolving", "source", "stored", "tokens", "vocabulary", "waiting",
+    "__init__", "backends", "batches", "company", "files", "http_batches", "http_client", "http_replies",
+    "http_resolving", "layout", "loading", "options", "resolving", "source", "stored", "tokens", "vocabulary", "waiting",
 )  # fmt: skip
 # a value for every option that not all models take
 GIVEN: dict[str, Any] = {
@@ -163,3 +165,17 @@ def test_what_would_change_nothing_of_the_way_to_run_is_refused(
     # a second stage that heeds it is enough
     check_execution([served, spec().model_copy(update={"backend": "cross-encoder"})], asked)
     check_execution([served], Execution())
+
+
+@pytest.mark.parametrize(("level", "expected"), [(2, PrerequisiteError), (0, ValueError)])
+def test_python_without_docstrings_is_told(
+    monkeypatch: pytest.MonkeyPatch, level: int, expected: type[Exception]
+) -> None:
+    def fail(name: str) -> None:
+        raise ValueError(f"no docstring in {name}")
+
+    monkeypatch.setattr(backends, "import_module", fail)
+    monkeypatch.setattr(backends, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=level)))
+    with pytest.raises(expected, match="no docstring in") as raised:
+        open_embedder(ResolvedModel(spec(), FileFacts(), ModelOptions()))
+    assert ("Python runs with -OO" in str(raised.value)) == (level > 1)

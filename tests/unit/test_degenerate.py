@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from support.local_tasks import ROWS, lines, write
 from support.lookup import constant, lookup_model, smooth
+from support.pairs import reranker_alone
 
-from evalharness.degenerate import degenerate_notes
+from evalharness.degenerate import degenerate_notes, same_score_notes
 from evalharness.results import JobRecord
 from evalharness.run import make_plan, run_plan
 from evalharness.selection import Selection, select
@@ -76,3 +77,29 @@ def test_how_many() -> None:
     vectors[[3, 17_000]] = 0
     vectors[5] = 1e20
     assert [note.count for note in degenerate_notes(Dense(vectors), texts)] == [2, 1]
+
+
+def pair_note(pairs: list[tuple[str, str, float]]) -> list[str]:
+    queries, documents, scores = zip(*pairs, strict=True)
+    found = same_score_notes(queries, documents, np.array(scores, dtype=np.float32))
+    return [f"{note.count} {note.message}" for note in found]
+
+
+SAME = "pairs got the same score as all others of their query, so that nothing tells them apart: the scores say nothing"
+
+
+def test_pairs_that_nothing_tells_apart() -> None:
+    assert pair_note([("a", "x", 1), ("a", "y", 1), ("b", "x", 1)]) == [f"3 {SAME}"]
+    # a score that the query alone decides on
+    assert pair_note([("a", "x", 1), ("a", "y", 1), ("b", "x", 2), ("b", "y", 2)]) == [f"4 {SAME}"]
+    assert pair_note([("a", "x", 1), ("a", "y", 1), ("b", "x", 2), ("b", "y", 3)]) == []
+    assert pair_note([("a", "x", 1), ("b", "x", 1)]) == []
+    assert pair_note([("a", "x", 1), ("a", "x", 1)]) == []
+
+
+@pytest.mark.parametrize(("vectorize", "expected"), [(constant, [f"72 {SAME}"]), (smooth, [])])
+def test_a_reranker_with_one_score_for_all_is_noted(tmp_path: Path, vectorize: Any, expected: list[str]) -> None:
+    choices = select(Selection(tasks=[str(write(tmp_path, "Reranking", lines(ROWS["Reranking"])))]))
+    model = reranker_alone(vectorize)
+    record = run_plan(make_plan(choices, model.spec, tmp_path / "out"), model, lambda _: None)[0]
+    assert [note for note in record.notes if "pairs" in note] == expected

@@ -135,6 +135,7 @@ PASSING = {
     "reply is no JSON": Fault(body="<html>please wait</html>"),
     "no JSON object": Fault(body="[]"),
     "no list of items with 'embedding'": Fault(body='{"data": [{"index": 0}]}'),
+    "'embedding'; the server says: 'quota": Fault(body='{"error": {"message": "quota used up"}}'),
     "of 3 and of 16 dimensions": Fault(change=changed(2, embedding=[1.0, 2.0, 3.0])),
     "5 items, expected 6": Fault(change=lambda reply: reply | {"data": reply["data"][1:]}),
     "indexes are not 0 to 5, each once": Fault(change=changed(2, index=1)),

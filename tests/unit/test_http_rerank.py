@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def test_a_batch_that_is_too_large_is_halved_and_noted(server: FakeServer) -> No
         subject.score(pairs, ignore_event)
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), "0.5", True])
+@pytest.mark.parametrize("value", [None, float("nan"), "0.5", True, 10**400])
 def test_scores_that_are_no_numbers_are_asked_for_again_and_then_an_error(server: FakeServer, value: Any) -> None:
     def spoilt(reply: Any) -> Any:
         items = reply if server.rerank == "tei" else reply["results"]
@@ -112,8 +113,43 @@ def test_scores_that_are_no_numbers_are_asked_for_again_and_then_an_error(server
     server.faults.append(Fault(change=spoilt))
     np.testing.assert_array_equal(subject.score(PAIRS, ignore_event), known(PAIRS))
     server.always = Fault(change=spoilt)
-    with pytest.raises(ModelError, match=r"failed 6 times, .*the reply has scores that are no finite numbers"):
+    with pytest.raises(ModelError, match=r"failed 6 times, .*the score of the item with index \d is .*no finite"):
         subject.score(PAIRS, ignore_event)
+
+
+@pytest.mark.parametrize(
+    ("score_sent", "said"),
+    [
+        ("null", "the score of the item with index 0 is null, no finite number"),
+        ("NaN", "the score of the item with index 0 is nan"),
+        ('"0.5"', "the score of the item with index 0 is '0.5' .a text., no finite number"),
+        ("true", "the score of the item with index 0 is true, no finite number"),
+        ("1" + "0" * 400, "the score of the item with index 0 is 1000"),
+    ],
+)
+def test_a_first_answer_with_a_wrong_score_is_told(server: FakeServer, score_sent: str, said: str) -> None:
+    key = "score" if server.rerank == "tei" else "relevance_score"
+    items = f'[{{"index": 0, "{key}": {score_sent}}}]'
+    server.always = Fault(body=items if server.rerank == "tei" else f'{{"results": {items}}}')
+    with pytest.raises(ModelError, match=f"{server.rerank}: {said}"):
+        reranker(server)
+
+
+def test_a_reply_without_scores_is_told_in_the_server_s_words(server: FakeServer) -> None:
+    server.always = Fault(body='{"error": {"message": "quota used"}}')
+    with pytest.raises(ModelError, match=r"no list of items with '(relevance_)?score'; the server says: 'quota used'"):
+        reranker(server)
+    server.always = Fault(body="[]") if server.rerank == "tei" else Fault(body='{"results": []}')
+    with pytest.raises(ModelError, match=rf"{server.rerank}: the reply has 0 items, expected 1"):
+        reranker(server)
+
+
+def test_no_key_is_in_the_server_s_words(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVALHARNESS_API_KEY", "sk-secret-7")
+    server.always = Fault(body=json.dumps({"error": f"sk-secret-7 {'x' * 276}sk-secret-7"}))
+    with pytest.raises(ModelError, match=r"the server says: '.key. xxx") as raised:
+        reranker(server)
+    assert "sk-" not in str(raised.value)
 
 
 def test_a_lost_document_is_asked_for_again(server: FakeServer) -> None:

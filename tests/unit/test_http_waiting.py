@@ -104,6 +104,16 @@ def test_a_budget_is_watched_while_waiting(server: FakeServer, fault: Fault) -> 
     np.testing.assert_allclose(subject.encode(["b"], OWN, ignore_event).vectors, [vector("b")], rtol=1e-6)
 
 
+def test_why_requests_failed_is_told_when_the_budget_ends(server: FakeServer) -> None:
+    subject = backend(server.url, Patience())
+    server.always = Fault(503, {"retry-after": "60"}, "the card is too hot")
+    with pytest.raises(StoppedError, match=r"^time; .*the last request failed with: status 503: 'the card is too hot'"):
+        subject.encode(["a", "b"], OWN, until(0.7))
+    server.always = Fault(delay=5)
+    with pytest.raises(StoppedError, match=r"^time"):
+        subject.encode(["c"], OWN, until(0.5))
+
+
 def test_waiting_is_told(server: FakeServer) -> None:
     subject = backend(server.url, Patience())
     server.always = Fault(delay=0.7)

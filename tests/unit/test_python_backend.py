@@ -220,6 +220,6 @@ def test_its_vectors_are_not_stored_and_its_results_say_why(here: str, tmp_path:
     model.encode(["a"])
     assert not (tmp_path / "store").exists()
     assert resolved.spec.name == "me/both"
-    assert "a change of its weights is not noticed" in resolved.spec.notes[0]
+    assert "a change of its weights or of what the module imports is not noticed" in resolved.spec.notes[0]
     assert resolve_model(f"python:{here}:Both").spec.name == f"python/{here}.Both"
     assert resolve_model(f"python:{here}:Chain").spec.fingerprint != resolved.spec.fingerprint

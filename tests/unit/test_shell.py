@@ -92,3 +92,67 @@ def test_a_device_without_effect_is_refused(here: Cli, tmp_path: Path, flags: li
     assert done.returncode == 2
     assert f"{' '.join(flags)}: without effect on python/makes_vectors.Lengths" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--output",
+        "--store",
+        "--cards",
+        "--reranker",
+        "--model",
+        "--like",
+        "--url",
+        "--onnx-file",
+        "--backend",
+        "--name",
+    ],
+)
+def test_options_without_a_value_are_refused(here: Cli, option: str) -> None:
+    for given in ([option, ""], [f"{option}="]):
+        done = here("run", "--model", MODEL, "--tasks", "StarterSTSEng", *given)
+        assert done.returncode == 2
+        assert done.stderr == f"error: {option} is empty; give a value, or leave it out\n"
+    assert here("check-data", "").stderr == "error: an argument is empty; give a value, or leave it out\n"
+
+
+def test_prompts_may_be_empty(here: Cli) -> None:
+    done = here("run", "--model", MODEL, "--tasks", "StarterSTSEng", "--query-prompt", "", "--document-prompt=")
+    assert done.returncode == 0, done.stderr
+
+
+def test_arguments_that_are_no_texts_are_refused(here: Cli) -> None:
+    done = here("run", "--model", MODEL, "--tasks", "StarterSTSEng", "--output", "r\udcff")
+    assert done.returncode == 2
+    assert done.stderr == "error: the argument 'r\\udcff' is not UTF-8; type it anew, or rename the file\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "abc", "a whole number of seconds"),
+        ("HF_HUB_ETAG_TIMEOUT", "1.5", "a whole number of seconds"),
+        ("HF_HUB_ETAG_TIMEOUT", "-1", "a whole number of seconds"),
+        ("HF_HUB_ETAG_TIMEOUT", "", "a whole number of seconds"),
+        ("HF_DATASETS_IN_MEMORY_MAX_SIZE", "2GB", "a number of bytes"),
+    ],
+)
+def test_numbers_in_the_environment(
+    here: Cli, monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    done = here("list", "suites")
+    assert done.returncode == 2
+    assert done.stderr == f"error: the environment has {name}={value!r}; expected {expected}, or leave it out\n"
+    monkeypatch.setenv(name, "10")
+    assert here("list", "suites").returncode == 0
+
+
+def test_what_is_not_noticed_of_a_python_object_is_told_where_results_are_used_again(here: Cli) -> None:
+    run = ["run", "--model", MODEL, "--tasks", "StarterSTSEng"]
+    told = "is known by its module's own file: changes of what that imports or loads are not noticed"
+    assert told not in here(*run).stderr
+    again = here(*run).stderr
+    assert "1 of 1 jobs are done already; --overwrite does them again" in again
+    assert f"python/makes_vectors.Lengths {told}" in again

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from conftest import Cli
 from evalharness.catalog import local_task
 from evalharness.errors import DataError, UsageError
 from evalharness.scoring import check_data
+from evalharness.tables import split_table
 from evalharness.tasks import task_type
 
 TEXTS = [
@@ -104,7 +107,7 @@ def test_quotes_that_are_plain_characters(tmp_path: Path) -> None:
     [
         ("sentence1,sentence1,sentence2,score\na,b,c,1\n", "its header names a column twice: sentence1"),
         ("sentence1,sentence2,score\na,b,1\nc,d,2,3,4\n", r"row 2: has 5 cells, and the header has 3"),
-        ("sentence1,sentence2,score\na,b,1\nc,d\n", r"row 2: no column 'score'"),
+        ("sentence1,sentence2,score\na,b,1\nc,d\n", r"row 2: has 2 cells, the header 3"),
         ("sentence1,sentence2,score\na,b,1\n,,\n", r"row 2, column 'sentence1': the text is empty"),
         ("sentence1,sentence2,score\na,b,1_0\nc,d,2\n", "expected a number from 0 to 5, got '1_0'"),
         ("sentence1,sentence2,score\na,b,inf\nc,d,2\n", "expected a number from 0 to 5, got 'inf'"),
@@ -118,6 +121,59 @@ def test_odd_csv_is_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "rows.csv").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=f"rows.csv.*{message}"):
         load(tmp_path, sts_file("rows.csv"))
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("row", ["a%sb%s1", "a, b%sc%s1,5"])
+def test_another_delimiter_is_told_once(tmp_path: Path, mark: str, row: str) -> None:
+    lines = [mark.join(("sentence1", "sentence2", "score")), *[row.replace("%s", mark)] * 9]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="its header is a single cell") as raised:
+        load(tmp_path, sts_file("rows.csv"))
+    told = str(raised.value)
+    assert f"write delimiter = {json.dumps(mark)} into [data]" in told
+    assert "\n" not in told
+    last = mark.join(("c", "d", "2"))
+    (tmp_path / "rows.csv").write_text("\n".join([*lines, last]).replace("1,5", "1"))
+    assert len(load(tmp_path, f"{sts_file('rows.csv')}\ndelimiter = {json.dumps(mark)}").first) == 10
+
+
+def test_excel_s_first_line_is_named(tmp_path: Path) -> None:
+    for mark, advice in ((",", "delete it$"), (";", 'delete it, and write delimiter = ";" into')):
+        (tmp_path / "rows.csv").write_text(f"sep={mark}\nsentence1{mark}sentence2{mark}score\na{mark}b{mark}1\n")
+        with pytest.raises(DataError, match=f"rows.csv: its first line is sep={mark}, which only Excel .*{advice}"):
+            load(tmp_path, sts_file("rows.csv"))
+
+
+def test_a_column_that_the_header_lacks_is_told_once(tmp_path: Path) -> None:
+    FRAME.drop(columns="sentence2").to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(DataError, match=r"rows.csv: no column 'sentence2' in its header .found sentence1, score.$"):
+        load(tmp_path, sts_file("rows.csv"))
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "json"])
+def test_packed_files_are_named(tmp_path: Path, form: str) -> None:
+    (tmp_path / f"rows.{form}").write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    with pytest.raises(DataError, match=rf"rows.{form}: is compressed with gzip; unpack it"):
+        load(tmp_path, sts_file(f"rows.{form}"))
+    with zipfile.ZipFile(tmp_path / f"rows.{form}", "w") as packed:
+        packed.writestr("sheet.xml", "<a/>")
+    with pytest.raises(DataError, match=rf"rows.{form}: is a zip or Excel file; export it as CSV"):
+        load(tmp_path, sts_file(f"rows.{form}"))
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_a_key_that_is_there_twice(tmp_path: Path, form: str) -> None:
+    row = '{"sentence1": "a", "sentence2": "b", "score": 1, "score": 5}'
+    (tmp_path / f"rows.{form}").write_text(f"[{row}]" if form == "json" else row)
+    with pytest.raises(DataError, match=rf"rows.{form}.*the key 'score' is there twice"):
+        load(tmp_path, sts_file(f"rows.{form}"))
+
+
+def test_a_cell_without_a_value(tmp_path: Path) -> None:
+    FRAME.assign(sentence2=None).to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
+    with pytest.raises(DataError, match=r"rows.jsonl, row 1: column 'sentence2' is empty .null.\n"):
+        load(tmp_path, sts_file("rows.jsonl"))
 
 
 def test_utf_16_without_a_word_is_named(tmp_path: Path) -> None:
@@ -147,6 +203,23 @@ def test_several_problems_are_told_at_once(tmp_path: Path) -> None:
     assert "and 2 more of this kind" in message
     assert "row 4, column 'sentence1': the text is empty" in message
     assert "row 6, column 'sentence2': the text is empty" in message
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["0", "1", "10"], [0, 1, 10]),
+        (["-1", "1", "1"], [-1, 1, 1]),
+        (["01", "1", "2"], ["01", "1", "2"]),
+        (["1", "+1", "2"], ["1", "+1", "2"]),
+        (["0", "-0", "1"], ["0", "-0", "1"]),
+    ],
+)
+def test_labels_that_are_written_differently_are_different(tmp_path: Path, cells: list[str], labels: list[Any]) -> None:
+    pd.DataFrame({"text": TEXTS[:3], "label": cells}).to_csv(tmp_path / "rows.csv", index=False)
+    data = 'format = "csv"\nfiles = { train = "rows.csv", test = "rows.csv" }'
+    table = split_table(local_task(write_task(tmp_path, data, "Classification")), "test", ["text", "label"])
+    assert table.labels("label") == labels
 
 
 RETRIEVAL: dict[str, list[dict[str, Any]]] = {
@@ -198,8 +271,12 @@ def test_judgements_without_a_header(tmp_path: Path, qrels: str) -> None:
         ("7 0 30\n8 0 2 2", "there is no document '0'"),
         ("7 0 30 1\n8 2", "line 2: expected `query 0 document grade`"),
         ("query-id corpus-id score\n7 30 1", "row 1, column 'score': expected a whole number, got 'score'"),
-        ("7 0 30 1.5", "expected a whole number, got '1.5'"),
+        ("7 0 30 1.5", "expected a whole number, got '1.5' .a text.$"),
+        ("7 0 30 1.0", "expected a whole number, got '1.0' .a text.; write whole numbers"),
         ("", "holds no rows"),
+        ("7 0 30 1\n#8 0 2 2", "line 2: begins with # as a comment and has the form of a judgement: '#8 0 2 2'"),
+        ("7 30 1\n#8\t2\t2", "line 2: begins with # as a comment and has the form of a judgement"),
+        ("# made by hand\n# 2 of them, all 1\n7 2", "line 3: expected `query 0 document grade`"),
     ],
 )
 def test_odd_judgements_without_a_header(tmp_path: Path, qrels: str, message: str) -> None:
