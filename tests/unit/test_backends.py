@@ -26,7 +26,8 @@ from evalharness.types import Execution
 FOLDER = Path(backends.__file__).parent
 SHARED = (
     "__init__", "backends", "batches", "company", "files", "http_batches", "http_client", "http_replies",
-    "http_resolving", "layout", "loading", "options", "resolving", "source", "stored", "tokens", "vocabulary", "waiting",
+    "http_resolving", "layout", "loading", "options", "resolving", "source", "stored", "tokens", "vocabulary",
+    "waiting",
 )  # fmt: skip
 # a value for every option that not all models take
 GIVEN: dict[str, Any] = {
