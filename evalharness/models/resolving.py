@@ -341,7 +341,10 @@ def _notes(found: _Found) -> tuple[str, ...]:
         notes.append(f"weights are pickles, read without running code from them ({shorten(pickles)})")
     notes += _precision_notes(found)
     if (kept := _dimensions(found)) is not None:
-        notes.append(f"vectors cut to {kept} dimensions")
+        # sentence-transformers cuts what its Normalize module gave; by cosine both are the same
+        again = ", then scaled to length 1 (sentence-transformers scales before it cuts)"
+        scaled = options.dimensions is None and facts.normalize and options.normalize is not False
+        notes.append(f"vectors cut to {kept} dimensions{again if scaled else ''}")
     return tuple(notes)
 
 
