@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pydantic import StrictBool
+
+from evalharness.catalog import mteb_task, task_types
 from evalharness.errors import DataError, unknown_names
 from evalharness.reading import read_toml, validated
 from evalharness.types import Frozen, PairInstruction, PairTemplate, PairTruncation, Pooling, Published, Similarity
@@ -23,6 +27,8 @@ _BACKEND_OF_KIND: Mapping[CardKind, str] = {
 }
 
 
+# shorter ones are names of tasks (STS2), not typing errors
+_SHORTEST_SLIP = 5
 # the model that comes as a package, and what it is on the Hub
 PACKAGED, PACKAGED_ID = "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"
 # what a card can say of vectors, and of a reranker cannot
@@ -51,7 +57,7 @@ class ModelCard(Frozen):
     backend: str | None = None
     revision: str | None = None
     pooling: Pooling = "own"
-    normalize: bool = False
+    normalize: StrictBool = False
     max_length: int | None = None
     mteb_max_length: int | None = None
     prompts: dict[str, str] = {}
@@ -59,15 +65,15 @@ class ModelCard(Frozen):
     default_prompt: str = ""
     instruction_template: str = ""
     prompt_within: dict[str, int] = {}
-    pool_prompt: bool = True
-    layer_norm: bool = False
+    pool_prompt: StrictBool = True
+    layer_norm: StrictBool = False
     dense_layers: int = 0
     similarity: Similarity = "cosine"
     pair_template: PairTemplate | None = None
     pair_truncation: PairTruncation = "longest_first"
     pair_instruction: PairInstruction = "joined"
     languages: tuple[str, ...] = ()
-    remote_code: bool = False
+    remote_code: StrictBool = False
     published: Published | None = None
     note: str = ""
     unsupported: str = ""
@@ -100,6 +106,7 @@ def cards(own: Path | None = None) -> Mapping[str, ModelCard]:
     for name, table in tables.items():
         base = _base_card(table, {**found, **mine}, f"{own} [{name}]")
         mine[name] = _card(name, base | table, families, str(own))
+        _check_keys(mine[name], f"{own} [{name}]")
     return {**mine, **{name: card for name, card in found.items() if name not in mine}}
 
 
@@ -114,6 +121,26 @@ def _card(name: str, table: dict[str, Any], families: Mapping[str, dict[str, Any
     if said and card.kind == "cross-encoder":
         raise DataError(f"{where} [{name}]: a cross-encoder makes no vectors, so it has no {' and no '.join(said)}")
     return card
+
+
+def _check_keys(card: ModelCard, where: str) -> None:
+    """See that no key is a slip of a side or of a task type; any other key may be a task of the user's.
+
+    Raises:
+        DataError: one is, and no text would ever get what stands under it.
+    """
+    sides = ("query", "document")
+    known = (*sides, *task_types())
+    for field in ("prompts", "adapters", "prompt_within"):
+        for key in getattr(card, field):
+            task, _, side = key.rpartition("-")
+            wrong, names = (side, sides) if task and side not in sides else (task or key, known)
+            if wrong in names or mteb_task(wrong) is not None:
+                continue
+            near = get_close_matches(wrong.casefold(), [name.casefold() for name in names], n=1, cutoff=0.8)
+            if near and (len(wrong) >= _SHORTEST_SLIP or near[0] == wrong.casefold()):
+                meant = next(name for name in names if name.casefold() == near[0])
+                raise DataError(f"{where}: {field} has the key {key!r}, which no text gets: did you mean {meant}?")
 
 
 def _base_card(table: dict[str, Any], known: Mapping[str, ModelCard], where: str) -> dict[str, Any]:

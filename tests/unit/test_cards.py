@@ -318,3 +318,28 @@ def test_a_card_s_note_is_in_the_list_and_in_all_results(here: Cli, tmp_path: Pa
     spec = resolve_model(str(folder), ModelOptions(like="BAAI/bge-en-icl", max_length=64)).spec
     assert len(spec.notes) == 1
     assert spec.notes[0].startswith("the authors put worked examples before a query")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('prompts = { qurey = "x" }', r"cards.toml .me/a.: prompts has the key 'qurey'.*did you mean query"),
+        ('prompts = { "Mine-qeury" = "x" }', r"the key 'Mine-qeury'.*did you mean query"),
+        ('prompts = { Query = "x" }', r"the key 'Query'.*did you mean query"),
+        ('prompts = { "Retreival-query" = "x" }', r"the key 'Retreival-query'.*did you mean Retrieval"),
+        ('normalize = "no"', r"normalize: .*'no'"),
+    ],
+)
+def test_slips_in_a_card_are_not_taken_without_a_word(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "cards.toml"
+    path.write_text(f'["me/a"]\npooling = "cls"\n{line}\n')
+    with pytest.raises(DataError, match=message):
+        cards(path)
+
+
+def test_keys_of_tasks_of_ones_own_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "cards.toml"
+    keys = ("query", "document", "RerMine-query", "RerMine", "STS2", "STS-query", "ArguAna", "ArguAna-document")
+    prompts = ", ".join(f'"{key}" = "x"' for key in keys)
+    path.write_text(f'["me/a"]\npooling = "cls"\nprompts = {{ {prompts} }}\n')
+    assert set(cards(path)["me/a"].prompts) == set(keys)
