@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from evalharness.catalog import TaskSpec, all_task_names, find_task
 from evalharness.degenerate import degenerate_notes
-from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.errors import UsageError, unknown_names
 from evalharness.given import checked_documents, checked_texts, kind
 from evalharness.rows import StoredRows
+from evalharness.text_encoder import TextEncoder, check_finite
 from evalharness.types import (
     Dense,
     Embeddings,
@@ -30,8 +30,8 @@ from evalharness.types import (
     TaskContext,
     TextColumn,
     TextsEncoded,
-    ignore_event,
 )
+from evalharness.uses import Uses
 
 _NOTHING = Dense(np.empty((0, 0), dtype=np.float32))
 
@@ -133,7 +133,6 @@ class EmbeddingModel:
     def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
         self.spec = spec
         self.device = device
-        self._store = backend if isinstance(backend, StoringEncoder) else None
         self._encoder = DedupingEncoder(backend)
 
     def encode_queries(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
@@ -194,13 +193,13 @@ class EmbeddingModel:
             for column in members:
                 found[column.name] = embeddings.rows(slice(start, start + len(column.texts)))
                 start += len(column.texts)
-        if self._store is not None:
-            self._store.note_use(task.name if task else "")
         return found
 
     def _vectors(self, texts: Sequence[str], side: Side, task: TaskSpec | str | None) -> NDArray[np.float32]:
-        column = TextColumn("texts", texts, side)
-        return self.encode_columns([column], _context(task), ignore_event)["texts"].vectors
+        column, context, uses = TextColumn("texts", texts, side), _context(task), Uses()
+        found = self.encode_columns([column], context, uses.hear)["texts"]
+        uses.note(context.name if context else "")
+        return found.vectors
 
 
 def _context(task: TaskSpec | str | None) -> TaskContext | None:

@@ -41,6 +41,7 @@ from evalharness.types import (
     ModelSpec,
     Notice,
     Scores,
+    ShardsUsed,
     TextColumn,
     TextsEncoded,
     Waiting,
@@ -98,7 +99,7 @@ class JobEnded:
     record: JobRecord
 
 
-RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | Notice | JobEnded
+RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
 Watch: TypeAlias = Callable[[RunEvent], None]
 Model: TypeAlias = EmbeddingModel | RankingModel
 

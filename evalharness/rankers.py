@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.degenerate import same_score_notes
-from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.encoder import DedupingEncoder, EmbeddingModel, encoding
 from evalharness.errors import UsageError
+from evalharness.text_encoder import TextEncoder, check_finite
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
 
 # search and scoring import torch and sklearn: seconds that a mistyped command need not wait for
@@ -63,7 +63,6 @@ class PairModel:
     def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
         self.spec = spec
         self.device = device
-        self._store = backend if isinstance(backend, StoringEncoder) else None
         self._encoder = DedupingEncoder(backend)
 
     def score_pairs(self, pairs: Sequence[Pair], task: TaskContext | None, emit: Emit) -> NDArray[np.float32]:
@@ -89,8 +88,6 @@ class PairModel:
         queries = [(pair.query, pair.instruction) for pair in pairs]
         for note in same_score_notes(queries, [pair.document for pair in pairs], scores[:, 0]):
             emit(note)
-        if self._store is not None:
-            self._store.note_use(task.name if task else "")
         return scores[:, 0]
 
 

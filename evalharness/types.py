@@ -14,8 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from evalharness.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
+
+    Places: TypeAlias = slice | NDArray[np.integer[Any]] | Sequence[int]
 
 Side: TypeAlias = Literal["query", "document"] | None
 Pooling: TypeAlias = Literal["cls", "mean", "weightedmean", "lasttoken", "own"]
@@ -230,7 +234,7 @@ class Dense:
     def __len__(self) -> int:
         return int(self.source.shape[0])
 
-    def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> Dense:
+    def rows(self, index: Places) -> Dense:
         """The vectors at these positions, in this order."""
         return Dense(self.source[index], self.similarity, _some(self.truncated, index), _some(self.unknown, index))
 
@@ -276,14 +280,12 @@ class MultiPart:
             "reranking tasks, or --mode dense"
         )
 
-    def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> MultiPart:
+    def rows(self, index: Places) -> MultiPart:
         """The vectors at these positions, in this order."""
         return MultiPart(self.source[index], self.weights, _some(self.truncated, index), _some(self.unknown, index))
 
 
-def _some(
-    flags: NDArray[np.bool_] | None, index: slice | NDArray[np.integer[Any]] | Sequence[int]
-) -> NDArray[np.bool_] | None:
+def _some(flags: NDArray[np.bool_] | None, index: Places) -> NDArray[np.bool_] | None:
     return None if flags is None else flags[index]
 
 
@@ -345,10 +347,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class TextsEncoded:
-    """Progress: so many more texts are done (duplicates count when their first is).
-
-    `tokens` went through the model for them; 0 for texts whose vectors were there.
-    """
+    """So many texts more are done, repeated ones with their first; `tokens` went through the model (stored: none)."""
 
     count: int
     tokens: int = 0
@@ -356,10 +355,7 @@ class TextsEncoded:
 
 @dataclass(frozen=True, slots=True)
 class EncodeNote:
-    """Something that happened to `count` texts while encoding and belongs into the result.
-
-    Its kind is `truncated`, `unknown`, `batch_shrunk`, `empty` or `degenerate`.
-    """
+    """`truncated`, `unknown`, `batch_shrunk`, `empty` or `degenerate`: it happened to `count` texts, for the result."""
 
     kind: str
     message: str
@@ -378,7 +374,14 @@ class Waiting:
     """Nothing happens, for somebody else has to answer; told again and again, so that whoever has a clock may stop."""
 
 
-EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting
+@dataclass(frozen=True, slots=True)
+class ShardsUsed:
+    """Vectors were found in these files of the store."""
+
+    paths: frozenset[Path]
+
+
+EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting | ShardsUsed
 Emit: TypeAlias = Callable[[EncodeEvent], None]
 
 

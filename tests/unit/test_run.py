@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from support.lookup import JournaledLookup, LookupBackend, lookup_model, smooth, spec
 
-from evalharness import embeddings as embeddings_module
 from evalharness import job as job_module
+from evalharness import plan as plan_module
 from evalharness import run as run_module
 from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
@@ -25,8 +25,9 @@ from evalharness.job import JobEnded, RunEvent
 from evalharness.results import model_meta, read_job, run_folder
 from evalharness.run import Limits, Plan, make_plan, run_plan
 from evalharness.selection import Selection, TaskChoice, select
+from evalharness.storekeeping import describe_store
 from evalharness.tasks import task_type
-from evalharness.types import Execution, ModelSpec, Notice, TextsEncoded
+from evalharness.types import Execution, ModelSpec, Notice, ShardsUsed, TextsEncoded
 
 WORDS = ["red stone", "green river", "blue cloud", "paper glass", "train lemon", "copper window"]
 
@@ -238,7 +239,7 @@ def test_two_writers_of_one_task_lose_nothing(tmp_path: Path) -> None:
 def test_a_time_budget_ends_within_a_shard_and_the_next_run_goes_on_there(
     tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings_module, "SHARD_TEXTS", 5)
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 5)
     identity = {"model": "a/b", "fingerprint": "f" * 64}
     backends = [JournaledLookup(smooth, lambda: time.sleep(0.05)), JournaledLookup(smooth)]
     first, second = (
@@ -257,3 +258,36 @@ def test_a_time_budget_ends_within_a_shard_and_the_next_run_goes_on_there(
     assert set(backends[0].seen).isdisjoint(backends[1].seen)
     _, plain = run(choices, tmp_path / "plain", lookup_model())
     assert [record.metrics for record in records] == [record.metrics for record in plain]
+
+
+def test_a_run_notes_in_the_store_what_each_task_read(
+    tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 5)
+    identity = {"model": "a/b", "fingerprint": "f" * 64}
+    model = EmbeddingModel(
+        spec(), StoringEncoder(LookupBackend(smooth), tmp_path / "store", identity, "cosine"), device="cpu"
+    )
+    events: list[RunEvent] = []
+    run_plan(make_plan(choices, spec(), tmp_path / "out"), model, events.append)
+    (use,) = describe_store(tmp_path / "store")
+    # both hold the same texts
+    assert use.shards == 2
+    assert use.tasks == {choice.spec.name: use.bytes for choice in choices}
+    # that is for the store, not for those who watch
+    assert not any(isinstance(event, ShardsUsed) for event in events)
+
+
+def test_a_run_that_is_broken_off_notes_what_it_read(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    identity = {"model": "a/b", "fingerprint": "f" * 64}
+    model = EmbeddingModel(
+        spec(), StoringEncoder(LookupBackend(smooth), tmp_path / "store", identity, "cosine"), device="cpu"
+    )
+
+    def interrupt(event: RunEvent) -> None:
+        if isinstance(event, JobEnded):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(make_plan(choices, spec(), tmp_path / "out"), model, interrupt)
+    assert {name for use in describe_store(tmp_path / "store") for name in use.tasks} == {choices[0].spec.name}
