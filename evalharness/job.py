@@ -261,13 +261,14 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
         with work.phase("rank"), _explained(job, listener):
             found = model.rank(records, job.spec.languages[subset], job.spec.context(), listener)
         with work.phase("score"), _explained(job, listener):
-            from evalharness.rankings import score_ranking
+            from evalharness.scores import score_ranking
 
-            return replace(score_ranking(records, found.ranking), notes=(*kind.notes(records), *found.notes))
+            scores = score_ranking(records, found)
+            return replace(scores, notes=(*kind.notes(records), *scores.notes))
     with work.phase("encode"):
         embeddings = model.encode_columns(columns, task=job.spec.context(), emit=listener)
     with work.phase("score"), _explained(job, listener):
-        scores: Scores = kind.score(records, embeddings)
+        scores = kind.score(records, embeddings)
     return replace(scores, notes=(*kind.notes(records), *scores.notes))
 
 

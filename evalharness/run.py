@@ -336,8 +336,8 @@ def _store(plan: Plan, spec: ModelSpec, attempt: Attempt) -> JobRecord:
     """Store what came of a job; a ranking that a TREC run file cannot hold makes it a failed one."""
     write_model_meta(plan.folder, model_meta(spec))
     scores, ranking = attempt.scores, None
-    if plan.save_rankings and scores is not None and scores.ranked is not None:
-        ranking = partial(write_run, ranked=scores.ranked(), tag=spec.name.replace(" ", "_"))
+    if plan.save_rankings and scores is not None and scores.retrieved is not None:
+        ranking = partial(write_run, retrieved=scores.retrieved, tag=spec.name.replace(" ", "_"))
     try:
         record = write_job(plan.folder, attempt.record, scores.items if scores else None, ranking)
     except DataError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from typing import Protocol as TypingProtocol
@@ -319,16 +319,6 @@ class ItemScores:
 
 
 @dataclass(frozen=True, slots=True)
-class RankedDocument:
-    """One line of a ranking; ranks count from 1."""
-
-    query: str
-    document: str
-    rank: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class Scores:
     """Result of scoring one subset of one split.
 
@@ -336,13 +326,13 @@ class Scores:
         metrics: mteb's metric names -> value, unrounded except where mteb's protocol rounds.
         items: per-item scores.
         notes: what a reader of the number must know.
-        ranked: for retrieval, gives what was found, query by query and best first.
+        retrieved: for retrieval, what was found: for each query its id, and document id -> score, best first.
     """
 
     metrics: Metrics
     items: ItemScores
     notes: tuple[str, ...] = ()
-    ranked: Callable[[], Iterator[RankedDocument]] | None = None
+    retrieved: Iterable[tuple[str, Mapping[str, float]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
