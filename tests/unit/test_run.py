@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.lookup import JournaledLookup, LookupBackend, lookup_model, smooth, spec
+from support.tiny import save_bert
 
 from evalharness import job as job_module
 from evalharness import plan as plan_module
@@ -22,6 +23,7 @@ from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import PrerequisiteError, UsageError
 from evalharness.job import JobEnded, RunEvent
+from evalharness.models import ModelOptions, open_embedder, resolve_model
 from evalharness.results import model_meta, read_job, run_folder
 from evalharness.run import Limits, Plan, make_plan, run_plan
 from evalharness.selection import Selection, TaskChoice, select
@@ -133,10 +135,21 @@ def test_new_data_and_new_scoring_code_make_a_job_undone(
     assert len(make_plan(again, spec(), tmp_path / "out").todo) == 2
 
 
+SPEED: dict[str, Any] = {"device": "cpu", "batch_tokens": 16, "ends": 1e12}
+
+
 def test_what_only_changes_speed_does_not(tmp_path: Path, choices: list[TaskChoice]) -> None:
-    run(choices, tmp_path / "out", lookup_model())
-    assert make_plan(choices, spec(), tmp_path / "out").todo == []
-    assert set(Execution.model_fields) & set(ModelSpec.model_fields) == set()
+    assert set(SPEED) == set(Execution.model_fields)
+    resolved = resolve_model(str(save_bert(tmp_path / "model")), ModelOptions(pooling="cls"))
+    plan, records = run(choices, tmp_path / "out", open_embedder(resolved))
+    assert [record.error for record in records] == [None, None]
+    for name, value in SPEED.items():
+        model = open_embedder(resolved, Execution(**{name: value}))
+        assert make_plan(choices, model.spec, tmp_path / "out").todo == [], name
+        again, others = run(choices, tmp_path / name, model)
+        assert [job.key for job in again.jobs] == [job.key for job in plan.jobs], name
+        for one, other in zip(records, others, strict=True):
+            assert one.metrics == pytest.approx(other.metrics, abs=1e-5), name
 
 
 def test_a_failing_job_is_stored_and_does_not_stop_the_others(tmp_path: Path, choices: list[TaskChoice]) -> None:

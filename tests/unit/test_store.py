@@ -168,6 +168,11 @@ def test_a_changed_checkpoint_or_option_gives_new_vectors(tmp_path: Path, checkp
 
 def test_device_batch_size_and_path_do_not_matter(tmp_path: Path, checkpoint: Path) -> None:
     vectors, _ = encoded(checkpoint, tmp_path / "store")
+    # with a store of its own, where nothing can be found
+    alone, count = encoded(checkpoint, tmp_path / "another", Execution(device="cpu", batch_tokens=16))
+    assert count == 20
+    np.testing.assert_allclose(alone, vectors, atol=1e-5)
+    assert [path.name for path in shards(tmp_path / "another")] == [path.name for path in shards(tmp_path / "store")]
     moved = checkpoint.rename(tmp_path / "moved")
     (tmp_path / "store").rename(tmp_path / "other")
     again, count = encoded(moved, tmp_path / "other", Execution(device="cpu", batch_tokens=16))
