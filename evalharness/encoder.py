@@ -82,7 +82,6 @@ def choose_prompt(spec: ModelSpec, side: Side, task: TaskContext | None) -> str:
 def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
     """All that determines the vectors of this side of this task."""
     keys = [*_keys(side, task), *([side] if side else [])]
-    by_task = f"{task.name if task else ''}|{side or ''}"
     return Encoding(
         pooling=spec.pooling,
         normalize=spec.normalize and (task is None or task.type not in spec.unnormalized_types),
@@ -95,8 +94,10 @@ def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
         pool_prompt=spec.pool_prompt,
         layer_norm=spec.layer_norm,
         dimensions=spec.dimensions,
+        adapter=_by_key(spec.adapters, keys, ""),
         outputs=spec.outputs,
-        adapter=by_task if spec.adapter_by_task else _by_key(spec.adapters, keys, ""),
+        side=side if "side" in spec.encodes_by else None,
+        task=task.name if task and "task" in spec.encodes_by else "",
     )
 
 

@@ -63,6 +63,7 @@ class Encoding(Frozen):
         dimensions: how many are kept (Matryoshka), before normalisation. None: all.
         adapter: name of the adapter of weights that the model is to use for this text (jina).
         outputs: which kinds of vectors are made of a text (bge-m3).
+        side, task: of the text, where the model itself goes by them (sentence-transformers' Router, mteb's models).
     """
 
     pooling: Pooling
@@ -78,6 +79,8 @@ class Encoding(Frozen):
     dimensions: int | None = None
     adapter: str = ""
     outputs: tuple[Output, ...] = ("dense",)
+    side: Side = None
+    task: str = ""
 
     def facts(self) -> dict[str, Any]:
         """What identifies it in keys; a field that came later and is at its default leaves old keys valid."""
@@ -142,7 +145,7 @@ class ModelSpec(Frozen):
         backend: name of what runs it; see `evalharness.models`.
         pooling, normalize, max_length, dtype, prompt_as_tokens, pool_prompt, layer_norm, dimensions: as in `Encoding`.
         prompts, suffixes, adapters, prompt_within: by key; what they are, see `Encoding`.
-        adapter_by_task: whether the adapter is the task and the side instead, for models that choose their prompts.
+        encodes_by: what of a text's side and task the model itself goes by; see `Encoding`.
         default_prompt: prompt for texts that have no side, where no key fits.
         instruction_template: makes a task's instruction a prompt (not of documents) where no key but the side's fits.
         unnormalized_types: task types whose vectors are not scaled to length 1.
@@ -172,7 +175,7 @@ class ModelSpec(Frozen):
     prompts: dict[str, str] = {}
     suffixes: dict[str, str] = {}
     adapters: dict[str, str] = {}
-    adapter_by_task: bool = False
+    encodes_by: tuple[Literal["side", "task"], ...] = ()
     prompt_within: dict[str, int] = {}
     prompt_as_tokens: bool = False
     pool_prompt: bool = True

@@ -24,7 +24,7 @@ _NO_REVISION = "no_revision_available"
 
 
 class MtebBackend:
-    """A `TextEncoder` around a model of mteb's, which chooses its prompts by task and side: the encoding's adapter.
+    """A `TextEncoder` around a model of mteb's, which chooses its prompts by the encoding's task and side.
 
     Attributes:
         device: for the record.
@@ -65,7 +65,7 @@ class MtebBackend:
         from mteb.types import PromptType
         from torch.utils.data import DataLoader
 
-        task, _, side = encoding.adapter.partition("|")
+        task, side = encoding.task, encoding.side
         try:
             metadata = mteb.get_task(task).metadata
         except KeyError:
@@ -88,7 +88,7 @@ class MtebBackend:
 
         found: list[NDArray[np.float32]] = []
         for part in _parts(texts):
-            batch = {"texts": part, "task": [encoding.adapter]}
+            batch = {"texts": part, "task": [task, side or ""]}
             kept = journal.find(batch)
             found.append(encoded(part) if kept is None else kept["rows"])
             if kept is None:
@@ -137,8 +137,15 @@ def resolve(name: str, options: ModelOptions) -> ResolvedModel:
     )  # fmt: skip
     # its prompts and the rest are its own, whatever a card of ours says
     own = {"prompts": {}, "adapters": {}, "default_prompt": "", "instruction_template": "", "layer_norm": False}
-    more = {"normalize": False, "max_length": None, "adapter_by_task": True, "similarity": _SIMILARITIES[similarity]}
-    spec = spec.model_copy(update={**own, **more, "facts_from": f"mteb {mteb.__version__}"})
+    more = {
+        "normalize": False,
+        "max_length": None,
+        "encodes_by": ("side", "task"),
+        "similarity": _SIMILARITIES[similarity],
+    }
+    spec = spec.model_copy(
+        update={**own, **more, "similarity": _SIMILARITIES[similarity], "facts_from": f"mteb {mteb.__version__}"}
+    )
     overrides = {**spec.overrides, "backend": "mteb"}
     return ResolvedModel(
         spec.model_copy(update={"overrides": overrides, "languages": tuple(meta.languages or ())}),

@@ -50,14 +50,14 @@ class PythonBackend:
         self._encode = _interface(_object(model.given), self._name)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
-        """Encode texts; row i belongs to text i. The encoding's adapter says which side they are of.
+        """Encode texts; row i belongs to text i. The object is told which side they are of.
 
         Raises:
             ModelError: the object fails, returns what are no vectors of these texts, or cannot do what is wanted.
         """
         # what it makes is not stored, so no run goes on where another ended
         del journal
-        if asked := beyond_texts(encoding):
+        if asked := beyond_texts(encoding, ("layer_norm", "side")):
             raise ModelError(
                 f"{self._name} cannot be told {' and '.join(asked)}, which the card that it was lent asks for; leave "
                 "--like out, or run the model itself"
@@ -66,7 +66,7 @@ class PythonBackend:
         parts: list[NDArray[np.float32]] = []
         for first in range(0, len(prompted), _CHUNK):
             chunk = prompted[first : first + _CHUNK]
-            rows = self._checked(chunk, encoding.adapter)
+            rows = self._checked(chunk, encoding.side or "")
             if parts and rows.shape[1] != parts[0].shape[1]:
                 raise ModelError(
                     f"{self._name} returned vectors of {parts[0].shape[1]} dimensions, and then of {rows.shape[1]}"
@@ -210,8 +210,8 @@ def resolve(name: str, options: ModelOptions) -> ResolvedModel:
         content=f"{attribute}\n{source}",
         revision="no_revision_available",
     )
-    sides = {"query": "query", "document": "document"}
-    spec = spec.model_copy(update={"adapters": sides, "notes": (*spec.notes, _NOTE)})
+    # whatever adapters a card has that it was lent
+    spec = spec.model_copy(update={"adapters": {}, "encodes_by": ("side",), "notes": (*spec.notes, _NOTE)})
     return ResolvedModel(spec, FileFacts(), options, given=name)
 
 

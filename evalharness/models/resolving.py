@@ -19,7 +19,7 @@ from evalharness.models.backends import (
     find_backend,
     resolve_elsewhere,
 )
-from evalharness.models.files import FileFacts, architectures, is_static, read_facts, side_adapters
+from evalharness.models.files import FileFacts, architectures, is_static, read_facts, sends_sides_apart
 from evalharness.models.layout import Layout, lay_out_folder
 from evalharness.models.options import ModelOptions, card_of, check_options, check_protocol, check_remote_code, modes
 from evalharness.models.source import (
@@ -180,7 +180,7 @@ def _spec(found: _Found) -> ModelSpec:
             "max_length": _max_length(known.max_length, found),
             "dtype": options.dtype or known.dtype,
             "dimensions": _dimensions(found),
-            "adapters": known.adapters or side_adapters(facts.modules),
+            "encodes_by": ("side",) if sends_sides_apart(facts.modules) and not known.adapters else (),
             "outputs": _outputs(counted),
             "output_weights": {} if set(counted) == {"dense"} else counted,
             "pool_prompt": known.pool_prompt and facts.pool_prompt,

@@ -103,7 +103,7 @@ def test_texts_of_no_task_count_as_used(tmp_path: Path) -> None:
 FIELD_CHANGES: dict[str, Any] = {
     "pooling": "mean", "normalize": False, "max_length": 65, "dtype": "float16", "prompt": "P: ", "suffix": "!",
     "prompt_as_tokens": True, "prompt_within": 256, "pool_prompt": False, "layer_norm": True, "dimensions": 8,
-    "outputs": ("sparse",), "adapter": "x",
+    "outputs": ("sparse",), "adapter": "x", "side": "query", "task": "ArguAna",
 }  # fmt: skip
 
 
