@@ -132,13 +132,19 @@ def encode(loaded: Loaded, model: Model, emit: Emit) -> Encoded:
     Raises:
         ModelError: the model fails, or gives what is no number.
         StorageError: the store cannot be used.
-        UsageError: a reranker has no candidates.
+        UsageError: the task wants vectors and the model has none, or a reranker has no candidates.
     """
     spec = loaded.spec
-    if isinstance(model, RankingModel):
+    if isinstance(model, RankingModel) and task_type(spec.scoring).ranks:
         languages = spec.languages[loaded.job.subset]
         return Encoded(ranking=model.rank(loaded.records, languages, spec.context(), emit))
-    return Encoded(model.encode_columns(loaded.columns, task=spec.context(), emit=emit))
+    return Encoded(_embedder(model).encode_columns(loaded.columns, task=spec.context(), emit=emit))
+
+
+def _embedder(model: Model) -> EmbeddingModel:
+    if isinstance(model, RankingModel):
+        raise UsageError(f"{model.spec.name} ranks documents and has no vectors; choose retrieval and reranking tasks")
+    return model
 
 
 def score(loaded: Loaded, encoded: Encoded) -> Scores:
@@ -161,10 +167,9 @@ def encode_and_score_in_mteb(loaded: Loaded, model: Model, emit: Emit) -> Scores
     Raises:
         UsageError: the model has no vectors, or the task wants more than vectors of texts.
     """
-    if isinstance(model, RankingModel):
-        raise UsageError(f"{model.spec.name} ranks documents and has no vectors")
+    embedder = _embedder(model)
 
     def encode_one(column: TextColumn) -> Embeddings:
-        return model.encode_columns([column], task=loaded.spec.context(), emit=emit)[column.name]
+        return embedder.encode_columns([column], task=loaded.spec.context(), emit=emit)[column.name]
 
-    return score_with_mteb(loaded.records, loaded.job.split, loaded.job.subset, model.spec, encode_one)
+    return score_with_mteb(loaded.records, loaded.job.split, loaded.job.subset, embedder.spec, encode_one)

@@ -25,6 +25,7 @@ from evalharness import steps as steps_module
 from evalharness.catalog import TaskSpec
 from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
+from evalharness.errors import UsageError
 from evalharness.filing import Filing
 from evalharness.job import PlannedJob, attempt_job, data_of
 from evalharness.models import ModelOptions, open_embedder, resolve_model
@@ -253,3 +254,13 @@ def test_what_mteb_scores_is_one_step_after_loading(given: Callable[..., None]) 
     scores = encode_and_score_in_mteb(loaded, model, ignore_event)
     assert scores.items == ItemScores([], {})
     check_same_as_a_run(scores, job, model)
+
+
+def test_a_model_without_vectors_is_not_asked_for_some(tmp_path: Path, given: Callable[..., None]) -> None:
+    job = planned(tmp_path / "task", "STS", spec())
+    with pytest.raises(UsageError, match="ranks documents and has no vectors"):
+        encode(load(job.id, data_of([job], ignore)), reranker_alone(smooth), ignore_event)
+    given(lambda: mteb_task("Regression"))
+    job = job_on(mteb_task("Regression"))
+    with pytest.raises(UsageError, match="ranks documents and has no vectors"):
+        encode_and_score_in_mteb(load(job.id, data_of([job], ignore)), reranker_alone(smooth), ignore_event)
