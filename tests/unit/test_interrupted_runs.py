@@ -15,6 +15,7 @@ from support.synthetic import make_task, table_splits
 
 from evalharness import job as job_module
 from evalharness import run as run_module
+from evalharness import steps as steps_module
 from evalharness import views as views_module
 from evalharness.catalog import TaskSpec
 from evalharness.encoder import EmbeddingModel
@@ -233,7 +234,7 @@ def test_a_ranking_that_is_asked_for_later_is_made(tmp_path: Path, choices: list
 
 
 def test_ids_that_a_trec_run_cannot_hold_fail_their_job_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, ranked: object, tag: str) -> NoReturn:
+    def refuse(path: Path, retrieved: object, tag: str) -> NoReturn:
         raise DataError("the id 'a b' has white space in it")
 
     monkeypatch.setattr(run_module, "write_run", refuse)
@@ -292,7 +293,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], TaskChoice]:
     def load(choice: TaskChoice, say: object) -> Any:
         return make_task("STS", dict.fromkeys(choice.subsets, data), subsets=choice.subsets)
 
-    monkeypatch.setattr(job_module, "load_mteb_task", load)
+    monkeypatch.setattr(steps_module, "load_mteb_task", load)
     return multilingual
 
 

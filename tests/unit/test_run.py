@@ -16,9 +16,9 @@ import pytest
 from support.lookup import JournaledLookup, LookupBackend, lookup_model, smooth, spec
 from support.tiny import save_bert
 
-from evalharness import job as job_module
 from evalharness import plan as plan_module
 from evalharness import run as run_module
+from evalharness import steps as steps_module
 from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import PrerequisiteError, UsageError
@@ -186,7 +186,7 @@ def test_data_out_of_reach_write_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     def unreachable(choice: TaskChoice, say: object) -> Any:
         raise PrerequisiteError(f"{choice.spec.name} cannot be loaded from the Hub")
 
-    monkeypatch.setattr(job_module, "load_mteb_task", unreachable)
+    monkeypatch.setattr(steps_module, "load_mteb_task", unreachable)
     far = select(Selection(tasks=["STSB", "STS12"]))
     with pytest.raises(PrerequisiteError, match=r"STSB cannot be loaded.*\nSTS12 cannot be loaded"):
         run(far, tmp_path / "out", lookup_model())
