@@ -168,6 +168,24 @@ def test_documents_without_words_or_vectors_score_zero() -> None:
     assert multipart.scores(left, left).tolist() == [[0, 0], [0, 3.5]]
 
 
+def test_texts_are_loaded_in_parts_of_so_many_tokens() -> None:
+    assert multipart._groups([3, 0, 5, 4, 9, 1, 7], 8) == [[0, 2], [3], [4], [5, 6]]
+    assert multipart._groups([0, 0], 8) == []
+
+
+def test_how_much_a_search_by_multi_vectors_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def text(words: int, vectors: int) -> Any:
+        weights = np.ones(words, np.float32)
+        return pack(Parts(np.ones(2, np.float32), np.arange(words), weights, np.ones((vectors, 3), np.float32)))
+
+    monkeypatch.setattr(multipart, "CHUNK", 2)
+    weights: dict[Any, float] = {"multi-vector": 1.0}
+    queries = MultiPart(PackedArrays([text(1, 3), text(5, 1)]), weights)
+    corpus = MultiPart(PackedArrays([text(0, 2), text(2, 5), text(1, 0), text(4, 4), text(1, 1)]), weights)
+    assert multipart.products(queries, corpus) == (3 + 1) * (2 + 5 + 0 + 4 + 1) * 3
+    assert multipart.products(queries.rows(slice(0, 0)), corpus) == 0.0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
