@@ -38,7 +38,6 @@ from evalharness.types import (
     Embeddings,
     EncodeEvent,
     EncodeNote,
-    ModelSpec,
     Notice,
     Scores,
     TextColumn,
@@ -234,7 +233,6 @@ class _Listener:
 
 
 def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
-    check_rankable(job.spec, model.spec)
     if is_native(job.spec):
         scores = _scored_here(job, data, model, listener)
     else:
@@ -256,7 +254,7 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
         columns = kind.columns(records)
     work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in columns for text in column.texts)
     listener.watch(TextsCounted(sum(len(column.texts) for column in columns)))
-    if isinstance(model, RankingModel):
+    if isinstance(model, RankingModel) and kind.ranks:
         with work.phase("rank"), _explained(job, listener):
             found = model.rank(records, job.spec.languages[subset], job.spec.context(), listener)
         with work.phase("score"), _explained(job, listener):
@@ -264,7 +262,7 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
 
             return replace(score_ranking(records, found.ranking), notes=(*kind.notes(records), *found.notes))
     with work.phase("encode"):
-        embeddings = model.encode_columns(columns, task=job.spec.context(), emit=listener)
+        embeddings = _embedder(model).encode_columns(columns, task=job.spec.context(), emit=listener)
     with work.phase("score"), _explained(job, listener):
         scores: Scores = kind.score(records, embeddings)
     return replace(scores, notes=(*kind.notes(records), *scores.notes))
@@ -290,27 +288,9 @@ def _explained(job: PlannedJob, listener: _Listener) -> Iterator[None]:
         ) from error
 
 
-def check_rankable(task: TaskSpec, model: ModelSpec) -> None:
-    """See that a model that makes no vectors is only asked to rank.
-
-    Raises:
-        UsageError: the task needs vectors.
-    """
-    makes_vectors = model.kind == "embedder" and "reranker" not in model.overrides and not model.output_weights
-    if not makes_vectors and not (is_native(task) and task_type(task.scoring).ranks):
-        what = "a lexical model" if model.kind == "lexical" else f"a {model.kind}"
-        if model.kind == "embedder":
-            mode = "+".join(model.output_weights)
-            what = "run with a reranker" if "reranker" in model.overrides else f"run with --mode {mode}"
-        raise UsageError(
-            f"{model.name} is {what}, which ranks documents, but {task.name} ({task.type}) needs vectors; choose "
-            "retrieval and reranking tasks (--task-types Retrieval Reranking)"
-        )
-
-
 def _embedder(model: Model) -> EmbeddingModel:
     if isinstance(model, RankingModel):
-        raise UsageError(f"{model.spec.name} ranks documents and has no vectors")
+        raise UsageError(f"{model.spec.name} ranks documents and has no vectors; choose retrieval and reranking tasks")
     return model
 
 
