@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from evalharness.catalog import TaskSpec, all_task_names, find_task
 from evalharness.degenerate import degenerate_notes
-from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.errors import UsageError, unknown_names
 from evalharness.given import checked_documents, checked_texts, kind
 from evalharness.rows import StoredRows
+from evalharness.text_encoder import TextEncoder, check_finite
 from evalharness.types import (
     Dense,
     Embeddings,
@@ -30,8 +30,8 @@ from evalharness.types import (
     TaskContext,
     TextColumn,
     TextsEncoded,
-    ignore_event,
 )
+from evalharness.uses import Uses
 
 _NOTHING = Dense(np.empty((0, 0), dtype=np.float32))
 
@@ -82,7 +82,6 @@ def choose_prompt(spec: ModelSpec, side: Side, task: TaskContext | None) -> str:
 def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
     """All that determines the vectors of this side of this task."""
     keys = [*_keys(side, task), *([side] if side else [])]
-    by_task = f"{task.name if task else ''}|{side or ''}"
     return Encoding(
         pooling=spec.pooling,
         normalize=spec.normalize and (task is None or task.type not in spec.unnormalized_types),
@@ -95,8 +94,10 @@ def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
         pool_prompt=spec.pool_prompt,
         layer_norm=spec.layer_norm,
         dimensions=spec.dimensions,
+        adapter=_by_key(spec.adapters, keys, ""),
         outputs=spec.outputs,
-        adapter=by_task if spec.adapter_by_task else _by_key(spec.adapters, keys, ""),
+        side=side if "side" in spec.encodes_by else None,
+        task=task.name if task and "task" in spec.encodes_by else "",
     )
 
 
@@ -133,7 +134,6 @@ class EmbeddingModel:
     def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
         self.spec = spec
         self.device = device
-        self._store = backend if isinstance(backend, StoringEncoder) else None
         self._encoder = DedupingEncoder(backend)
 
     def encode_queries(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
@@ -194,13 +194,13 @@ class EmbeddingModel:
             for column in members:
                 found[column.name] = embeddings.rows(slice(start, start + len(column.texts)))
                 start += len(column.texts)
-        if self._store is not None:
-            self._store.note_use(task.name if task else "")
         return found
 
     def _vectors(self, texts: Sequence[str], side: Side, task: TaskSpec | str | None) -> NDArray[np.float32]:
-        column = TextColumn("texts", texts, side)
-        return self.encode_columns([column], _context(task), ignore_event)["texts"].vectors
+        column, context, uses = TextColumn("texts", texts, side), _context(task), Uses()
+        found = self.encode_columns([column], context, uses.hear)["texts"]
+        uses.note(context.name if context else "")
+        return found.vectors
 
 
 def _context(task: TaskSpec | str | None) -> TaskContext | None:

@@ -40,6 +40,7 @@ from evalharness.types import (
     EncodeNote,
     Notice,
     Scores,
+    ShardsUsed,
     TextColumn,
     TextsEncoded,
     Waiting,
@@ -97,7 +98,7 @@ class JobEnded:
     record: JobRecord
 
 
-RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | Notice | JobEnded
+RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
 Watch: TypeAlias = Callable[[RunEvent], None]
 Model: TypeAlias = EmbeddingModel | RankingModel
 
@@ -258,13 +259,14 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
         with work.phase("rank"), _explained(job, listener):
             found = model.rank(records, job.spec.languages[subset], job.spec.context(), listener)
         with work.phase("score"), _explained(job, listener):
-            from evalharness.rankings import score_ranking
+            from evalharness.scores import score_ranking
 
-            return replace(score_ranking(records, found.ranking), notes=(*kind.notes(records), *found.notes))
+            scores: Scores = score_ranking(records, found)
+            return replace(scores, notes=(*kind.notes(records), *scores.notes))
     with work.phase("encode"):
         embeddings = _embedder(model).encode_columns(columns, task=job.spec.context(), emit=listener)
     with work.phase("score"), _explained(job, listener):
-        scores: Scores = kind.score(records, embeddings)
+        scores = kind.score(records, embeddings)
     return replace(scores, notes=(*kind.notes(records), *scores.notes))
 
 

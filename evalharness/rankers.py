@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.degenerate import same_score_notes
-from evalharness.embeddings import StoringEncoder, TextEncoder, check_finite
 from evalharness.encoder import DedupingEncoder, EmbeddingModel, encoding
 from evalharness.errors import UsageError
+from evalharness.records import Ranking, RetrievalRecords
+from evalharness.text_encoder import TextEncoder, check_finite
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
-
-# search and scoring import torch and sklearn: seconds that a mistyped command need not wait for
-if TYPE_CHECKING:
-    from evalharness.rankings import Ranking, RetrievalRecords
-    from evalharness.search import Hits
 
 _COMMIT_LENGTH = 40
 
@@ -63,7 +59,6 @@ class PairModel:
     def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
         self.spec = spec
         self.device = device
-        self._store = backend if isinstance(backend, StoringEncoder) else None
         self._encoder = DedupingEncoder(backend)
 
     def score_pairs(self, pairs: Sequence[Pair], task: TaskContext | None, emit: Emit) -> NDArray[np.float32]:
@@ -89,8 +84,6 @@ class PairModel:
         queries = [(pair.query, pair.instruction) for pair in pairs]
         for note in same_score_notes(queries, [pair.document for pair in pairs], scores[:, 0]):
             emit(note)
-        if self._store is not None:
-            self._store.note_use(task.name if task else "")
         return scores[:, 0]
 
 
@@ -116,8 +109,8 @@ class LexicalBackend(Protocol):
 
     device: str
 
-    def rank(self, queries: Sequence[str], corpus: Sequence[str], request: LexicalRequest) -> Hits:
-        """Documents per query, best first; among equal scores in any order."""
+    def rank(self, queries: Sequence[str], corpus: Sequence[str], request: LexicalRequest) -> Ranking:
+        """Documents per query."""
         ...
 
 
@@ -127,14 +120,6 @@ class Reranker:
 
     model: PairModel
     top_k: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A ranking, and what a reader of its scores must know."""
-
-    ranking: Ranking
-    notes: tuple[str, ...]
 
 
 class RankingModel:
@@ -161,7 +146,7 @@ class RankingModel:
         stages = [first, reranker.model if reranker else None]
         self.device = ", ".join(dict.fromkeys(stage.device for stage in stages if stage is not None))
 
-    def rank(self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit) -> Ranked:
+    def rank(self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit) -> Ranking:
         """Rank the documents of each query.
 
         Args:
@@ -173,23 +158,20 @@ class RankingModel:
         Raises:
             UsageError: the task gives no candidates, and there is no first stage to find some.
         """
-        from evalharness.search import ranking, reranking
-
         first = self._first_stage(records, languages, task, emit)
+        if first is not None and self._reranker is None:
+            return first
+        found = self._reranked(records, self._candidates(records, first, task), task, emit)
         notes = first.notes if first is not None else ()
-        if self._reranker is not None or first is None:
-            candidates = self._candidates(records, first, task)
-            return Ranked(self._reranked(records, candidates, task, emit), (*notes, *self._pair_notes(records)))
-        if isinstance(self._first, EmbeddingModel):
-            return Ranked(ranking(records, first), notes)
-        return Ranked(reranking(records, first.documents, first.scores), notes)
+        return replace(found, notes=(*notes, *self._pair_notes(records)))
 
     def _first_stage(
         self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit
-    ) -> Hits | None:
+    ) -> Ranking | None:
         if self._first is None:
             return None
         if isinstance(self._first, EmbeddingModel):
+            # it imports torch: seconds that a mistyped command need not wait for
             from evalharness.search import search, text_columns
 
             found = self._first.encode_columns(text_columns(records), task, emit)
@@ -197,10 +179,12 @@ class RankingModel:
         request = LexicalRequest(records.corpus_ids, max(records.k_values), records.candidates, languages)
         return self._first.rank(records.queries, records.corpus, request)
 
-    def _candidates(self, records: RetrievalRecords, first: Hits | None, task: TaskContext) -> list[NDArray[np.int64]]:
+    def _candidates(
+        self, records: RetrievalRecords, first: Ranking | None, task: TaskContext
+    ) -> list[NDArray[np.int64]]:
         # as in mteb, a document of the query's own id takes a place here, too, and is dropped at the end
         if first is not None and self._reranker is not None:
-            return [documents[: self._reranker.top_k] for documents in first.documents]
+            return [documents[: self._reranker.top_k] for documents in first.as_they_came()]
         if records.candidates is None:
             raise UsageError(
                 f"{self.spec.name} is a reranker, and {task.name} gives no candidates to rank. Let another model find "
@@ -217,7 +201,7 @@ class RankingModel:
     def _reranked(
         self, records: RetrievalRecords, candidates: Sequence[NDArray[np.int64]], task: TaskContext, emit: Emit
     ) -> Ranking:
-        from evalharness.search import reranking
+        from evalharness.search import ranked
 
         if self._reranker is None:
             raise UsageError(f"{self.spec.name} finds no documents and ranks none")
@@ -231,7 +215,7 @@ class RankingModel:
         ]
         scores = self._reranker.model.score_pairs(pairs, task, emit)
         borders = np.cumsum([len(numbers) for numbers in candidates])[:-1]
-        return reranking(records, candidates, np.split(scores, borders))
+        return ranked(candidates, np.split(scores, borders), records.corpus_ids)
 
 
 def pair_facts(spec: ModelSpec) -> dict[str, str]:

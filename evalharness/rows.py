@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import StorageError
+from evalharness.plan import shard_name
 from evalharness.shards import DamagedShardError, Shard, open_shard
 
 # names of arrays in a shard: a vector per text; or packed rows end to end, with where each begins
 VECTORS, STARTS = "vectors", "starts"
 # maps kept open at a time; each holds a file descriptor
 _OPEN_MAPS = 16
-
-
-def text_digests(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """128 bits of BLAKE2b per text, shape (texts, 2)."""
-    joined = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
-    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
-
-
-def shard_name(key: str, digests: NDArray[np.uint64]) -> str:
-    """Name of the shard of these texts, without its suffix: the same for the same texts under the same key.
-
-    Args:
-        key: name of the folder of all vectors of one model and one encoding.
-        digests: see `text_digests`.
-    """
-    return blake2b(key.encode() + digests.tobytes(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=_OPEN_MAPS)

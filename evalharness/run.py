@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,7 @@ from evalharness.job import (
     JobStarted,
     Model,
     PlannedJob,
+    RunEvent,
     TaskData,
     Watch,
     Work,
@@ -48,7 +50,8 @@ from evalharness.storage import peak_memory, remove_stale_temporaries
 from evalharness.task_file import LocalData
 from evalharness.tasks import is_native, task_type
 from evalharness.trec import write_run
-from evalharness.types import Frozen, ModelSpec, Notice, Protocol, Side, content_digest
+from evalharness.types import Frozen, ModelSpec, Notice, Protocol, ShardsUsed, Side, content_digest
+from evalharness.uses import Uses
 from evalharness.views import refresh_view, run_key
 
 # what else can be done where a file is not ours
@@ -207,13 +210,21 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
                     break
         except StoppedError as stopped:
             watch(Notice(str(stopped)))
+        finally:
+            running.note_uses()
         running.end()
     return [running.records[job.id] for job in plan.jobs if job.id in running.records]
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A run as it goes: what came of its jobs so far; `unreachable` are those whose data could not be had."""
+    """A run as it goes.
+
+    Attributes:
+        records: what came of its jobs so far.
+        unreachable: those whose data could not be had.
+        uses: by task, the shards that it read and that are not noted yet.
+    """
 
     plan: Plan
     model: Model
@@ -221,11 +232,12 @@ class _Running:
     stop: Callable[[], None]
     records: dict[JobId, JobRecord]
     unreachable: list[Attempt] = field(default_factory=list)
+    uses: defaultdict[str, Uses] = field(default_factory=lambda: defaultdict(Uses))
 
     def attempt(self, job: PlannedJob, data: TaskData, number: int) -> JobRecord:
         """Do a job and store it."""
         self.watch(JobStarted(job, number, len(self.plan.todo)))
-        attempt = attempt_job(job, data, self.model, self.watch, self.stop)
+        attempt = attempt_job(job, data, self.model, partial(self._hear, job.id.task), self.stop)
         if attempt.out_of_reach:
             self.unreachable.append(attempt)
             record = attempt.record
@@ -235,8 +247,21 @@ class _Running:
         self.watch(JobEnded(record))
         return record
 
+    def _hear(self, task: str, event: RunEvent) -> None:
+        if isinstance(event, ShardsUsed):
+            self.uses[task].hear(event)
+        else:
+            self.watch(event)
+
+    def note_uses(self) -> None:
+        """Have the store know what was read so far."""
+        while self.uses:
+            task, uses = self.uses.popitem()
+            uses.note(task)
+
     def end_task(self, jobs: Sequence[PlannedJob]) -> None:
-        """Bring the task's file up to date: once a task, not once a job."""
+        """Bring what is kept of the task up to date: once a task, not once a job."""
+        self.note_uses()
         _refresh(self.plan.folder, jobs)
 
     def end(self) -> None:
@@ -311,8 +336,8 @@ def _store(plan: Plan, spec: ModelSpec, attempt: Attempt) -> JobRecord:
     """Store what came of a job; a ranking that a TREC run file cannot hold makes it a failed one."""
     write_model_meta(plan.folder, model_meta(spec))
     scores, ranking = attempt.scores, None
-    if plan.save_rankings and scores is not None and scores.ranked is not None:
-        ranking = partial(write_run, ranked=scores.ranked(), tag=spec.name.replace(" ", "_"))
+    if plan.save_rankings and scores is not None and scores.retrieved is not None:
+        ranking = partial(write_run, retrieved=scores.retrieved, tag=spec.name.replace(" ", "_"))
     try:
         record = write_job(plan.folder, attempt.record, scores.items if scores else None, ranking)
     except DataError as error:

@@ -17,7 +17,7 @@ from evalharness import __version__
 from evalharness.catalog import TaskSpec
 from evalharness.data import load_mteb_task, pin_revision
 from evalharness.errors import DataError, UsageError, shorten
-from evalharness.rankings import Ranking, RetrievalRecords, score_ranking
+from evalharness.records import Ranking, RetrievalRecords
 from evalharness.results import (
     JobId,
     JobRecord,
@@ -31,6 +31,7 @@ from evalharness.results import (
     write_job,
     write_model_meta,
 )
+from evalharness.scores import score_ranking
 from evalharness.selection import TaskChoice
 from evalharness.tables import tell_all
 from evalharness.tasks import TaskType, check_runnable, is_native, task_type, unused_splits
@@ -199,11 +200,9 @@ def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float
         if absent := [name for name in single if name not in numbers]:
             raise DataError(f"{where}: documents of the query {query} are not in the corpus: {shorten(absent)}")
         names = best_first(single)[:depth]
-        if records.ignore_identical_ids:
-            names = [name for name in names if name != query]
         documents.append(np.array([numbers[name] for name in names], dtype=np.int64))
         scores.append(np.array([single[name] for name in names], dtype=np.float32))
-    return Ranking(documents, scores)
+    return Ranking(documents, scores, [np.arange(len(found)) for found in documents])
 
 
 def _coverage(records: RetrievalRecords, found: Mapping[str, Any]) -> Sequence[str]:

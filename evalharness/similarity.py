@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness import multipart
+from evalharness.records import Ranking
 from evalharness.types import Dense, Embeddings, MultiPart, Similarity
 
 # mteb scores a corpus in chunks of this many documents; the shape of a product decides its last bit
@@ -24,19 +25,6 @@ _MAX_BLOCK = 2**28
 _NEAREST_ROWS, _NEAREST_CHUNK = 100, 500_000
 
 _LOW = np.uint64(32)
-
-
-@dataclass(frozen=True, slots=True)
-class TopK:
-    """Best documents per query.
-
-    Attributes:
-        scores: float32, shape (queries, k), descending.
-        documents: int64, shape (queries, k), rows of the corpus.
-    """
-
-    scores: NDArray[np.float32]
-    documents: NDArray[np.int64]
 
 
 def _tensor(vectors: NDArray[np.float32]) -> torch.Tensor:
@@ -137,10 +125,8 @@ def _all_scores(queries: Embeddings, documents: Embeddings) -> torch.Tensor:
     raise TypeError("queries and documents have embeddings of different kinds")
 
 
-def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -> TopK:
+def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -> Ranking:
     """Exact search by the model's similarity through the whole corpus, chunk by chunk.
-
-    Ties: score descending, then document id descending, as trec_eval and mteb.
 
     Args:
         queries: a row per query.
@@ -158,11 +144,11 @@ def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -
     by_rank = np.empty(len(ids), dtype=np.int64)
     by_rank[ranks] = np.arange(len(ids))
     documents = by_rank[(keys & np.uint64(0xFFFFFFFF)).astype(np.int64)]
-    return TopK(_scores_of(keys), documents)
+    return Ranking(list(documents), list(_scores_of(keys)))
 
 
 def best_order(scores: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.int64]:
-    """Positions of documents by score, with the tie rule of `top_k`; -0.0 equals 0.0.
+    """Positions of documents in the order of a `Ranking`; -0.0 equals 0.0.
 
     >>> best_order(np.array([0.5, 1.0, 0.5], dtype=np.float32), ["a", "b", "c"]).tolist()
     [1, 2, 0]
@@ -170,8 +156,8 @@ def best_order(scores: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.in
     return np.argsort(_sort_keys(scores, id_ranks(ids)))[::-1]
 
 
-def rank_candidates(query: Embeddings, candidates: Embeddings, ids: Sequence[str], k: int) -> TopK:
-    """Rank one query's candidates, with the tie rule of `top_k`.
+def rank_candidates(query: Embeddings, candidates: Embeddings, ids: Sequence[str], k: int) -> Ranking:
+    """Rank one query's candidates.
 
     Args:
         query: one row.
@@ -180,11 +166,11 @@ def rank_candidates(query: Embeddings, candidates: Embeddings, ids: Sequence[str
         k: documents wanted.
 
     Returns:
-        Scores and positions among the candidates, shape (1, up to k).
+        Of this query alone; documents are positions among the candidates.
     """
-    scores = _all_scores(query, candidates)
-    order = best_order(scores.numpy()[0], ids)[:k]
-    return TopK(scores.numpy()[:, order], order[None, :])
+    scores = _all_scores(query, candidates).numpy()[0]
+    order = best_order(scores, ids)[:k]
+    return Ranking([order], [scores[order]])
 
 
 @dataclass(frozen=True, slots=True)

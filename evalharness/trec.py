@@ -9,7 +9,6 @@ from pathlib import Path
 
 from evalharness.errors import DataError, clip
 from evalharness.storage import atomic_path
-from evalharness.types import RankedDocument
 
 COMMENT = "#"
 _FIELDS = 6
@@ -66,23 +65,29 @@ def decimal(text: str) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def write_run(path: Path, ranked: Iterable[RankedDocument], tag: str) -> None:
+def write_run(path: Path, retrieved: Iterable[tuple[str, Mapping[str, float]]], tag: str) -> None:
     """Write a run, atomically. White space separates the fields of a line, and `#` at its start makes it a comment.
+
+    Args:
+        path: where.
+        retrieved: for each query its id, and document id -> score, best first.
+        tag: name of the system.
 
     Raises:
         DataError: an id has white space in it, or a query's begins with `#`.
     """
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
-        for item in ranked:
-            if item.query.startswith(COMMENT):
+        for query, documents in retrieved:
+            if documents and query.startswith(COMMENT):
                 raise DataError(
-                    f"{path}: the query id {item.query!r} begins with {COMMENT}, which makes a line of a TREC run a "
+                    f"{path}: the query id {query!r} begins with {COMMENT}, which makes a line of a TREC run a "
                     "comment; rename the query, or leave --save-rankings out"
                 )
-            for name in (item.query, item.document):
-                if len(name.split()) != 1:
-                    raise DataError(f"{path}: the id {name!r} has white space in it, which a TREC run cannot hold")
-            handle.write(f"{item.query} Q0 {item.document} {item.rank} {item.score!r} {tag}\n")
+            for rank, (document, score) in enumerate(documents.items(), start=1):
+                for name in (query, document):
+                    if len(name.split()) != 1:
+                        raise DataError(f"{path}: the id {name!r} has white space in it, which a TREC run cannot hold")
+                handle.write(f"{query} Q0 {document} {rank} {score!r} {tag}\n")
 
 
 def best_first(documents: Mapping[str, float]) -> list[str]:

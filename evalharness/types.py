@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from typing import Protocol as TypingProtocol
@@ -14,8 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from evalharness.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
+
+    Places: TypeAlias = slice | NDArray[np.integer[Any]] | Sequence[int]
 
 Side: TypeAlias = Literal["query", "document"] | None
 Pooling: TypeAlias = Literal["cls", "mean", "weightedmean", "lasttoken", "own"]
@@ -63,6 +67,7 @@ class Encoding(Frozen):
         dimensions: how many are kept (Matryoshka), before normalisation. None: all.
         adapter: name of the adapter of weights that the model is to use for this text (jina).
         outputs: which kinds of vectors are made of a text (bge-m3).
+        side, task: of the text, where the model itself goes by them (sentence-transformers' Router, mteb's models).
     """
 
     pooling: Pooling
@@ -78,6 +83,8 @@ class Encoding(Frozen):
     dimensions: int | None = None
     adapter: str = ""
     outputs: tuple[Output, ...] = ("dense",)
+    side: Side = None
+    task: str = ""
 
     def facts(self) -> dict[str, Any]:
         """What identifies it in keys; a field that came later and is at its default leaves old keys valid."""
@@ -168,7 +175,7 @@ class ModelSpec(Facts):
         fingerprint: sha256 over the content of all files that can change a vector.
         kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
         backend: name of what runs it; see `evalharness.models`.
-        adapter_by_task: whether the adapter is the task and the side instead, for models that choose their prompts.
+        encodes_by: what of a text's side and task the model itself goes by; see `Encoding`.
         outputs: as in `Encoding`.
         output_weights: where more than one kind of vector counts, or another than the dense, by how much each.
         remote_code: whether the repository's own Python code runs.
@@ -183,7 +190,7 @@ class ModelSpec(Facts):
     fingerprint: str
     kind: Kind = "embedder"
     backend: str = "transformers"
-    adapter_by_task: bool = False
+    encodes_by: tuple[Literal["side", "task"], ...] = ()
     outputs: tuple[Output, ...] = ("dense",)
     output_weights: dict[Output, float] = {}
     remote_code: bool = False
@@ -233,7 +240,7 @@ class Dense:
     def __len__(self) -> int:
         return int(self.source.shape[0])
 
-    def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> Dense:
+    def rows(self, index: Places) -> Dense:
         """The vectors at these positions, in this order."""
         return Dense(self.source[index], self.similarity, _some(self.truncated, index), _some(self.unknown, index))
 
@@ -279,14 +286,12 @@ class MultiPart:
             "reranking tasks, or --mode dense"
         )
 
-    def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> MultiPart:
+    def rows(self, index: Places) -> MultiPart:
         """The vectors at these positions, in this order."""
         return MultiPart(self.source[index], self.weights, _some(self.truncated, index), _some(self.unknown, index))
 
 
-def _some(
-    flags: NDArray[np.bool_] | None, index: slice | NDArray[np.integer[Any]] | Sequence[int]
-) -> NDArray[np.bool_] | None:
+def _some(flags: NDArray[np.bool_] | None, index: Places) -> NDArray[np.bool_] | None:
     return None if flags is None else flags[index]
 
 
@@ -320,16 +325,6 @@ class ItemScores:
 
 
 @dataclass(frozen=True, slots=True)
-class RankedDocument:
-    """One line of a ranking; ranks count from 1."""
-
-    query: str
-    document: str
-    rank: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class Scores:
     """Result of scoring one subset of one split.
 
@@ -337,21 +332,18 @@ class Scores:
         metrics: mteb's metric names -> value, unrounded except where mteb's protocol rounds.
         items: per-item scores.
         notes: what a reader of the number must know.
-        ranked: for retrieval, gives what was found, query by query and best first.
+        retrieved: for retrieval, what was found: for each query its id, and document id -> score, best first.
     """
 
     metrics: Metrics
     items: ItemScores
     notes: tuple[str, ...] = ()
-    ranked: Callable[[], Iterator[RankedDocument]] | None = None
+    retrieved: Iterable[tuple[str, Mapping[str, float]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TextsEncoded:
-    """Progress: so many more texts are done (duplicates count when their first is).
-
-    `tokens` went through the model for them; 0 for texts whose vectors were there.
-    """
+    """So many texts more are done, repeated ones with their first; `tokens` went through the model (stored: none)."""
 
     count: int
     tokens: int = 0
@@ -359,10 +351,7 @@ class TextsEncoded:
 
 @dataclass(frozen=True, slots=True)
 class EncodeNote:
-    """Something that happened to `count` texts while encoding and belongs into the result.
-
-    Its kind is `truncated`, `unknown`, `batch_shrunk`, `empty` or `degenerate`.
-    """
+    """`truncated`, `unknown`, `batch_shrunk`, `empty` or `degenerate`: it happened to `count` texts, for the result."""
 
     kind: str
     message: str
@@ -381,7 +370,14 @@ class Waiting:
     """Nothing happens, for somebody else has to answer; told again and again, so that whoever has a clock may stop."""
 
 
-EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting
+@dataclass(frozen=True, slots=True)
+class ShardsUsed:
+    """Vectors were found in these files of the store."""
+
+    paths: frozenset[Path]
+
+
+EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting | ShardsUsed
 Emit: TypeAlias = Callable[[EncodeEvent], None]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 
-from evalharness.embeddings import StoringEncoder, TextEncoder
+from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import UsageError, clip
 from evalharness.models.backends import OpenBackend, ResolvedModel, check_execution, find_backend
@@ -15,7 +15,9 @@ from evalharness.models.opening import open_backend
 from evalharness.models.options import ModelOptions
 from evalharness.models.resolving import resolve, resolve_model
 from evalharness.rankers import PairModel, RankingModel, Reranker, two_stage_spec
+from evalharness.text_encoder import TextEncoder
 from evalharness.types import Execution, ModelSpec
+from evalharness.unstored import UnstoredEncoder
 
 __all__ = [
     "ModelOptions", "Named", "ResolvedModel", "System", "load_model", "name_model", "open_embedder", "open_model",
@@ -74,7 +76,7 @@ def open_embedder(
 
 def _open_embedder(resolved: ResolvedModel, execution: Execution, store: Path | None) -> EmbeddingModel:
     spec, opened = resolved.spec, open_backend(resolved, execution)
-    return EmbeddingModel(spec, _stored(resolved, opened, store), device=opened.device)
+    return EmbeddingModel(spec, _planned(resolved, opened, store), device=opened.device)
 
 
 def open_model(
@@ -86,7 +88,7 @@ def open_model(
     second = None
     if system.reranker is not None:
         opened = open_backend(system.reranker, execution)
-        pairs = PairModel(system.reranker.spec, _stored(system.reranker, opened, store), device=opened.device)
+        pairs = PairModel(system.reranker.spec, _planned(system.reranker, opened, store), device=opened.device)
         second = Reranker(pairs, system.top_k)
     if model.spec.kind == "embedder":
         embedder = _open_embedder(model, execution, store)
@@ -94,15 +96,15 @@ def open_model(
     first = open_backend(model, execution)
     if model.spec.kind == "lexical":
         return RankingModel(system.spec, first, second)
-    alone = PairModel(model.spec, _stored(model, first, store), device=first.device)
+    alone = PairModel(model.spec, _planned(model, first, store), device=first.device)
     return RankingModel(model.spec, None, Reranker(alone, 0))
 
 
-def _stored(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) -> TextEncoder:
-    """The backend with the store around it, if vectors are to be kept."""
+def _planned(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) -> TextEncoder:
+    """The backend behind the plan of shards: with the store, if vectors are to be kept, or in memory."""
     spec = resolved.spec
     if store is None or not find_backend(spec.backend).keeps_vectors:
-        return opened
+        return UnstoredEncoder(opened)
     identity = {"model": spec.name, "fingerprint": spec.fingerprint, **opened.identity}
     return StoringEncoder(opened, store, identity, spec.similarity)
 

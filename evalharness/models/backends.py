@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -90,16 +90,30 @@ class Backend:
     runs_own_classes: bool = False
 
 
-def beyond_texts(encoding: Encoding) -> list[str]:
-    """What an encoding wants that nobody can do who only hands over texts and gets vectors."""
+# fields of an encoding that a backend can do which has the model's tokens and its weights
+OF_TOKENS = ("pooling", "dtype", "prompt_as_tokens", "pool_prompt", "prompt_within", "layer_norm")
+
+
+def beyond_texts(encoding: Encoding, able: Collection[str]) -> list[str]:
+    """What an encoding wants that cannot be done by handing over texts and taking vectors.
+
+    Args:
+        encoding: what is wanted.
+        able: fields of it that the backend can do all the same.
+    """
+    prompted = bool(encoding.prompt)
     wanted = {
-        f"{encoding.pooling} pooling": encoding.pooling != "own",
-        f"dtype {encoding.dtype}": encoding.dtype != "float32",
-        "prompts as tokens of their own": encoding.prompt_as_tokens,
-        "prompts left out of the pooling": bool(encoding.prompt) and not encoding.pool_prompt,
-        "prompts left out of long texts": bool(encoding.prompt) and encoding.prompt_within is not None,
+        "pooling": f"{encoding.pooling} pooling" if encoding.pooling != "own" else "",
+        "dtype": f"dtype {encoding.dtype}" if encoding.dtype != "float32" else "",
+        "prompt_as_tokens": "prompts as tokens of their own" if encoding.prompt_as_tokens else "",
+        "pool_prompt": "prompts left out of the pooling" if prompted and not encoding.pool_prompt else "",
+        "prompt_within": "prompts left out of long texts" if prompted and encoding.prompt_within is not None else "",
+        "layer_norm": "a layer norm" if encoding.layer_norm else "",
+        "adapter": f"the adapter {encoding.adapter!r}" if encoding.adapter else "",
+        "side": f"a way of its own for the side {encoding.side!r}" if encoding.side else "",
+        "task": f"a way of its own for the task {encoding.task!r}" if encoding.task else "",
     }
-    return [what for what, is_wanted in wanted.items() if is_wanted]
+    return [what for field, what in wanted.items() if what and field not in able]
 
 
 def _m3_weights(options: ModelOptions) -> WeightFiles:

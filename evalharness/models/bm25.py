@@ -14,7 +14,8 @@ from evalharness.models.files import FileFacts
 from evalharness.models.folding import Identity, spec_without_files
 from evalharness.models.named import Named
 from evalharness.rankers import LexicalRequest
-from evalharness.search import Hits
+from evalharness.records import Ranking
+from evalharness.search import ranked
 from evalharness.types import Execution
 
 _NAME = "mteb/baseline-bm25s"
@@ -36,8 +37,8 @@ class Bm25Backend:
         del model, execution
         self.device = "cpu"
 
-    def rank(self, queries: Sequence[str], corpus: Sequence[str], request: LexicalRequest) -> Hits:
-        """Documents per query, best first; the library decides among equal scores which are found.
+    def rank(self, queries: Sequence[str], corpus: Sequence[str], request: LexicalRequest) -> Ranking:
+        """Documents per query; the library decides among equal scores which are found.
 
         Args:
             queries: texts.
@@ -60,12 +61,13 @@ class Bm25Backend:
         documents = [row.astype(np.int64) for row in found.documents]
         scores = [row.astype(np.float32) for row in found.scores]
         if request.candidates is None:
-            return Hits(documents, scores)
+            return ranked(documents, scores, request.ids)
         kept = [np.isin(row, list(wanted)) for row, wanted in zip(documents, request.candidates, strict=True)]
         lost = sum(len(wanted) - int(mask.sum()) for wanted, mask in zip(request.candidates, kept, strict=True))
-        return Hits(
+        return ranked(
             [row[mask] for row, mask in zip(documents, kept, strict=True)],
             [row[mask] for row, mask in zip(scores, kept, strict=True)],
+            request.ids,
             (f"{lost} {_DEPTH_NOTE.format(depth=depth)}",) if lost else (),
         )
 

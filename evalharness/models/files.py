@@ -161,13 +161,13 @@ def _said(folder: Path, layout: Layout, settings: _Settings, max_length: int | N
     return Facts.model_validate({name: value for name, value in said.items() if value is not None})
 
 
-def side_adapters(modules: Sequence[str]) -> dict[str, str]:
-    """Adapters of a model that sends queries and documents different ways: sentence-transformers names them so.
+def sends_sides_apart(modules: Sequence[str]) -> bool:
+    """Whether a model of sentence-transformers sends queries and documents different ways.
 
     Args:
         modules: kinds of its modules.
     """
-    return {side: side for side in ("query", "document")} if {"Router", "Asym"} & set(modules) else {}
+    return not {"Router", "Asym"}.isdisjoint(modules)
 
 
 def is_static(folder: Path, modules: tuple[Module, ...]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from evalharness.cards import ModelCard, Published
 from evalharness.models.backends import find_backend
-from evalharness.models.files import FileFacts, side_adapters
+from evalharness.models.files import FileFacts
 from evalharness.models.named import STATIC, Named
 from evalharness.models.options import ModelOptions
 from evalharness.types import Facts, ModelSpec, Protocol, VectorFacts
@@ -21,7 +21,7 @@ _DEFAULT, _OPTIONS = "default", "the options"
 _USUAL_LENGTH = 512
 _SILENT = Facts()
 # where a card is silent on them, the model's files still hold
-_BESIDE_A_CARD = ("dimensions", "pool_prompt", "adapters")
+_BESIDE_A_CARD = ("dimensions", "pool_prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def fold(stated: Sequence[Stated]) -> Folded:
 
     >>> found = fold([Stated("files", Facts(max_length=512, normalize=True)), Stated("you", Facts(max_length=64))])
     >>> found.facts.max_length, found.facts.normalize, found.origins
-    (64, True, {'max_length': 'you', 'normalize': 'files'})
+    (64, True, {'normalize': 'files', 'max_length': 'you'})
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -83,8 +83,7 @@ def fold_options(stated: Sequence[Stated], options: ModelOptions) -> Folded:
 
 def told_by_files(facts: FileFacts, card: ModelCard | None) -> list[Stated]:
     """What a model's own files say, and what holds where they are silent; little of it counts beside a card."""
-    said = {"adapters": side_adapters(facts.modules)} if side_adapters(facts.modules) else {}
-    said |= facts.said.stated()
+    said = facts.said.stated()
     if card is not None:
         said = {name: value for name, value in said.items() if name in _BESIDE_A_CARD}
     usual = Facts(max_length=_USUAL_LENGTH)

@@ -129,10 +129,7 @@ class HttpBackend:
         return Dense(vectors, self._similarity, truncated if known else None)
 
     def _check(self, encoding: Encoding) -> None:
-        asked = beyond_texts(encoding)
-        asked += ["a layer norm"] if encoding.layer_norm else []
-        asked += [f"the adapter {encoding.adapter!r}"] if encoding.adapter else []
-        if asked:
+        if asked := beyond_texts(encoding, ()):
             raise ModelError(
                 f"{self._name}: a server cannot be told {' and '.join(asked)}, which the model needs; run it here, "
                 "with another --backend"

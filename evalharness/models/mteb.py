@@ -25,7 +25,7 @@ _SIMILARITIES: dict[str, Similarity] = {"cosine": "cosine", "dot": "dot"}
 
 
 class MtebBackend:
-    """A `TextEncoder` around a model of mteb's, which chooses its prompts by task and side: the encoding's adapter.
+    """A `TextEncoder` around a model of mteb's, which chooses its prompts by the encoding's task and side.
 
     Attributes:
         device: for the record.
@@ -66,7 +66,7 @@ class MtebBackend:
         from mteb.types import PromptType
         from torch.utils.data import DataLoader
 
-        task, _, side = encoding.adapter.partition("|")
+        task, side = encoding.task, encoding.side
         try:
             metadata = mteb.get_task(task).metadata
         except KeyError:
@@ -89,7 +89,7 @@ class MtebBackend:
 
         found: list[NDArray[np.float32]] = []
         for part in _parts(texts):
-            batch = {"texts": part, "task": [encoding.adapter]}
+            batch = {"texts": part, "task": [task, side or ""]}
             kept = journal.find(batch)
             found.append(encoded(part) if kept is None else kept["rows"])
             if kept is None:
@@ -145,7 +145,7 @@ def resolve(named: Named) -> ResolvedModel:
     )
     identity = Identity(wanted, meta.revision or NO_REVISION, content)
     spec = spec_without_files(named.renamed(wanted), "mteb", identity, Stated(f"mteb {mteb.__version__}", own))
-    spec = spec.changed({"adapter_by_task": True, "overrides": {**spec.overrides, "backend": "mteb"}})
+    spec = spec.changed({"encodes_by": ("side", "task"), "overrides": {**spec.overrides, "backend": "mteb"}})
     return ResolvedModel(spec, FileFacts(), options, given=name)
 
 

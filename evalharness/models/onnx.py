@@ -24,7 +24,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from evalharness.errors import ModelError, PrerequisiteError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.models.backends import ONNX_EXPORT, ONNX_PLAIN_FILES, ResolvedModel
+from evalharness.models.backends import OF_TOKENS, ONNX_EXPORT, ONNX_PLAIN_FILES, ResolvedModel, beyond_texts
 from evalharness.models.batches import BatchRunner
 from evalharness.models.company import company_facts, find_company
 from evalharness.models.loading import check_order, check_settings, load_config, load_dense, load_encoder
@@ -146,8 +146,8 @@ class OnnxBackend:
                 f"{self._name}: the precision of an ONNX model is that of its file, {encoding.dtype} is wanted; "
                 "leave --dtype out, or name a file of that precision with --onnx-file"
             )
-        if encoding.adapter:
-            raise ModelError(f"{self._name}: the onnx backend has no adapters ({encoding.adapter!r} is wanted)")
+        if refused := beyond_texts(encoding, OF_TOKENS):
+            raise ModelError(f"{self._name}: the onnx backend cannot do {' and '.join(refused)}")
         if encoding.pooling == "own" and self._graph.vectors is None:
             raise ModelError(
                 f"{self._name}: the ONNX file gives token vectors only, so the pooling has to be told; give --pooling"

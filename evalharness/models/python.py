@@ -51,14 +51,14 @@ class PythonBackend:
         self._encode = _interface(_object(model.given), self._name)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
-        """Encode texts; row i belongs to text i. The encoding's adapter says which side they are of.
+        """Encode texts; row i belongs to text i. The object is told which side they are of.
 
         Raises:
             ModelError: the object fails, returns what are no vectors of these texts, or cannot do what is wanted.
         """
         # what it makes is not stored, so no run goes on where another ended
         del journal
-        if asked := beyond_texts(encoding):
+        if asked := beyond_texts(encoding, ("layer_norm", "side")):
             raise ModelError(
                 f"{self._name} cannot be told {' and '.join(asked)}, which the card that it was lent asks for; leave "
                 "--like out, or run the model itself"
@@ -67,7 +67,7 @@ class PythonBackend:
         parts: list[NDArray[np.float32]] = []
         for first in range(0, len(prompted), _CHUNK):
             chunk = prompted[first : first + _CHUNK]
-            rows = self._checked(chunk, encoding.adapter)
+            rows = self._checked(chunk, encoding.side or "")
             if parts and rows.shape[1] != parts[0].shape[1]:
                 raise ModelError(
                     f"{self._name} returned vectors of {parts[0].shape[1]} dimensions, and then of {rows.shape[1]}"
@@ -204,8 +204,9 @@ def resolve(named: Named) -> ResolvedModel:
     source = Path(file).read_text(encoding="utf-8", errors="backslashreplace") if file else module_name
     name = f"python/{module_name}.{attribute}"
     identity = Identity(name, NO_REVISION, f"{attribute}\n{source}", (_NOTE,))
-    sides = Stated(BACKEND, Facts(adapters={"query": "query", "document": "document"}))
-    spec = spec_without_files(named.renamed(name), "python", identity, sides)
+    # whatever adapters a card has that it was lent
+    none = Stated(BACKEND, Facts(adapters={}))
+    spec = spec_without_files(named.renamed(name), "python", identity, none).changed({"encodes_by": ("side",)})
     return ResolvedModel(spec, FileFacts(), named.options, given=named.name)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from evalharness.errors import ModelError, shorten
 from evalharness.hub import ignore_message
 from evalharness.models.backends import Backend, ResolvedModel, check_installed, check_used, find_backend
-from evalharness.models.files import FileFacts, architectures, is_static, read_facts
+from evalharness.models.files import FileFacts, architectures, is_static, read_facts, sends_sides_apart
 from evalharness.models.folding import (
     FILES,
     Folded,
@@ -116,6 +116,7 @@ def _spec(found: _Found) -> ModelSpec:
             "fingerprint": content,
             "kind": found.backend.kind,
             "backend": found.backend_name,
+            "encodes_by": ("side",) if sends_sides_apart(found.facts.modules) and not folded.facts.adapters else (),
             "outputs": _outputs(counted),
             "output_weights": {} if set(counted) == {"dense"} else counted,
             "remote_code": own_code,

@@ -19,7 +19,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 
 from evalharness.errors import ModelError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.models.backends import ResolvedModel
+from evalharness.models.backends import OF_TOKENS, ResolvedModel, beyond_texts
 from evalharness.models.batches import BatchRunner, choose_device, precision
 from evalharness.models.company import Trial, company_facts, computes_exactly, find_company
 from evalharness.models.loading import (
@@ -135,16 +135,15 @@ class SentenceTransformersBackend:
                 f"{self._name}: sentence-transformers does not cut texts for a table of token vectors; leave "
                 "--max-length out"
             )
-        if not self._is_routed(encoding.adapter):
-            what = encoding.adapter or "texts that are no query or document"
+        if not self._is_routed(_way(encoding)):
+            what = _way(encoding) or "texts that are no query or document"
             raise ModelError(
                 f"{self._name}: the model has no route for {what}; its Router module has routes for "
                 f"{shorten(self._routes())}"
             )
-        if encoding.adapter and _TASK not in self._model.get_model_kwargs():
-            raise ModelError(
-                f"{self._name}: the adapter {encoding.adapter!r} is wanted, but no module of the model takes a task"
-            )
+        wanted = beyond_texts(encoding, OF_TOKENS)
+        if wanted and _TASK not in self._model.get_model_kwargs():
+            raise ModelError(f"{self._name}: {' and '.join(wanted)} is wanted, but no module of the model takes a task")
 
     def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         found = self._tokens.tokenize(texts, encoding)
@@ -157,12 +156,17 @@ class SentenceTransformersBackend:
             batch_size=len(texts),
             show_progress_bar=False,
             convert_to_tensor=True,
-            **({_TASK: encoding.adapter} if encoding.adapter else {}),
+            **({_TASK: _way(encoding)} if _way(encoding) else {}),
         )
         with torch.inference_mode():
             vectors = finish(found.float(), encoding, self._name)
         rows: NDArray[np.float32] = vectors.cpu().numpy()
         return rows
+
+
+def _way(encoding: Encoding) -> str:
+    """What the library calls a text's task: which adapter its modules take, or which route."""
+    return encoding.adapter or encoding.side or ""
 
 
 def _checked_width(model: ResolvedModel, tokens: PromptTokenizer) -> int:

@@ -76,8 +76,7 @@ class StaticBackend:
         return Dense(finished.numpy(), self._similarity, truncated, unknown)
 
     def _check(self, encoding: Encoding) -> None:
-        refused = beyond_texts(encoding) + ([f"the adapter {encoding.adapter!r}"] if encoding.adapter else [])
-        if refused:
+        if refused := beyond_texts(encoding, ("layer_norm",)):
             raise ModelError(f"{self._name}: the static backend cannot do {' and '.join(refused)}")
 
     def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> _Known:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
 from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.models.backends import ResolvedModel
+from evalharness.models.backends import OF_TOKENS, ResolvedModel, beyond_texts
 from evalharness.models.batches import BatchRunner, choose_device, precision
 from evalharness.models.company import company_facts, computes_exactly, find_company
 from evalharness.models.loading import check_order, check_runs, check_settings, embedding_rows, load_dense, load_encoder
@@ -70,9 +70,9 @@ class TransformersBackend:
     def _check(self, encoding: Encoding) -> None:
         if encoding.pooling == "own":
             raise ModelError(f"{self._name}: the transformers backend has to be told the pooling; give --pooling")
-        if encoding.adapter:
+        if refused := beyond_texts(encoding, OF_TOKENS):
             raise ModelError(
-                f"{self._name}: the transformers backend has no adapters ({encoding.adapter!r} is wanted); "
+                f"{self._name}: the transformers backend cannot do {' and '.join(refused)}; "
                 "give --backend sentence-transformers"
             )
 

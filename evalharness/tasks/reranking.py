@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evalharness.catalog import TaskSpec
-from evalharness.rankings import RetrievalRecords
+from evalharness.records import RetrievalRecords
 from evalharness.tables import split_table, tell_all
 from evalharness.tasks import retrieval, settings_of
 from evalharness.tasks.retrieval import RetrievalSettings

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from evalharness.catalog import TaskSpec
 from evalharness.data import abstract_class, column, mteb_rows
 from evalharness.encoder import document_text
 from evalharness.errors import DataError, clip, shorten
-from evalharness.rankings import METRIC_NAMES, OwnScores, RetrievalRecords, score_ranking
-from evalharness.search import ranking, search, text_columns
+from evalharness.records import OwnScores, RetrievalRecords
+from evalharness.scores import METRIC_NAMES, score_ranking
+from evalharness.search import search, text_columns
 from evalharness.tables import Table, check_text, listed, split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, Metrics, Scores
@@ -276,8 +277,7 @@ def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
 
 def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
     """trec_eval's metrics at each k, mrr and nAUC. Items: nDCG@10, AP, RR and recall@100 per query."""
-    found = search(records, embeddings["queries"], embeddings["corpus"])
-    return replace(score_ranking(records, ranking(records, found)), notes=found.notes)
+    return score_ranking(records, search(records, embeddings["queries"], embeddings["corpus"]))
 
 
 def _counts(records: RetrievalRecords) -> dict[str, int]:

@@ -130,7 +130,8 @@ def test_classification_is_as_large_as_promised(language: str) -> None:
 
 
 def test_minilm_beats_word_overlap_and_chance_at_retrieval() -> None:
-    from evalharness.rankings import Ranking, score_ranking
+    from evalharness.records import Ranking
+    from evalharness.scores import score_ranking
 
     name = "StarterRetrievalEng"
     data = records(name)

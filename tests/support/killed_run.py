@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from evalharness import embeddings
+from evalharness import plan
 from evalharness.cli import main
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.transformers import TransformersBackend
@@ -29,6 +29,6 @@ def count_work(log: str) -> None:
 
 
 if __name__ == "__main__":
-    embeddings.SHARD_TEXTS = SHARD_TEXTS
+    plan.SHARD_TEXTS = SHARD_TEXTS
     count_work(sys.argv.pop(1))
     main()

@@ -20,7 +20,7 @@ from evalharness.models import ModelOptions, ResolvedModel, backends, open_embed
 from evalharness.models.backends import BACKENDS, check_execution, check_used
 from evalharness.models.files import FileFacts
 from evalharness.models.named import name_model
-from evalharness.rankings import K_VALUES
+from evalharness.records import K_VALUES
 from evalharness.types import Execution
 
 FOLDER = Path(backends.__file__).parent

@@ -149,11 +149,15 @@ def test_a_reader_that_leaves_does_not_end_a_run() -> None:
     from evalharness.console import make_console
 
     class Gone(io.StringIO):
+        asked = 0
+
         def flush(self) -> None:
+            self.asked += 1
             raise BrokenPipeError
 
     console = make_console(stderr=True)
-    console.file = Gone()
+    console.file = gone = Gone()
     with RunDisplay(console) as display:
         display(JobStarted(planned(), 1, 1))
         display(JobEnded(record()))
+    assert gone.asked

@@ -230,6 +230,8 @@ def test_without_an_address_there_is_no_server() -> None:
         ({"dtype": "float16"}, "dtype float16"),
         ({"layer_norm": True}, "a layer norm"),
         ({"adapter": "retrieval"}, "the adapter 'retrieval'"),
+        ({"side": "query"}, "a way of its own for the side 'query'"),
+        ({"task": "ArguAna"}, "a way of its own for the task 'ArguAna'"),
         ({"prompt": "p", "prompt_as_tokens": True}, "prompts as tokens of their own"),
         ({"prompt": "p", "pool_prompt": False}, "prompts left out of the pooling"),
         ({"prompt": "p", "prompt_within": 256}, "prompts left out of long texts"),

@@ -17,7 +17,7 @@ from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, UsageError
 from evalharness.models import ModelOptions, open_embedder, resolve_model
 from evalharness.multipart import PackedArrays, Parts, pack, unpack
-from evalharness.rankings import RetrievalRecords
+from evalharness.records import RetrievalRecords
 from evalharness.types import Execution, MultiPart, TextColumn, ignore_event
 
 ALL = "dense+sparse+multi-vector"

@@ -278,7 +278,8 @@ def test_inputs_that_nobody_gives_are_an_error(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"dtype": "float16"}, "the precision of an ONNX model is that of its file, float16 is wanted"),
-        ({"adapter": "sts"}, "the onnx backend has no adapters"),
+        ({"adapter": "sts"}, "the onnx backend cannot do the adapter 'sts'"),
+        ({"side": "query"}, "the onnx backend cannot do a way of its own for the side 'query'"),
         ({"dimensions": 33}, "has vectors of 32 dimensions, 33 are to be kept"),
     ],
 )

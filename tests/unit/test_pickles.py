@@ -87,6 +87,13 @@ def made(folder: Path, place: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize("kind", payloads(Path()))
+def test_the_pickles_would_run_where_they_are_loaded(tmp_path: Path, kind: str) -> None:
+    mark = tmp_path / "mark"
+    pickle.loads(pickle.dumps(payloads(mark)[kind]))  # noqa: S301 -- it is ours
+    assert mark.exists()
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("place", PLACES)
 def test_malicious_pickles_run_nothing(tmp_path: Path, place: str, form: str) -> None:

@@ -36,10 +36,10 @@ def test_few_descriptors(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from support.lookup import LookupBackend, smooth, stack
-from evalharness import embeddings
+from evalharness import plan
 from evalharness.embeddings import StoringEncoder
 from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
-embeddings.SHARD_TEXTS = 2
+plan.SHARD_TEXTS = 2
 texts = [f"text {number}" for number in range(600)]
 encodings = [Encoding(pooling="cls", normalize=True, max_length=length, dtype="float32", prompt="")
              for length in range(1, 61)]
