@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, get_origin
 
-from pydantic import StrictBool
+from pydantic import Field, StrictBool, model_validator
 
 from evalharness.catalog import mteb_task, task_types
 from evalharness.errors import DataError, unknown_names
 from evalharness.reading import read_toml, validated
-from evalharness.types import Frozen, PairInstruction, PairTemplate, PairTruncation, Pooling, Published, Similarity
+from evalharness.types import Facts, VectorFacts
 
 CardKind: TypeAlias = Literal["bi-encoder", "cross-encoder", "multi-functional", "static", "lexical", "api"]
 
@@ -31,17 +31,28 @@ _BACKEND_OF_KIND: Mapping[CardKind, str] = {
 _SHORTEST_SLIP = 5
 # the model that comes as a package, and what it is on the Hub
 PACKAGED, PACKAGED_ID = "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"
-# what a card can say of vectors, and of a reranker cannot
-VECTOR_FACTS = (
-    "prompts", "suffixes", "adapters", "default_prompt", "instruction_template", "prompt_as_tokens", "pool_prompt",
-    "normalize", "unnormalized_types", "layer_norm", "dimensions", "prompt_within",
-)  # fmt: skip
+# facts whose values stand by key: side, task or task type, each with the side behind it
+BY_KEY = tuple(name for name, item in Facts.model_fields.items() if get_origin(item.annotation) is dict)
 
 
-class ModelCard(Frozen):
-    """Facts of one model, from `evalharness/models/cards.toml` or a user's file. See `ModelSpec` for most fields.
+class Published(Facts):
+    """How the authors made their published scores: the facts that are other than the card's.
 
     Attributes:
+        source: script or paper.
+        query_prompt_tasks: the only tasks whose queries get the card's query prompt; None for no such rule.
+    """
+
+    source: str
+    query_prompt_tasks: tuple[str, ...] | None = None
+
+
+class ModelCard(Facts):
+    """Facts of one model, from `evalharness/models/cards.toml` or a user's file.
+
+    Attributes:
+        name: Hub id, or what else the model is called in results.
+        kind: what it makes, and how.
         revision: commit, or what the results repository calls it; None if it is not known, then the newest is taken.
         backend: where it is not the usual one of its kind.
         mteb_max_length: tokens that mteb's code for the model keeps, where they are fewer than the model can take.
@@ -56,27 +67,18 @@ class ModelCard(Frozen):
     kind: CardKind = "bi-encoder"
     backend: str | None = None
     revision: str | None = None
-    pooling: Pooling = "own"
-    normalize: StrictBool = False
-    max_length: int | None = None
-    mteb_max_length: int | None = None
-    prompts: dict[str, str] = {}
-    adapters: dict[str, str] = {}
-    default_prompt: str = ""
-    instruction_template: str = ""
-    prompt_within: dict[str, int] = {}
-    pool_prompt: StrictBool = True
-    layer_norm: StrictBool = False
+    mteb_max_length: int | None = Field(default=None, ge=1)
     dense_layers: int = 0
-    similarity: Similarity = "cosine"
-    pair_template: PairTemplate | None = None
-    pair_truncation: PairTruncation = "longest_first"
-    pair_instruction: PairInstruction = "joined"
-    languages: tuple[str, ...] = ()
     remote_code: StrictBool = False
     published: Published | None = None
     note: str = ""
     unsupported: str = ""
+
+    @model_validator(mode="after")
+    def _check_query_prompt(self) -> Self:
+        if self.published and self.published.query_prompt_tasks is not None and "query" not in self.prompts:
+            raise ValueError("published.query_prompt_tasks says who gets the prompt of queries, and there is none")
+        return self
 
     @property
     def usual_backend(self) -> str:
@@ -116,8 +118,7 @@ def _card(name: str, table: dict[str, Any], families: Mapping[str, dict[str, Any
         raise DataError(f"{where} [{name}]: {unknown_names('family', [family], families)}")
     shared = families[family] if family is not None else {}
     card = validated(ModelCard, {**shared, **table, "name": name}, f"{where} [{name}]")
-    fields = ModelCard.model_fields
-    said = [fact for fact in VECTOR_FACTS if fact in fields and getattr(card, fact) != fields[fact].default]
+    said = [fact for fact, usual in VectorFacts() if getattr(card, fact) != usual]
     if said and card.kind == "cross-encoder":
         raise DataError(f"{where} [{name}]: a cross-encoder makes no vectors, so it has no {' and no '.join(said)}")
     return card
@@ -131,7 +132,7 @@ def _check_keys(card: ModelCard, where: str) -> None:
     """
     sides = ("query", "document")
     known = (*sides, *task_types())
-    for field in ("prompts", "adapters", "prompt_within"):
+    for field in BY_KEY:
         for key in getattr(card, field):
             task, _, side = key.rpartition("-")
             wrong, names = (side, sides) if task and side not in sides else (task or key, known)

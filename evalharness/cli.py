@@ -131,7 +131,8 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first failed job.")] = False,
 ) -> None:
     """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
-    from evalharness.request import RunRequest, plan_run
+    from evalharness.models.options import parse_options
+    from evalharness.request import RunRequest, SecondStage, plan_run
     from evalharness.selection import Selection
     from evalharness.types import Execution
 
@@ -146,19 +147,18 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         splits=lists["--splits"],
         subsets=lists["--subsets"],
     )
-    changes = {
+    options = parse_options({
         "like": like, "name": name, "pooling": pooling, "normalize": normalize, "max_length": max_length,
         "query_prompt": query_prompt, "document_prompt": document_prompt, "dtype": dtype, "dimensions": dimensions,
         "mode": mode, "cutoff_layer": cutoff_layer, "mode_weights": mode_weights,
         "protocol": protocol, "backend": backend, "cards": cards, "url": url, "onnx_file": onnx_file,
         "trust_remote_code": trust_remote_code, "safetensors_only": safetensors_only,
-    }  # fmt: skip
+    })  # fmt: skip
     seconds = None if time_budget is None else duration(time_budget)
     ends = None if seconds is None else time.monotonic() + seconds
     execution = Execution(device=device, batch_tokens=batch_tokens, ends=ends)
-    request = RunRequest(
-        model, changes, selection, output, overwrite, reranker, reranker_url, rerank_top_k, save_rankings, execution
-    )
+    second = SecondStage(reranker, reranker_url, rerank_top_k)
+    request = RunRequest(model, options, selection, output, overwrite, save_rankings, second, execution)
     plan, system = plan_run(request, download=not dry_run, warn=_warn)
     if dry_run:
         _show_plan(plan, models_known=system is not None)

@@ -75,7 +75,7 @@ def pin_revision(spec: TaskSpec) -> TaskSpec:
             f"{spec.name}: the Hub does not tell the commit of {data.dataset} at {data.revision!r} ({reason(error)}). "
             f"Check the network and HF_ENDPOINT, or write the commit into {spec.origin} as revision"
         ) from None
-    return spec.model_copy(update={"revision": commit, "data": data.model_copy(update={"revision": commit})})
+    return spec.changed({"revision": commit, "data": data.changed({"revision": commit})})
 
 
 def mteb_rows(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401

@@ -23,7 +23,6 @@ from evalharness.errors import (
     PrerequisiteError,
     StoppedError,
     StorageError,
-    UsageError,
     shorten,
 )
 from evalharness.masking import without_secrets
@@ -35,7 +34,6 @@ from evalharness.tasks import is_native, task_type
 from evalharness.types import (
     EncodeEvent,
     EncodeNote,
-    ModelSpec,
     Notice,
     Scores,
     ShardsUsed,
@@ -216,7 +214,6 @@ class _Listener:
 
 
 def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
-    check_rankable(job.spec, model.spec)
     scores = (_scored_here if is_native(job.spec) else _bridged)(job, data, model, listener)
     _check_main_score(job.spec, scores, listener.degenerate)
     precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
@@ -261,24 +258,6 @@ def _explained(job: PlannedJob, listener: _Listener) -> Iterator[None]:
             f"{job.spec.name}: no score can be computed ({error}): {'; '.join(listener.degenerate)}. Check the "
             "weights, or scale the vectors with --normalize"
         ) from error
-
-
-def check_rankable(task: TaskSpec, model: ModelSpec) -> None:
-    """See that a model that makes no vectors is only asked to rank.
-
-    Raises:
-        UsageError: the task needs vectors.
-    """
-    makes_vectors = model.kind == "embedder" and "reranker" not in model.overrides and not model.output_weights
-    if not makes_vectors and not (is_native(task) and task_type(task.scoring).ranks):
-        what = "a lexical model" if model.kind == "lexical" else f"a {model.kind}"
-        if model.kind == "embedder":
-            mode = "+".join(model.output_weights)
-            what = "run with a reranker" if "reranker" in model.overrides else f"run with --mode {mode}"
-        raise UsageError(
-            f"{model.name} is {what}, which ranks documents, but {task.name} ({task.type}) needs vectors; choose "
-            "retrieval and reranking tasks (--task-types Retrieval Reranking)"
-        )
 
 
 def _check_main_score(spec: TaskSpec, scores: Scores, known: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from evalharness.shell import say
 
 if TYPE_CHECKING:
     from evalharness.cards import ModelCard
-    from evalharness.types import PairInstruction, PairTruncation
+    from evalharness.types import Facts, PairInstruction, PairTruncation
 
 list_app = typer.Typer(help="List what can be named in other commands.", no_args_is_help=True, rich_markup_mode=None)
 _CUT: Mapping[PairTruncation, str] = {
@@ -25,6 +25,9 @@ _INSTRUCTION: Mapping[PairInstruction, str] = {
     "template": "follows the query and stands in the template, as in mteb",
     "left-out": "is left out, as in mteb",
 }
+_LABELS = {"normalize": "normalised"}
+# of a published protocol, with words of their own
+_TOLD_APART = ("prompts", "default_prompt", "suffixes", "unnormalized_types")
 _VISIBLE_SPACE, _VISIBLE_NEWLINE = "\u2423", "\u23ce"
 
 
@@ -125,6 +128,7 @@ def _print_card(card: ModelCard, *, code_points: bool) -> None:
         ("revision", card.revision or "not known; the newest is taken"),
         *(_pair_facts(card) if card.kind == "cross-encoder" else _vector_facts(card)),
         ("maximum length", _length(card) + (f", {card.mteb_max_length} in mteb" if card.mteb_max_length else "")),
+        *([("dtype", card.dtype)] if card.dtype != "float32" else []),
         ("own Python code", "needed (--trust-remote-code)" if card.remote_code else "not needed"),
         ("languages", ", ".join(card.languages) or "unknown"),
         *([("note", card.note)] if card.note else []),
@@ -134,6 +138,7 @@ def _print_card(card: ModelCard, *, code_points: bool) -> None:
     _print_prompts({"prompts": ""} if not card.prompts else card.prompts, code_points=code_points)
     if card.default_prompt:
         _print_prompts({"texts without a side": card.default_prompt}, code_points=code_points)
+    _print_prompts(_suffixes(card), code_points=code_points)
     if card.instruction_template:
         _print_prompts({"instruction template": card.instruction_template}, code_points=code_points)
     for key, adapter in card.adapters.items():
@@ -160,7 +165,14 @@ def _vector_facts(card: ModelCard) -> list[tuple[str, str]]:
         found.append(("layer norm", "after the pooling"))
     if card.dense_layers:
         found.append(("dense layers", str(card.dense_layers)))
-    return [*found, ("normalised", "yes" if card.normalize else "no"), ("similarity", card.similarity)]
+    if card.dimensions is not None:
+        found.append(("dimensions", f"the first {card.dimensions} are kept"))
+    if card.prompt_as_tokens:
+        found.append(("prompts", "tokens of their own"))
+    found.append(("normalised", "yes" if card.normalize else "no"))
+    if card.unnormalized_types:
+        found.append(("not normalised", ", ".join(card.unnormalized_types)))
+    return [*found, ("similarity", card.similarity)]
 
 
 def _print_prompts(prompts: Mapping[str, str], *, code_points: bool) -> None:
@@ -177,15 +189,18 @@ def _print_published(card: ModelCard, *, code_points: bool) -> None:
         typer.echo("published protocol: none known")
         return
     typer.echo(f"published protocol: {found.source}")
-    for label, value in (("normalised", found.normalize), ("dtype", found.dtype)):
-        if value is not None:
-            typer.echo(f"published {label}: {value}")
+    for name, value in found.stated().items():
+        if name not in _TOLD_APART:
+            typer.echo(f"published {_LABELS.get(name, name.replace('_', ' '))}: {value}")
     if found.unnormalized_types:
         typer.echo(f"published, not normalised: {', '.join(found.unnormalized_types)}")
     if found.query_prompt_tasks is not None:
         typer.echo(f"published query prompt only on: {', '.join(found.query_prompt_tasks)}")
-    _print_prompts({f"published {key}": text for key, text in (found.prompts or {}).items()}, code_points=code_points)
+    _print_prompts({f"published {key}": text for key, text in found.prompts.items()}, code_points=code_points)
     if found.default_prompt:
         _print_prompts({"published texts without a side": found.default_prompt}, code_points=code_points)
-    suffixes = {f"published suffix {key or 'of texts without a side'}": text for key, text in found.suffixes.items()}
-    _print_prompts(suffixes, code_points=code_points)
+    _print_prompts({f"published {key}": text for key, text in _suffixes(found).items()}, code_points=code_points)
+
+
+def _suffixes(facts: Facts) -> dict[str, str]:
+    return {f"suffix {key or 'of texts without a side'}": text for key, text in facts.suffixes.items()}

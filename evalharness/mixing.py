@@ -12,15 +12,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from evalharness.cards import BY_KEY
 from evalharness.catalog import find_task, task_types
 from evalharness.errors import clip, shorten
 from evalharness.types import ModelSpec, content_digest
 from evalharness.views import StoredJob, newest_first
 
 # what a model is called, said of, or allowed; nothing of it is in the key of a job
-_NO_SETTINGS = ("name", "revision", "facts_from", "languages", "notes", "remote_code")
-# by key: side, task or task type, each with the side behind it
-_BY_KEY = ("prompts", "suffixes", "adapters", "prompt_within")
+_NO_SETTINGS = ("name", "revision", "facts_from", "origins", "languages", "notes", "remote_code")
 _SIDES = ("query", "document")
 _MOST_SHOWN = 2
 _LONGEST_VALUE = 24
@@ -94,7 +93,7 @@ def _of_task(task: str, kind: str | None, name: str, value: Any) -> Any:  # noqa
     """The part of a setting that a task can feel; all of it, where the task's type is not known."""
     if kind is None:
         return value
-    if name in _BY_KEY:
+    if name in BY_KEY:
         keys = {"", *_SIDES, *(f"{of}{side}" for of in (task, kind) for side in ("", *(f"-{side}" for side in _SIDES)))}
         return {key: value[key] for key in value if key in keys}
     return kind in value if name == "unnormalized_types" else value

@@ -245,4 +245,4 @@ def two_stage_spec(first: ModelSpec, second: ModelSpec, top_k: int) -> ModelSpec
         "top_k": top_k,
     }
     notes = (*first.notes, *(f"reranker: {text}" for text in second.notes), note)
-    return first.model_copy(update={"fingerprint": content_digest(both), "overrides": overrides, "notes": notes})
+    return first.changed({"fingerprint": content_digest(both), "overrides": overrides, "notes": notes})

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from evalharness.catalog import needs_hub, quick_suite
 from evalharness.data import pin_revision
-from evalharness.errors import PrerequisiteError, UsageError, unknown_names
+from evalharness.errors import PrerequisiteError, UsageError
 from evalharness.hub import work_offline_if_unreachable
-from evalharness.job import check_rankable
-from evalharness.models import ModelOptions, System, resolve_model
-from evalharness.models.backends import BACKENDS, check_execution
-from evalharness.models.options import card_of
-from evalharness.models.resolving import check_model
-from evalharness.models.resolving import needs_hub as model_needs_hub
+from evalharness.models import ModelOptions, Named, System, name_model, resolve
+from evalharness.models.backends import check_execution
+from evalharness.models.options import ParsedOptions
 from evalharness.run import Plan, make_plan
 from evalharness.selection import Selection, TaskChoice, select
 from evalharness.storage import check_writable
-from evalharness.tasks import check_runnable
-from evalharness.types import DTYPES, POOLINGS, PROTOCOLS, Execution, ModelSpec
+from evalharness.tasks import check_runnable, is_native, task_type
+from evalharness.types import Execution, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SecondStage:
+    """The reranker that was asked for, if any.
+
+    Attributes:
+        name: its name, as the user gave it; None for no second stage.
+        url: address of the server that has it.
+        top_k: how many documents it gets per query; None for the usual number.
+    """
+
+    name: str | None = None
+    url: str | None = None
+    top_k: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +42,36 @@ class RunRequest:
 
     Attributes:
         model: the model's name, as the user gave it.
-        changes: the values of `ModelOptions`.
+        options: what is changed of it.
         selection: which tasks.
         output: root of all results.
         overwrite: whether done jobs are done again.
-        reranker, reranker_url, rerank_top_k: the second stage.
+        save_rankings: whether what was retrieved is kept as TREC run files, too.
+        second: the second stage.
         execution: how the model runs; looked at only to refuse what would do nothing.
     """
 
     model: str
-    changes: Mapping[str, Any]
+    options: ParsedOptions
     selection: Selection
     output: Path
-    overwrite: bool
-    reranker: str | None = None
-    reranker_url: str | None = None
-    rerank_top_k: int | None = None
+    overwrite: bool = False
     save_rankings: bool = False
+    second: SecondStage = field(default_factory=SecondStage)
     execution: Execution = field(default_factory=Execution)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """A request whose names are all right; no choices means that no task was named."""
+
+    model: Named
+    reranker: Named | None
+    choices: list[TaskChoice] | None
+
+    @property
+    def models(self) -> list[Named]:
+        return [self.model, *([] if self.reranker is None else [self.reranker])]
 
 
 _RERANK_TOP_K = 100
@@ -59,18 +82,20 @@ def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]
 
     The system is None if its files are not on disk and may not be fetched.
     """
-    options, choices = _all_checked(request)
+    names = _all_checked(request)
+    choices = names.choices
     check_writable(request.output)
-    if download and (warning := _offline_warning(request, options, choices)):
+    if download and (warning := _offline_warning(names)):
         warn(warning)
     system: System | None = None
     try:
-        system = _resolved(request, options, download=download, warn=warn)
+        system = _resolved(names, request.second.top_k, download=download, warn=warn)
     except PrerequisiteError:
         if download:
             raise
     if choices is None:
-        languages = system.spec.languages if system else _card_languages(request.model, options)
+        card = names.model.card
+        languages = system.spec.languages if system else card.languages if card else ()
         choices = _runnable_choices(replace(request.selection, suites=[quick_suite(languages)]))
     if system is not None:
         check_execution(system.stages, request.execution)
@@ -82,35 +107,35 @@ def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]
         choices,
         spec,
         request.output,
-        protocol=options.protocol,
+        protocol=names.model.options.protocol,
         overwrite=request.overwrite,
         save_rankings=request.save_rankings,
     )
     return plan, system
 
 
-def _resolved(request: RunRequest, options: ModelOptions, *, download: bool, warn: Callable[[str], None]) -> System:
-    model = resolve_model(request.model, options, download=download, say=warn)
-    if request.reranker is None:
+def _resolved(names: _Names, top_k: int | None, *, download: bool, warn: Callable[[str], None]) -> System:
+    model = resolve(names.model, download=download, say=warn)
+    if names.reranker is None:
         return System(model)
-    second = resolve_model(request.reranker, _reranker_options(request, options), download=download, say=warn)
+    second, name = resolve(names.reranker, download=download, say=warn), names.reranker.name
     if second.spec.kind != "reranker":
         raise UsageError(
-            f"--reranker {request.reranker} is of the kind {second.spec.kind}, and a second stage scores pairs. Give a "
-            f"cross-encoder, or run it as --model {request.reranker}"
+            f"--reranker {name} is of the kind {second.spec.kind}, and a second stage scores pairs. Give a "
+            f"cross-encoder, or run it as --model {name}"
         )
     if model.spec.kind == "reranker":
         raise UsageError(
-            f"--model {request.model} is a reranker, too; the first stage finds documents. Give an embedder or bm25"
+            f"--model {names.model.name} is a reranker, too; the first stage finds documents. Give an embedder or bm25"
         )
-    return System(model, second, request.rerank_top_k or _RERANK_TOP_K)
+    return System(model, second, top_k or _RERANK_TOP_K)
 
 
-def _reranker_options(request: RunRequest, options: ModelOptions) -> ModelOptions:
+def _reranker_options(url: str | None, options: ModelOptions) -> ModelOptions:
     """The permissions of the command hold for both stages; what changes the first does not change the second."""
-    served = {"backend": "http-rerank", "url": request.reranker_url} if request.reranker_url else {}
     return ModelOptions(
-        **served,
+        backend="http-rerank" if url else None,
+        url=url or None,
         cards=options.cards,
         trust_remote_code=options.trust_remote_code,
         safetensors_only=options.safetensors_only,
@@ -118,12 +143,20 @@ def _reranker_options(request: RunRequest, options: ModelOptions) -> ModelOption
     )
 
 
-def _check_rankable(choices: Sequence[TaskChoice], spec: ModelSpec) -> None:
-    """All tasks that the model cannot do, at once."""
-    problems: list[str] = []
-    for choice in choices:
-        with _gathered(problems):
-            check_rankable(choice.spec, spec)
+def _check_rankable(choices: Sequence[TaskChoice], model: ModelSpec) -> None:
+    """See that a model that makes no vectors is only asked to rank; all other tasks are named at once."""
+    if model.kind == "embedder" and "reranker" not in model.overrides and not model.output_weights:
+        return
+    what = "a lexical model" if model.kind == "lexical" else f"a {model.kind}"
+    if model.kind == "embedder":
+        mode = "+".join(model.output_weights)
+        what = "run with a reranker" if "reranker" in model.overrides else f"run with --mode {mode}"
+    problems = [
+        f"{model.name} is {what}, which ranks documents, but {task.name} ({task.type}) needs vectors; choose "
+        "retrieval and reranking tasks (--task-types Retrieval Reranking)"
+        for task in (choice.spec for choice in choices)
+        if not (is_native(task) and task_type(task.scoring).ranks)
+    ]
     if problems:
         raise UsageError("\n".join(problems))
 
@@ -137,21 +170,20 @@ def _gathered(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
-def _all_checked(request: RunRequest) -> tuple[ModelOptions, list[TaskChoice] | None]:
-    """Resolve all names that can be resolved without the Hub. No choices means that no task was named."""
-    options, choices = ModelOptions(), None
-    problems: list[str] = []
+def _all_checked(request: RunRequest) -> _Names:
+    """Resolve all names that can be resolved without the Hub."""
+    options, problems = request.options.options, list(request.options.problems)
+    model: Named | None = None
+    reranker, choices = None, None
     with _gathered(problems):
-        options = _model_options(request.changes)
+        model = name_model(request.model, options)
     with _gathered(problems):
-        check_model(request.model, options)
-    with _gathered(problems):
-        _check_second_stage(request, options)
+        reranker = _second_stage(request.second, options)
     with _gathered(problems):
         choices = _runnable_choices(request.selection) if _names_tasks(request.selection) else None
-    if problems:
+    if problems or model is None:
         raise UsageError("\n".join(problems))
-    return options, choices
+    return _Names(model, reranker, choices)
 
 
 def _runnable_choices(selection: Selection) -> list[TaskChoice]:
@@ -160,48 +192,20 @@ def _runnable_choices(selection: Selection) -> list[TaskChoice]:
     return choices
 
 
-def _check_second_stage(request: RunRequest, options: ModelOptions) -> None:
-    if request.reranker is not None:
-        check_model(request.reranker, _reranker_options(request, options))
-    elif request.rerank_top_k is not None or request.reranker_url is not None:
-        flag = "--rerank-top-k" if request.rerank_top_k is not None else "--reranker-url"
+def _second_stage(second: SecondStage, options: ModelOptions) -> Named | None:
+    if second.name is not None:
+        return name_model(second.name, _reranker_options(second.url, options))
+    if second.top_k is not None or second.url is not None:
+        flag = "--rerank-top-k" if second.top_k is not None else "--reranker-url"
         raise UsageError(f"{flag} is about a second stage; name one with --reranker")
+    return None
 
 
-def _offline_warning(request: RunRequest, options: ModelOptions, choices: Sequence[TaskChoice] | None) -> str | None:
+def _offline_warning(names: _Names) -> str | None:
     """Ask whether the Hub answers, if the command needs it for the model or for a task."""
-    needs_data = choices is None or any(needs_hub(choice.spec) for choice in choices)
-    named = [name for name in (request.model, request.reranker) if name is not None]
-    needs_model = any(model_needs_hub(name, options) for name in named)
-    return work_offline_if_unreachable() if needs_data or needs_model else None
+    needs_data = names.choices is None or any(needs_hub(choice.spec) for choice in names.choices)
+    return work_offline_if_unreachable() if needs_data or any(named.needs_hub for named in names.models) else None
 
 
 def _names_tasks(selection: Selection) -> bool:
     return bool(selection.tasks or selection.suites or selection.benchmarks)
-
-
-def _card_languages(model: str, options: ModelOptions) -> Sequence[str]:
-    card = card_of(model, options)
-    return card.languages if card else ()
-
-
-def _model_options(changes: Mapping[str, Any]) -> ModelOptions:
-    poolings = tuple(name for name in POOLINGS if name != "own")
-    for flag, known in (("pooling", poolings), ("dtype", DTYPES)):
-        if changes[flag] not in (None, *known):
-            raise UsageError(f"--{flag} must be {' or '.join(known)}, got {changes[flag]!r}")
-    if changes["protocol"] not in PROTOCOLS:
-        raise UsageError(unknown_names("protocol", [changes["protocol"]], PROTOCOLS))
-    if changes["backend"] not in (None, *BACKENDS):
-        raise UsageError(unknown_names("backend", [changes["backend"]], BACKENDS))
-    weights = _weights(changes["mode_weights"])
-    return ModelOptions.model_validate({**changes, "mode_weights": weights})
-
-
-def _weights(given: str | None) -> tuple[float, ...] | None:
-    try:
-        return None if given is None else tuple(float(part) for part in given.split(","))
-    except ValueError:
-        raise UsageError(
-            f"--mode-weights are numbers with commas between them, such as 0.4,0.2,0.4; got {given!r}"
-        ) from None

@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from typing import Protocol as TypingProtocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from evalharness.errors import UsageError
 
@@ -44,6 +44,10 @@ class Frozen(BaseModel):
     """Base of all specs: immutable, and a misspelt key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """A copy with other values of some fields. Raises pydantic's ValidationError for a wrong name or value."""
+        return self.model_validate({**{name: getattr(self, name) for name in self.model_fields_set}, **changes})
 
 
 class Encoding(Frozen):
@@ -109,33 +113,61 @@ class TaskContext(Frozen):
     instruction: str = ""
 
 
-class Published(Frozen):
-    """How the authors made their published scores, where that differs from mteb's way.
+class VectorFacts(Frozen):
+    """What can be said of a model's vectors, and of a reranker, which makes none, cannot.
 
     Attributes:
-        source: script or paper.
-        normalize, dtype: as in `Encoding`; None as in the card.
+        prompts, suffixes, adapters, prompt_within: see `Encoding`; by mteb's keys, such as `query`, `Retrieval-query`,
+            `ArguAna-query`, `STS12`. The suffix of texts without a side has the key "".
+        default_prompt: prompt for texts that have no side, where no key fits.
+        instruction_template: makes a task's instruction a prompt (not of documents) where no key but the side's fits.
+        prompt_as_tokens, pool_prompt, normalize, layer_norm, dimensions: as in `Encoding`.
         unnormalized_types: task types whose vectors are not scaled to length 1.
-        prompts: replace the card's.
-        query_prompt_tasks: the only tasks whose queries get the card's query prompt; None for no such rule.
-        default_prompt, suffixes, prompt_as_tokens: as in `ModelSpec`.
     """
 
-    source: str
-    normalize: bool | None = None
-    dtype: DType | None = None
-    unnormalized_types: tuple[str, ...] = ()
-    prompts: dict[str, str] | None = None
-    default_prompt: str = ""
-    query_prompt_tasks: tuple[str, ...] | None = None
+    prompts: dict[str, str] = {}
     suffixes: dict[str, str] = {}
-    prompt_as_tokens: bool = False
+    adapters: dict[str, str] = {}
+    default_prompt: str = ""
+    instruction_template: str = ""
+    prompt_as_tokens: StrictBool = False
+    pool_prompt: StrictBool = True
+    normalize: StrictBool = False
+    unnormalized_types: tuple[str, ...] = ()
+    layer_norm: StrictBool = False
+    dimensions: int | None = Field(default=None, ge=1)
+    prompt_within: dict[str, int] = {}
 
 
-class ModelSpec(Frozen):
-    """A model as it is used: the card, the files' own configuration and the user's overrides, resolved.
+class Facts(VectorFacts):
+    """How a model makes vectors or scores; who says only some of it makes one with only these fields set (`stated`).
 
-    Keys of prompts, suffixes and adapters are as in mteb: `query`, `Retrieval-query`, `ArguAna-query`, `STS12` ...
+    Attributes:
+        pooling, max_length, dtype: as in `Encoding`.
+        similarity: the model's own similarity function.
+        pair_template: how a language model is asked about a pair: `yes-logit`, `qwen3` or `layerwise`.
+        pair_truncation: what is cut of a pair that is too long: the longer text, token by token; or the document, after
+            the query was cut to three quarters of the length (FlagEmbedding).
+        pair_instruction: where a query's instruction is read: behind the query, there and in the template, or nowhere.
+        languages: mteb language codes; empty where unknown.
+    """
+
+    pooling: Pooling = "own"
+    max_length: int | None = Field(default=None, ge=1)
+    dtype: DType = "float32"
+    similarity: Similarity = "cosine"
+    pair_template: PairTemplate | None = None
+    pair_truncation: PairTruncation = "longest_first"
+    pair_instruction: PairInstruction = "joined"
+    languages: tuple[str, ...] = ()
+
+    def stated(self) -> dict[str, Any]:
+        """The facts that are set, without what a subclass has beside them."""
+        return {name: getattr(self, name) for name in Facts.model_fields if name in self.model_fields_set}
+
+
+class ModelSpec(Facts):
+    """A model as it is used: which it is, and the facts of it that all sources together give.
 
     Attributes:
         name: Hub id, or `local/<folder>` for a folder.
@@ -143,22 +175,12 @@ class ModelSpec(Frozen):
         fingerprint: sha256 over the content of all files that can change a vector.
         kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
         backend: name of what runs it; see `evalharness.models`.
-        pooling, normalize, max_length, dtype, prompt_as_tokens, pool_prompt, layer_norm, dimensions: as in `Encoding`.
-        prompts, suffixes, adapters, prompt_within: by key; what they are, see `Encoding`.
         encodes_by: what of a text's side and task the model itself goes by; see `Encoding`.
-        default_prompt: prompt for texts that have no side, where no key fits.
-        instruction_template: makes a task's instruction a prompt (not of documents) where no key but the side's fits.
-        unnormalized_types: task types whose vectors are not scaled to length 1.
         outputs: as in `Encoding`.
         output_weights: where more than one kind of vector counts, or another than the dense, by how much each.
-        similarity: the model's own similarity function.
-        pair_template: how a language model is asked about a pair: `yes-logit`, `qwen3` or `layerwise`.
-        pair_truncation: what is cut of a pair that is too long: the longer text, token by token; or the document, after
-            the query was cut to three quarters of the length (FlagEmbedding).
-        pair_instruction: where a query's instruction is read: behind the query, there and in the template, or nowhere.
-        languages: mteb language codes; empty where unknown.
         remote_code: whether the repository's own Python code runs.
-        facts_from: where pooling, prompts and the rest were read, for the manifest.
+        facts_from: where most of the facts were read, for people.
+        origins: fact -> who stated it; those that are missing have their default.
         notes: what a reader of any of its numbers must know.
         overrides: what the user changed against those facts; part of the result path.
     """
@@ -168,31 +190,12 @@ class ModelSpec(Frozen):
     fingerprint: str
     kind: Kind = "embedder"
     backend: str = "transformers"
-    pooling: Pooling
-    normalize: bool
-    max_length: int | None
-    dtype: DType = "float32"
-    prompts: dict[str, str] = {}
-    suffixes: dict[str, str] = {}
-    adapters: dict[str, str] = {}
     encodes_by: tuple[Literal["side", "task"], ...] = ()
-    prompt_within: dict[str, int] = {}
-    prompt_as_tokens: bool = False
-    pool_prompt: bool = True
-    layer_norm: bool = False
-    dimensions: int | None = None
-    default_prompt: str = ""
-    instruction_template: str = ""
-    unnormalized_types: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = ("dense",)
     output_weights: dict[Output, float] = {}
-    similarity: Similarity = "cosine"
-    pair_template: PairTemplate | None = None
-    pair_truncation: PairTruncation = "longest_first"
-    pair_instruction: PairInstruction = "joined"
-    languages: tuple[str, ...] = ()
     remote_code: bool = False
     facts_from: str = ""
+    origins: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     overrides: dict[str, Any] = {}
 

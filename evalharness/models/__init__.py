@@ -9,17 +9,19 @@ from pathlib import Path
 from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import UsageError, clip
-from evalharness.models.backends import OpenBackend, ResolvedModel, check_execution, find_backend, open_backend
-from evalharness.models.options import ModelOptions, check_options
-from evalharness.models.resolving import resolve_model
+from evalharness.models.backends import OpenBackend, ResolvedModel, check_execution, find_backend
+from evalharness.models.named import Named, name_model
+from evalharness.models.opening import open_backend
+from evalharness.models.options import ModelOptions
+from evalharness.models.resolving import resolve, resolve_model
 from evalharness.rankers import PairModel, RankingModel, Reranker, two_stage_spec
 from evalharness.text_encoder import TextEncoder
 from evalharness.types import Execution, ModelSpec
 from evalharness.unstored import UnstoredEncoder
 
 __all__ = [
-    "ModelOptions", "ResolvedModel", "System", "check_options", "load_model", "open_embedder", "open_model",
-    "resolve_model",
+    "ModelOptions", "Named", "ResolvedModel", "System", "load_model", "name_model", "open_embedder", "open_model",
+    "resolve", "resolve_model",
 ]  # fmt: skip
 
 

@@ -1,26 +1,23 @@
 """Backends: code that turns texts into vectors, or pairs into scores.
 
-A backend is a row of BACKENDS, which says what it is, and a file of its name, which is imported on use and does it:
-`sentence-transformers` is `sentence_transformers.py`. Such a file defines `open_backend`, which loads a resolved model;
-where the model is no files of a folder or of the Hub, also `resolve`, which says what the model is.
+A backend is a row of BACKENDS, which says what it is, and a file of its name, which `models.opening` imports on use and
+which does it: `sentence-transformers` is `sentence_transformers.py`. Such a file defines `open_backend`, which loads a
+resolved model; where the model is no files of a folder or of the Hub, also `resolve`, which says what a named model is.
 """
 
 from __future__ import annotations
 
 import glob
 import re
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import import_module
+from dataclasses import dataclass
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any, Protocol
 
-from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip, shorten, unknown_names
+from evalharness.errors import PrerequisiteError, UsageError, shorten, unknown_names
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.files import FileFacts
-from evalharness.models.layout import TORCH_WEIGHTS, WeightFiles, seen_folder
+from evalharness.models.layout import TORCH_WEIGHTS, WeightFiles
 from evalharness.models.options import ModelOptions
 from evalharness.types import Embeddings, Emit, Encoding, Execution, Kind, ModelSpec, Output
 
@@ -45,10 +42,6 @@ class OpenBackend(Protocol):
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """See `TextEncoder`."""
         ...
-
-
-# of `sys.flags.optimize`
-_WITHOUT_DOCSTRINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,56 +212,6 @@ def find_backend(name: str) -> Backend:
     if name not in BACKENDS:
         raise UsageError(unknown_names("backend", [name], BACKENDS))
     return BACKENDS[name]
-
-
-def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- the spec's kind says which
-    """Load a resolved model.
-
-    Returns:
-        An `OpenBackend`; for a model of the kind `lexical`, a `rankers.LexicalBackend`.
-
-    Raises:
-        PrerequisiteError: the device is not there.
-        ModelError: its files do not fit.
-    """
-    opener, facts = _code(model.spec.backend).open_backend, model.facts
-    if not facts.files:
-        return opener(model, execution)
-    with seen_folder(facts.folder, facts.files) as seen:
-        moved = replace(
-            facts,
-            folder=seen,
-            transformer=seen / facts.transformer.relative_to(facts.folder),
-            dense=tuple(seen / path.relative_to(facts.folder) for path in facts.dense),
-        )
-        try:
-            return opener(replace(model, facts=moved), execution)
-        except ModelError as error:
-            raise ModelError(str(error).replace(str(seen), str(facts.folder))) from None
-
-
-def resolve_elsewhere(backend: str, name: str, options: ModelOptions) -> ResolvedModel:
-    """A model that is no files, by its backend.
-
-    Raises:
-        UsageError: there is no such model, or it cannot be used so.
-        ModelError: it is not one that can be run.
-    """
-    resolved: ResolvedModel = _code(backend).resolve(name, options)
-    return resolved
-
-
-def _code(backend: str) -> ModuleType:
-    try:
-        return import_module(f"evalharness.models.{backend.replace('-', '_')}")
-    # transformers makes code of docstrings, and fails in several ways where there are none
-    except Exception as error:
-        if sys.flags.optimize < _WITHOUT_DOCSTRINGS:
-            raise
-        raise PrerequisiteError(
-            "Python runs with -OO (or PYTHONOPTIMIZE=2), which leaves out docstrings, and transformers does not bear "
-            f"that ({type(error).__name__}: {clip(str(error))}); run the command without it"
-        ) from error
 
 
 def check_installed(name: str) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.files import FileFacts
-from evalharness.models.options import ModelOptions
+from evalharness.models.folding import Identity, spec_without_files
+from evalharness.models.named import Named
 from evalharness.rankers import LexicalRequest
 from evalharness.records import Ranking
 from evalharness.search import ranked
@@ -71,15 +72,12 @@ class Bm25Backend:
         )
 
 
-def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+def resolve(named: Named) -> ResolvedModel:
     """The one word counter that there is; its versions are what it is known by."""
-    from evalharness.models.resolving import resolve_without_files
-
-    del name
     # what stems and tokenizes
     content = " ".join(f"{package} {version(package)}" for package in ("bm25s", "PyStemmer", "mteb"))
-    spec = resolve_without_files(_NAME, options, backend="bm25", content=content, revision="0_3_0")
-    return ResolvedModel(spec, FileFacts(), options)
+    spec = spec_without_files(named.renamed(_NAME), "bm25", Identity(_NAME, "0_3_0", content))
+    return ResolvedModel(spec, FileFacts(), named.options)
 
 
 open_backend = Bm25Backend

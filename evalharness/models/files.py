@@ -10,7 +10,7 @@ from typing import Any, cast
 from evalharness.errors import ModelError, clip, shorten
 from evalharness.models.layout import DENSE, NORMALIZE, POOLING, STATIC, TRANSFORMER, Layout, Module, folder_of
 from evalharness.reading import checked, read_object
-from evalharness.types import POOLINGS, Pooling, Similarity
+from evalharness.types import POOLINGS, Facts, Pooling, Similarity
 
 _LEGACY_POOLING = {
     "pooling_mode_cls_token": "cls",
@@ -51,36 +51,27 @@ class FileFacts:
             files.
         folder: where all of its files are.
         positions: longest input that the model has positions for.
+        said: how vectors are made, as far as the files say it.
         lowercase: whether texts are lower-cased before the tokenizer.
         dense: folders of the dense layers after the pooling, in order.
         modules: kinds of sentence-transformers' modules, in order.
         files: all files that are read, relative to `folder`.
         onnx_files: all ONNX files that there are, read or not.
-        dimensions: how many of a vector's numbers are kept.
         unheeded: what the transformer's settings for loading have that only sentence-transformers heeds.
-        pool_prompt: whether the prompt's tokens count in the pooling.
         own_code: whether its repository has Python code that is to load it.
         foreign_code: other repositories whose code is to load it.
-        others: see `ModelSpec`.
     """
 
     transformer: Path = Path()
     folder: Path = Path()
     positions: int | None = None
-    pooling: Pooling | None = None
-    normalize: bool | None = None
-    max_length: int | None = None
-    prompts: dict[str, str] = field(default_factory=dict)
-    default_prompt: str = ""
-    similarity: Similarity = "cosine"
+    said: Facts = field(default_factory=Facts)
     lowercase: bool = False
     dense: tuple[Path, ...] = ()
     modules: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     onnx_files: tuple[str, ...] = ()
-    dimensions: int | None = None
     unheeded: tuple[str, ...] = ()
-    pool_prompt: bool = True
     own_code: bool = False
     foreign_code: tuple[str, ...] = ()
 
@@ -131,22 +122,14 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
     main = folder_of(modules, TRANSFORMER)
     main = folder_of(modules, STATIC) if main is None else main
     transformer = folder / (main or "")
-    pooling = folder_of(modules, POOLING)
     code = _code(transformer)
     sentence = _sentence_config(transformer)
     settings = _settings(folder / "config_sentence_transformers.json")
-    prompts = settings.texts("prompts")
-    is_normalized = folder_of(modules, NORMALIZE) is not None
     return FileFacts(
         transformer=transformer,
         folder=folder,
         positions=_positions(transformer),
-        pooling=None if pooling is None else _pooling(folder / pooling),
-        normalize=is_normalized if modules else _static_normalize(folder, modules),
-        max_length=_own_length(sentence) or _tokenizer_length(transformer),
-        prompts=prompts,
-        default_prompt=_default_prompt(settings, prompts),
-        similarity=_similarity(settings),
+        said=_said(folder, layout, settings, _own_length(sentence) or _tokenizer_length(transformer)),
         lowercase=bool(sentence.get("do_lower_case", bool)),
         modules=tuple(module.kind.rpartition(".")[2] for module in modules),
         dense=tuple(folder / module.path for module in modules if module.kind == DENSE),
@@ -154,12 +137,28 @@ def read_facts(folder: Path, layout: Layout) -> FileFacts:
         onnx_files=tuple(
             sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("*.onnx"), *folder.glob("*/*.onnx")])
         ),
-        dimensions=_dimensions(settings),
         unheeded=_unheeded(sentence),
-        pool_prompt=pooling is None or _pools_prompt(folder / pooling),
         own_code=bool(code) or not all(module.is_known for module in modules),
         foreign_code=tuple(sorted({entry.partition("--")[0] for entry in code if "--" in entry})),
     )
+
+
+def _said(folder: Path, layout: Layout, settings: _Settings, max_length: int | None) -> Facts:
+    """What the files say of how vectors are made; what they are silent on is not set."""
+    modules, prompts = layout.modules, settings.texts("prompts")
+    pooling = folder_of(modules, POOLING)
+    is_normalized = folder_of(modules, NORMALIZE) is not None
+    said: dict[str, Any] = {
+        "pooling": None if pooling is None else _pooling(folder / pooling),
+        "pool_prompt": None if pooling is None else _pools_prompt(folder / pooling),
+        "normalize": is_normalized if modules else _static_normalize(folder, modules),
+        "max_length": max_length,
+        "prompts": prompts,
+        "default_prompt": _default_prompt(settings, prompts),
+        "similarity": _similarity(settings),
+        "dimensions": _dimensions(settings),
+    }
+    return Facts.model_validate({name: value for name, value in said.items() if value is not None})
 
 
 def sends_sides_apart(modules: Sequence[str]) -> bool:

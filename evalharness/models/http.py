@@ -22,7 +22,7 @@ from evalharness.models.http_client import (
 )
 from evalharness.models.http_replies import BadReplyError
 from evalharness.models.http_resolving import OPENAI, resolve_server, wire_name
-from evalharness.models.options import ModelOptions
+from evalharness.models.named import Named
 from evalharness.types import Dense, Emit, EncodeNote, Encoding, Execution, TextsEncoded
 
 _SHORTER = 0.8
@@ -300,14 +300,14 @@ def _finished(rows: Vectors, encoding: Encoding) -> Vectors:
     return scaled
 
 
-def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+def resolve(named: Named) -> ResolvedModel:
     """A model behind a server that embeds. See `resolve_server`."""
-    if options.max_length is not None and not name.startswith(OPENAI):
+    if named.options.max_length is not None and not named.name.startswith(OPENAI):
         raise UsageError(
-            f"{name}: a server cannot be told --max-length, and only the tokenizer of {OPENAI}* models is known here, "
-            "which texts could be cut with; leave it out and set the server up for it"
+            f"{named.name}: a server cannot be told --max-length, and only the tokenizer of {OPENAI}* models is known "
+            "here, which texts could be cut with; leave it out and set the server up for it"
         )
-    return resolve_server(name, options, backend="http")
+    return resolve_server(named, backend="http")
 
 
 open_backend = HttpBackend

@@ -25,7 +25,7 @@ from evalharness.models.http_client import (
 )
 from evalharness.models.http_replies import BadReplyError, said_in
 from evalharness.models.http_resolving import resolve_server, wire_name
-from evalharness.models.options import ModelOptions
+from evalharness.models.named import Named
 from evalharness.rankers import split_pair
 from evalharness.reading import described
 from evalharness.types import Dense, Emit, EncodeNote, Encoding, Execution, TextsEncoded
@@ -255,9 +255,9 @@ def _problem(dialect: _Dialect, reply: object) -> BadReplyError | None:
     return None
 
 
-def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+def resolve(named: Named) -> ResolvedModel:
     """A model behind a server that scores pairs. See `resolve_server`."""
-    return resolve_server(name, options, backend="http-rerank")
+    return resolve_server(named, backend="http-rerank")
 
 
 open_backend = HttpReranker

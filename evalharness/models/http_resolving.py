@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit
 
-from evalharness.cards import find_card
 from evalharness.errors import ModelError, UsageError
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.files import FileFacts
+from evalharness.models.folding import NO_REVISION, Identity, spec_without_files
 from evalharness.models.http_client import KEYS, OPENAI_URL
+from evalharness.models.named import Named
 from evalharness.models.options import ModelOptions
-from evalharness.models.resolving import resolve_without_files
 
-NO_REVISION = "no_revision_available"
 OPENAI = "openai/"
 
 
@@ -26,34 +25,35 @@ def wire_name(name: str, url: str) -> str:
     return name.removeprefix(OPENAI) if urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname else name
 
 
-def resolve_server(name: str, options: ModelOptions, *, backend: str) -> ResolvedModel:
+def resolve_server(named: Named, *, backend: str) -> ResolvedModel:
     """A model behind a server; the server is not asked.
 
     Args:
-        name: as the user gave it, which is what the server is asked for.
-        options: what the user changes.
+        named: its name is what the server is asked for.
         backend: its backend.
 
     Raises:
         UsageError: there is no address or a wrong one.
         ModelError: the protocol needs a precision, which only the server could choose.
     """
+    name, options = named.name, named.options
     url = _address(name, options)
-    card = find_card(name, options.cards)
+    # a server may take more for a name than we do, name@revision for one
+    card = named.own_card if named.known_as == name else None
     revision = card.revision if card and card.revision else NO_REVISION
     content = json.dumps([name, url, revision])
-    spec = resolve_without_files(name, options, backend=backend, content=content, revision=revision)
+    spec = spec_without_files(named, backend, Identity(name, revision, content))
     if spec.dtype != "float32":
         raise ModelError(
             f"{name}: the {options.protocol} protocol needs {spec.dtype}, and a server cannot be told its precision; "
             "give --protocol mteb or run the model here"
         )
     notes = [f"run by the server at {url}, which does not show its weights: known by name and address only"]
-    if options.dimensions is not None:
-        notes.append(f"vectors cut to {options.dimensions} dimensions")
+    if spec.dimensions is not None:
+        notes.append(f"vectors cut to {spec.dimensions} dimensions")
     # results may know the model by another name, the server may not
-    asked = options.model_copy(update={"name": name, "url": url})
-    return ResolvedModel(spec.model_copy(update={"notes": (*spec.notes, *notes)}), FileFacts(), asked)
+    asked = options.changed({"name": name, "url": url})
+    return ResolvedModel(spec.changed({"notes": (*spec.notes, *notes)}), FileFacts(), asked)
 
 
 def _address(name: str, options: ModelOptions) -> str:

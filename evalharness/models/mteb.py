@@ -13,14 +13,15 @@ from evalharness.errors import ModelError, UsageError, unknown_names
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.files import FileFacts
-from evalharness.models.options import ModelOptions, check_remote_code
-from evalharness.types import Dense, Emit, Encoding, Execution, Similarity, TextsEncoded
+from evalharness.models.folding import NO_REVISION, Identity, Stated, spec_without_files
+from evalharness.models.named import Named
+from evalharness.models.options import check_remote_code
+from evalharness.types import Dense, Emit, Encoding, Execution, Facts, Similarity, TextsEncoded
 
 _PREFIX = "mteb:"
 _BATCH = 32
 _PART_TEXTS, _PART_CHARACTERS = 32 * _BATCH, 2048 * _BATCH
 _SIMILARITIES: dict[str, Similarity] = {"cosine": "cosine", "dot": "dot"}
-_NO_REVISION = "no_revision_available"
 
 
 class MtebBackend:
@@ -109,7 +110,7 @@ def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[first:]
 
 
-def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+def resolve(named: Named) -> ResolvedModel:
     """A model of mteb's registry.
 
     Raises:
@@ -118,8 +119,7 @@ def resolve(name: str, options: ModelOptions) -> ResolvedModel:
     """
     import mteb
 
-    from evalharness.models.resolving import resolve_without_files
-
+    name, options = named.name, named.options
     wanted = name.removeprefix(_PREFIX)
     known = {meta.name: meta for meta in mteb.get_model_metas() if meta.name}
     if wanted not in known:
@@ -131,28 +131,22 @@ def resolve(name: str, options: ModelOptions) -> ResolvedModel:
     if similarity not in _SIMILARITIES:
         raise ModelError(f"{name}: compares its vectors by {similarity}; expected cosine or dot")
     content = f"mteb {mteb.__version__} {wanted} {meta.revision}"
-    spec = resolve_without_files(
-        wanted, options.model_copy(update={"backend": "mteb"}), backend="mteb", content=content,
-        revision=meta.revision or _NO_REVISION,
-    )  # fmt: skip
     # its prompts and the rest are its own, whatever a card of ours says
-    own = {"prompts": {}, "adapters": {}, "default_prompt": "", "instruction_template": "", "layer_norm": False}
-    more = {
-        "normalize": False,
-        "max_length": None,
-        "encodes_by": ("side", "task"),
-        "similarity": _SIMILARITIES[similarity],
-    }
-    spec = spec.model_copy(
-        update={**own, **more, "similarity": _SIMILARITIES[similarity], "facts_from": f"mteb {mteb.__version__}"}
+    own = Facts(
+        prompts={},
+        adapters={},
+        default_prompt="",
+        instruction_template="",
+        layer_norm=False,
+        normalize=False,
+        max_length=None,
+        similarity=_SIMILARITIES[similarity],
+        languages=tuple(meta.languages or ()),
     )
-    overrides = {**spec.overrides, "backend": "mteb"}
-    return ResolvedModel(
-        spec.model_copy(update={"overrides": overrides, "languages": tuple(meta.languages or ())}),
-        FileFacts(),
-        options,
-        given=name,
-    )
+    identity = Identity(wanted, meta.revision or NO_REVISION, content)
+    spec = spec_without_files(named.renamed(wanted), "mteb", identity, Stated(f"mteb {mteb.__version__}", own))
+    spec = spec.changed({"encodes_by": ("side", "task"), "overrides": {**spec.overrides, "backend": "mteb"}})
+    return ResolvedModel(spec, FileFacts(), options, given=name)
 
 
 open_backend = MtebBackend

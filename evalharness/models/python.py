@@ -17,8 +17,9 @@ from evalharness.errors import EvalHarnessError, ModelError, UsageError, clip, u
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.files import FileFacts
-from evalharness.models.options import ModelOptions
-from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
+from evalharness.models.folding import BACKEND, NO_REVISION, Identity, Stated, spec_without_files
+from evalharness.models.named import Named
+from evalharness.types import Dense, Emit, Encoding, Execution, Facts, TextsEncoded
 
 # texts handed over at a time
 _CHUNK = 1024
@@ -162,7 +163,7 @@ def _current_folder() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _named(name: str) -> list[str]:
+def _parts(name: str) -> list[str]:
     parts = name.split(":")
     if len(parts) != _PARTS or not all(parts):
         raise UsageError(f"{name!r} is not of the form python:module:function, for example python:my_model:load")
@@ -178,7 +179,7 @@ def _module(name: str) -> Any:  # noqa: ANN401
 
 
 def _object(name: str) -> Any:  # noqa: ANN401
-    module_name, attribute = _named(name)
+    module_name, attribute = _parts(name)
     module = _module(module_name)
     found = getattr(module, attribute)
     is_maker = inspect.isfunction(found) or inspect.isclass(found)
@@ -187,32 +188,26 @@ def _object(name: str) -> Any:  # noqa: ANN401
         return found() if is_maker else found
 
 
-def resolve(name: str, options: ModelOptions) -> ResolvedModel:
+def resolve(named: Named) -> ResolvedModel:
     """An object of a module of the user's; the module is imported.
 
     Raises:
         UsageError: there is none of this name.
         ModelError: the module fails.
     """
-    from evalharness.models.resolving import resolve_without_files
-
-    module_name, attribute = _named(name)
+    module_name, attribute = _parts(named.name)
     module = _module(module_name)
     if not hasattr(module, attribute):
         raise UsageError(unknown_names(f"name in the module {module_name}", [attribute], vars(module)))
     # a module need not be a file of Python's, or a file at all
     file = getattr(module, "__file__", None)
     source = Path(file).read_text(encoding="utf-8", errors="backslashreplace") if file else module_name
-    spec = resolve_without_files(
-        f"python/{module_name}.{attribute}",
-        options,
-        backend="python",
-        content=f"{attribute}\n{source}",
-        revision="no_revision_available",
-    )
+    name = f"python/{module_name}.{attribute}"
+    identity = Identity(name, NO_REVISION, f"{attribute}\n{source}", (_NOTE,))
     # whatever adapters a card has that it was lent
-    spec = spec.model_copy(update={"adapters": {}, "encodes_by": ("side",), "notes": (*spec.notes, _NOTE)})
-    return ResolvedModel(spec, FileFacts(), options, given=name)
+    none = Stated(BACKEND, Facts(adapters={}))
+    spec = spec_without_files(named.renamed(name), "python", identity, none).changed({"encodes_by": ("side",)})
+    return ResolvedModel(spec, FileFacts(), named.options, given=named.name)
 
 
 open_backend = PythonBackend

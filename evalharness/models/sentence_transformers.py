@@ -60,7 +60,7 @@ class SentenceTransformersBackend:
             **self._tokens.identity,
         }
         self._name = model.spec.name
-        self._file_pooling = model.facts.pooling
+        self._file_pooling = model.facts.said.stated().get("pooling")
         self._is_table = model.facts.is_table
         self._width = _checked_width(model, self._tokens)
         self._model = _load(model, self.device)
@@ -75,7 +75,7 @@ class SentenceTransformersBackend:
     def _tried(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         how = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
         ways = [task for task in ("", *self._routes()) if self._is_routed(task)]
-        return list(self._vectors(texts, how.model_copy(update={"adapter": ways[0] if ways else ""})))
+        return list(self._vectors(texts, how.changed({"adapter": ways[0] if ways else ""})))
 
     def _routes(self) -> list[str]:
         """Names of the ways that texts can take through the model; none where there is one for all."""

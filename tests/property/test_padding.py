@@ -14,8 +14,8 @@ import transformers as hf
 from support.tiny import DIMENSIONS, save_modules, tokenizer, write
 
 from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.backends import open_backend
 from evalharness.models.llm_reranker import LLMRerankerBackend
+from evalharness.models.opening import open_backend
 from evalharness.rankers import Pair, PairModel
 from evalharness.types import Execution, ignore_event
 

@@ -66,7 +66,8 @@ def main() -> None:
     import sentence_transformers  # noqa: F401
 
     from evalharness.models import ModelOptions, System, open_model, resolve_model
-    from evalharness.models.backends import BACKENDS, _code
+    from evalharness.models.backends import BACKENDS
+    from evalharness.models.opening import _code
     from evalharness.rankers import Pair, RankingModel
     from evalharness.types import Execution, ignore_event
 

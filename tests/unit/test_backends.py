@@ -16,18 +16,18 @@ from support.tiny import save_bert, save_cross_encoder, save_sentence_model
 from evalharness import cli
 from evalharness.cards import cards
 from evalharness.errors import DataError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, ResolvedModel, backends, open_embedder, resolve_model
+from evalharness.models import ModelOptions, ResolvedModel, backends, open_embedder, opening, resolve_model
 from evalharness.models.backends import BACKENDS, check_execution, check_used
 from evalharness.models.files import FileFacts
-from evalharness.models.resolving import check_model
+from evalharness.models.named import name_model
 from evalharness.records import K_VALUES
 from evalharness.types import Execution
 
 FOLDER = Path(backends.__file__).parent
 SHARED = (
-    "__init__", "backends", "batches", "company", "files", "http_batches", "http_client", "http_replies",
-    "http_resolving", "layout", "loading", "options", "resolving", "source", "stored", "tokens", "vocabulary",
-    "waiting",
+    "__init__", "backends", "batches", "company", "files", "folding", "http_batches", "http_client", "http_replies",
+    "http_resolving", "layout", "loading", "named", "opening", "options", "resolving", "source", "stored", "tokens",
+    "vocabulary", "waiting",
 )  # fmt: skip
 # a value for every option that not all models take
 GIVEN: dict[str, Any] = {
@@ -75,8 +75,8 @@ def test_what_the_files_decide_is_refused_as_soon_as_it_can_be(tmp_path: Path) -
     folder = str(save_cross_encoder(tmp_path / "ce"))
     # no model without a card could use it, so nothing has to be looked at
     with pytest.raises(UsageError, match=r"the transformers backend has no use for --url, .* --backend http, http-rer"):
-        check_model("any/model", ModelOptions(url="http://a"))
-    check_model(folder, ModelOptions(pooling="mean"))
+        name_model("any/model", ModelOptions(url="http://a"))
+    name_model(folder, ModelOptions(pooling="mean"))
     with pytest.raises(UsageError, match="local/ce: the cross-encoder backend has no use for --pooling and --no-norm"):
         resolve_model(folder, ModelOptions(pooling="mean", normalize=False))
 
@@ -112,7 +112,7 @@ def test_a_missing_package_is_named_with_the_command(
     expected = f"the {backend} backend needs {facts.needs[0]}.*: pip install 'evalharness\\[{facts.extra}\\]'"
     # before anything is fetched or imported
     with pytest.raises(PrerequisiteError, match=expected):
-        check_model(folder, ModelOptions(backend=backend, url="http://a" if "url" in facts.uses else None))
+        name_model(folder, ModelOptions(backend=backend, url="http://a" if "url" in facts.uses else None))
     project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert facts.extra in project["optional-dependencies"]
 
@@ -175,8 +175,8 @@ def test_python_without_docstrings_is_told(
     def fail(name: str) -> None:
         raise ValueError(f"no docstring in {name}")
 
-    monkeypatch.setattr(backends, "import_module", fail)
-    monkeypatch.setattr(backends, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=level)))
+    monkeypatch.setattr(opening, "import_module", fail)
+    monkeypatch.setattr(opening, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=level)))
     with pytest.raises(expected, match="no docstring in") as raised:
         open_embedder(ResolvedModel(spec(), FileFacts(), ModelOptions()))
     assert ("Python runs with -OO" in str(raised.value)) == (level > 1)

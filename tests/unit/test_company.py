@@ -15,9 +15,10 @@ from support.tiny import DIMENSIONS, config, save_bert, tokenizer
 
 from evalharness.errors import ModelError
 from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.backends import ResolvedModel, open_backend
+from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, Company
 from evalharness.models.company import Trial, company_facts, find_company
+from evalharness.models.opening import open_backend
 from evalharness.rankers import Pair, PairModel
 from evalharness.types import Execution, ignore_event
 

@@ -23,7 +23,7 @@ from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import PrerequisiteError, UsageError
 from evalharness.job import JobEnded, RunEvent
-from evalharness.models import ModelOptions, open_embedder, resolve_model
+from evalharness.models import ModelOptions, System, open_embedder, open_model, resolve_model
 from evalharness.results import model_meta, read_job, run_folder
 from evalharness.run import Limits, Plan, make_plan, run_plan
 from evalharness.selection import Selection, TaskChoice, select
@@ -180,6 +180,13 @@ def test_vectors_without_difference_are_no_score(tmp_path: Path, choices: list[T
     model = lookup_model(lambda _: np.ones(3, dtype=np.float32))
     _, records = run(choices, tmp_path / "out", model)
     assert "cosine_spearman is not a number, so this is no score" in records[0].error
+
+
+def test_a_job_that_needs_vectors_fails_where_the_model_makes_none(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    model = open_model(System(resolve_model("bm25")))
+    plan = make_plan(choices, model.spec, tmp_path / "out")
+    for record in run_plan(plan, model, lambda _: None):
+        assert "mteb/baseline-bm25s ranks documents and has no vectors" in (record.error or "")
 
 
 def test_data_out_of_reach_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from transformers import BertModel, Qwen3Config, Qwen3ForCausalLM
 from evalharness import load_model
 from evalharness.errors import ModelError
 from evalharness.models import ModelOptions, System, open_model, resolve_model
-from evalharness.models.backends import open_backend
+from evalharness.models.opening import open_backend
 from evalharness.types import Execution
 
 CPU = Execution(device="cpu")
