@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from evalharness.cards import ModelCard, Published
-from evalharness.models.backends import find_backend
+from evalharness.models.backends import Backend, find_backend
 from evalharness.models.files import FileFacts
 from evalharness.models.named import STATIC, Named
 from evalharness.models.options import ModelOptions
@@ -114,14 +114,14 @@ def _published_facts(card: ModelCard, published: Published) -> Facts:
     return Facts.model_validate(said)
 
 
-def told_by_backend(name: str, *, table: bool = False) -> Stated:
+def told_by_backend(name: str, backend: Backend, *, table: bool = False) -> Stated:
     """What follows from what a backend makes, whatever a card says that was lent to the model.
 
     Args:
         name: of the backend.
+        backend: as it runs the model.
         table: whether the model is a table of token vectors, a mean of which has no limit of length.
     """
-    backend = find_backend(name)
     said: dict[str, Any] = {}
     if backend.kind == "reranker":
         said |= dict(VectorFacts())
@@ -160,7 +160,7 @@ def spec_without_files(named: Named, backend: str, identity: Identity, said: Sta
     """
     options, card = named.options, named.card
     told = [*told_by_card(card, options.protocol), *([] if said is None else [said])]
-    folded = fold_options([*told, told_by_backend(backend)], options)
+    folded = fold_options([*told, told_by_backend(backend, find_backend(backend))], options)
     facts = {
         **folded.facts.stated(),
         "name": options.name or identity.name,

@@ -8,6 +8,7 @@ from pathlib import Path
 from evalharness.cards import PACKAGED, ModelCard, cards, find_card
 from evalharness.errors import UsageError, shorten, unknown_names
 from evalharness.models.backends import BACKENDS, check_installed, check_used, find_backend
+from evalharness.models.kinds import backend_for
 from evalharness.models.options import ModelOptions, check_options
 from evalharness.models.source import is_hub_name, local_name
 
@@ -85,7 +86,9 @@ def name_model(name: str, options: ModelOptions) -> Named:
             f"{name}: no backend here runs {card.name} as its authors mean it, for {card.unsupported}. Its card is for "
             "reading only"
         )
-    check_used(name, options, [named.backend] if named.backend else (DEFAULT_BACKEND, STATIC, PAIRS))
+    usual = card.usual_backend if card else None
+    able = [named.backend] if named.backend else (DEFAULT_BACKEND, STATIC, PAIRS)
+    check_used(name, options, {each: backend_for(each, usual, name) for each in able})
     if named.backend is not None:
         check_installed(named.backend)
     _check_protocol(named)

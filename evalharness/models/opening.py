@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from evalharness.errors import ModelError, PrerequisiteError, clip
-from evalharness.models.backends import ResolvedModel
+from evalharness.models.backends import ResolvedModel, find_backend
+from evalharness.models.kinds import kind_of
 from evalharness.models.layout import seen_folder
 from evalharness.models.named import Named
 from evalharness.types import Execution
@@ -25,7 +26,7 @@ def resolve_elsewhere(backend: str, named: Named) -> ResolvedModel:
         UsageError: there is no such model, or it cannot be used so.
         ModelError: it is not one that can be run.
     """
-    resolved: ResolvedModel = _code(backend).resolve(named)
+    resolved: ResolvedModel = imported(file_of(backend)).resolve(named)
     return resolved
 
 
@@ -39,9 +40,9 @@ def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: AN
         PrerequisiteError: the device is not there.
         ModelError: its files do not fit.
     """
-    opener, facts = _code(model.spec.backend).open_backend, model.facts
+    facts = model.facts
     if not facts.files:
-        return opener(model, execution)
+        return _opened(model, execution)
     with seen_folder(facts.folder, facts.files) as seen:
         moved = replace(
             facts,
@@ -50,14 +51,32 @@ def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: AN
             dense=tuple(seen / path.relative_to(facts.folder) for path in facts.dense),
         )
         try:
-            return opener(replace(model, facts=moved), execution)
+            return _opened(replace(model, facts=moved), execution)
         except ModelError as error:
             raise ModelError(str(error).replace(str(seen), str(facts.folder))) from None
 
 
-def _code(backend: str) -> ModuleType:
+def _opened(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- as above
+    spec = model.spec
+    if (engine := find_backend(spec.backend).engine) is None:
+        return imported(file_of(spec.backend)).open_backend(model, execution)
+    kind = imported(kind_of(spec))
+    return imported("pipeline").PipelineBackend(model, execution, kind, imported(f"engine_{engine}"))
+
+
+def file_of(backend: str) -> str:
+    """The file of a backend that is no kind on an engine."""
+    return backend.replace("-", "_")
+
+
+def imported(file: str) -> ModuleType:
+    """A file of backends, kinds or engines.
+
+    Raises:
+        PrerequisiteError: Python runs in a way that libraries do not bear.
+    """
     try:
-        return import_module(f"evalharness.models.{backend.replace('-', '_')}")
+        return import_module(f"evalharness.models.{file}")
     # transformers makes code of docstrings, and fails in several ways where there are none
     except Exception as error:
         if sys.flags.optimize < _WITHOUT_DOCSTRINGS:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalharness.errors import ModelError, shorten
 from evalharness.hub import ignore_message
-from evalharness.models.backends import Backend, ResolvedModel, check_installed, check_used, find_backend
+from evalharness.models.backends import Backend, ResolvedModel, find_backend
 from evalharness.models.files import FileFacts, architectures, is_static, read_facts, sends_sides_apart
 from evalharness.models.folding import (
     FILES,
@@ -17,6 +17,7 @@ from evalharness.models.folding import (
     told_by_card,
     told_by_files,
 )
+from evalharness.models.kinds import backend_for
 from evalharness.models.layout import Layout, lay_out_folder
 from evalharness.models.named import DEFAULT_BACKEND, PAIRS, STATIC, Named, name_model
 from evalharness.models.opening import resolve_elsewhere
@@ -62,11 +63,6 @@ def resolve(named: Named, *, download: bool = True, say: Callable[[str], None] =
     files = find_model(named.name, Lookup(named.own_card, options.cards, download, say, choice))
     layout = lay_out_folder(files.folder, choice.weights, own_classes=own_classes)
     facts = read_facts(files.folder, layout)
-    if chosen is None:
-        chosen = _backend_of_files(facts, layout)
-        check_used(files.name, options, [chosen])
-        check_installed(chosen)
-    return ResolvedModel(_spec(_Found(files, facts, layout, named, chosen)), facts, options)
 
 
 def _backend_of_files(facts: FileFacts, layout: Layout) -> str:
@@ -86,10 +82,11 @@ class _Found:
     layout: Layout
     named: Named
     backend_name: str
+    usual: str
 
     @property
     def backend(self) -> Backend:
-        return find_backend(self.backend_name)
+        return backend_for(self.backend_name, self.usual, self.files.name)
 
     @property
     def is_table(self) -> bool:
@@ -103,7 +100,7 @@ def _spec(found: _Found) -> ModelSpec:
     _check_dense_layers(found)
     counted = modes(options)
     told = [*told_by_files(found.facts, card), *told_by_card(card, options.protocol)]
-    folded = fold_options([*told, told_by_backend(found.backend_name, table=found.is_table)], options)
+    folded = fold_options([*told, told_by_backend(found.backend_name, found.backend, table=found.is_table)], options)
     _check_pooling(found, folded)
     _check_length(found, folded.facts)
     own_code = options.trust_remote_code and (found.facts.own_code or bool(card and card.remote_code))

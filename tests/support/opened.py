@@ -67,13 +67,16 @@ def main() -> None:
 
     from evalharness.models import ModelOptions, System, open_model, resolve_model
     from evalharness.models.backends import BACKENDS
-    from evalharness.models.opening import _code
+    from evalharness.models.kinds import ENGINES, KINDS
+    from evalharness.models.opening import file_of, imported
     from evalharness.rankers import Pair, RankingModel
     from evalharness.types import Execution, ignore_event
 
     for name, backend in BACKENDS.items():
         if backend.is_files:
-            _code(name)
+            imported("pipeline" if backend.engine is not None else file_of(name))
+    for file in (*KINDS, *(f"engine_{engine}" for engine in ENGINES)):
+        imported(file)
 
     def load(case: dict[str, Any]) -> list[str]:
         resolved = resolve_model(case["folder"], ModelOptions(**case["options"]))
