@@ -1,9 +1,9 @@
 """Backends: code that turns texts into vectors, or pairs into scores.
 
-A backend is a row of BACKENDS, which says what it is, and code that does it, which `opening` imports on use. It may be a
-kind on an engine: see `kinds.py`. Any other is a file of its own name: `sentence-transformers` is
-`sentence_transformers.py`. Such a file defines `open_backend`, which loads a resolved model; where the model is no files
-of a folder or of the Hub, also `resolve`, which says what a named model is.
+A backend is a row of BACKENDS, which says what it is, and code that does it, which `opening` imports on use. It may be
+a kind on an engine: see `kinds.py`. Any other is a file of its own name: `sentence-transformers` is
+`sentence_transformers.py`. Such a file defines `open_backend`, which loads a resolved model; where the model is no
+files of a folder or of the Hub, also `resolve`, which says what a named model is.
 """
 
 from __future__ import annotations

@@ -213,7 +213,8 @@ class PipelineBackend:
         Args:
             model: its files are loaded.
             execution: how it runs.
-            kind, engine: the files that define them.
+            kind: the file that defines what is made.
+            engine: the file that defines what computes it.
         """
         self._kind: Kind = kind.open_kind(model, engine.home(execution))
         self._engine: Engine = engine.open_engine(model, execution, self._kind)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalharness.errors import ModelError, shorten
 from evalharness.hub import ignore_message
-from evalharness.models.backends import Backend, ResolvedModel, find_backend
+from evalharness.models.backends import Backend, ResolvedModel, check_installed, check_used, find_backend
 from evalharness.models.files import FileFacts, architectures, is_static, read_facts, sends_sides_apart
 from evalharness.models.folding import (
     FILES,
@@ -63,6 +63,11 @@ def resolve(named: Named, *, download: bool = True, say: Callable[[str], None] =
     files = find_model(named.name, Lookup(named.own_card, options.cards, download, say, choice))
     layout = lay_out_folder(files.folder, choice.weights, own_classes=own_classes)
     facts = read_facts(files.folder, layout)
+    usual = named.card.usual_backend if named.card else _backend_of_files(facts, layout)
+    chosen = usual if chosen is None else chosen
+    check_used(files.name, options, {chosen: backend_for(chosen, usual, files.name)})
+    check_installed(chosen)
+    return ResolvedModel(_spec(_Found(files, facts, layout, named, chosen, usual)), facts, options)
 
 
 def _backend_of_files(facts: FileFacts, layout: Layout) -> str:

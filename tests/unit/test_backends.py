@@ -27,8 +27,9 @@ from evalharness.types import Execution
 FOLDER = Path(backends.__file__).parent
 SHARED = (
     "__init__", "backends", "batches", "company", "exports", "files", "folding", "http_batches", "http_client",
-    "http_replies", "http_resolving", "kinds", "layout", "loading", "named", "onnx_export", "onnx_files", "onnx_session",
-    "opening", "options", "pipeline", "resolving", "source", "stored", "tokens", "vocabulary", "waiting",
+    "http_replies", "http_resolving", "kinds", "layout", "loading", "named", "onnx_export", "onnx_files",
+    "onnx_session", "opening", "options", "pipeline", "resolving", "source", "stored", "tokens", "vocabulary",
+    "waiting",
 )  # fmt: skip
 # a value for every option that not all models take
 GIVEN: dict[str, Any] = {
@@ -78,11 +79,11 @@ def test_what_is_no_kind_is_taken_for_dense_and_what_is_not_known_for_anything()
 def test_a_kind_whose_graph_an_engine_cannot_hold_is_refused_before_anything_is_fetched() -> None:
     options = ModelOptions(backend="onnx", onnx_file="export")
     with pytest.raises(UsageError, match=r"-Reranker-0.6B: is run by the llm-reranker backend, and the onnx"):
-        check_model("Qwen/Qwen3-Reranker-0.6B", options)
-    check_model("BAAI/bge-reranker-base", options)
-    check_model("BAAI/bge-m3", options.model_copy(update={"mode": "sparse"}))
+        name_model("Qwen/Qwen3-Reranker-0.6B", options)
+    name_model("BAAI/bge-reranker-base", options)
+    name_model("BAAI/bge-m3", options.model_copy(update={"mode": "sparse"}))
     with pytest.raises(UsageError, match="the onnx backend has no use for --mode, for it makes one dense vector"):
-        check_model("BAAI/bge-base-en-v1.5", options.model_copy(update={"mode": "sparse"}))
+        name_model("BAAI/bge-base-en-v1.5", options.model_copy(update={"mode": "sparse"}))
 
 
 def test_every_option_is_used_somewhere_or_taken_by_all() -> None:

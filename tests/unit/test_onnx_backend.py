@@ -94,7 +94,7 @@ def _session(opened: PipelineBackend) -> onnx_session.OnnxSession:
 
 
 @pytest.fixture(scope="module")
-def plain_and_exported(made: Path) -> Sequence[OnnxBackend]:
+def plain_and_exported(made: Path) -> Sequence[PipelineBackend]:
     """The backend on a file of others, and on one that it exports itself."""
     return [backend(made), backend(made, onnx_file="export")]
 
@@ -144,7 +144,7 @@ def test_it_keeps_the_contract_of_a_backend(made: Path, file: str | None) -> Non
     ],
 )
 def test_vectors_equal_those_of_the_transformers_backend(
-    made: Path, plain_and_exported: Sequence[OnnxBackend], changes: dict[str, Any]
+    made: Path, plain_and_exported: Sequence[PipelineBackend], changes: dict[str, Any]
 ) -> None:
     for found in plain_and_exported:
         np.testing.assert_allclose(
