@@ -51,12 +51,12 @@ class CrossEncoderKind:
         return loaded
 
     def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
-        """See `Graphed`."""
+        """See `Exportable`."""
         length = self._model.spec.max_length
         return dict(self._tokenizer(list(texts), list(texts), truncation=True, max_length=length))
 
     def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
-        """See `Graphed`."""
+        """See `Exportable`."""
         padded: Mapping[str, torch.Tensor] = self._tokenizer.pad(tokens, padding_side="right", return_tensors="pt").to(
             self._home
         )

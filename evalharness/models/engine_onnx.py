@@ -15,7 +15,7 @@ from evalharness.models.loading import check_embedder, load_config
 from evalharness.models.onnx_export import start_export
 from evalharness.models.onnx_files import BATCH_OPERATORS, QUANTISED_OPERATORS, chosen_file, has_operators
 from evalharness.models.onnx_session import OnnxSession, find_provider
-from evalharness.models.pipeline import Graphed, GraphOutput
+from evalharness.models.pipeline import Exportable, GraphOutput
 from evalharness.types import Encoding, Execution
 
 
@@ -26,7 +26,7 @@ class OnnxEngine:
         device, identity, takes, gives, vocabulary, width, is_exact, is_alone: see `Engine`.
     """
 
-    def __init__(self, model: ResolvedModel, execution: Execution, kind: Graphed) -> None:
+    def __init__(self, model: ResolvedModel, execution: Execution, kind: Exportable) -> None:
         self._name = model.spec.name
         config = load_config(model)
         if kind.wants == "hidden":

@@ -6,7 +6,7 @@ LayerWiseFlagLLMReranker (`layerwise`); mteb's Qwen3RerankerWrapper (`qwen3`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -78,19 +78,11 @@ class LLMRerankerKind:
         check_complete(self._name, list(report["missing_keys"]))
         return loaded
 
-    def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
-        """See `Graphed`."""
-        return self._asked.tokenize([Pair(text, text) for text in texts], self._model.spec.max_length)[0]
-
-    def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
-        """See `Graphed`; padding is on the right."""
-        return self._padded(tokens, "right")
-
     def fit(self, engine: TorchEngine) -> None:
         """See `Kind`."""
         if self._layer is not None and _LAYERS not in engine.takes:
             raise ModelError(
-                f"{self._name}: {engine.name} takes no {_LAYERS}, so it is no layer-wise reranker; "
+                f"{self._name}: {engine.class_name} takes no {_LAYERS}, so it is no layer-wise reranker; "
                 "give --like the card of a model of its own kind"
             )
         check_vocabulary(self._name, self._tokenizer, engine.vocabulary)
@@ -133,12 +125,6 @@ class LLMRerankerKind:
         del engine
         return Dense(encoded.matrix(1), self._model.spec.similarity, encoded.truncated, encoded.unknown)
 
-    def _padded(self, tokens: dict[str, list[Any]], side: str) -> dict[str, torch.Tensor]:
-        rows = [torch.tensor(ids) for ids in tokens["input_ids"]]
-        ids = pad_sequence(rows, batch_first=True, padding_side=side)
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
-        return {"input_ids": ids.to(self._home), "attention_mask": mask.to(self._home)}
-
     def _scores(self, engine: TorchEngine, tokens: dict[str, list[Any]]) -> NDArray[Any]:
         """One score per row.
 
@@ -146,8 +132,11 @@ class LLMRerankerKind:
         A model that is not told positions would count them from the padding on, so for it padding is on the right.
         """
         is_left = _POSITIONS in engine.takes
-        inputs = self._padded(tokens, "left" if is_left else "right")
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        side = "left" if is_left else "right"
+        rows = [torch.tensor(ids) for ids in tokens["input_ids"]]
+        ids = pad_sequence(rows, batch_first=True, padding_side=side).to(self._home)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
+        mask = mask.to(self._home)
         options: dict[str, Any] = {
             _POSITIONS: (mask.cumsum(dim=1) - 1).clamp(min=0),
             "use_cache": False,
@@ -156,11 +145,11 @@ class LLMRerankerKind:
         options = {name: value for name, value in options.items() if name in engine.takes}
         if self._layer is not None:
             options |= {_LAYERS: [self._layer], "output_hidden_states": True}
-        logits = engine.run({**inputs, **options}, "logits")
+        logits = engine.run({"input_ids": ids, "attention_mask": mask, **options}, "logits")
         if self._layer is not None:
             logits = self._of_layer(engine, logits, ids.shape)
         last = -1 if is_left else mask.sum(dim=1) - 1
-        scores = self._asked.scores(logits[torch.arange(len(ids)), last].float())
+        scores = self._asked.scores(logits[torch.arange(len(rows)), last].float())
         found: NDArray[Any] = scores[:, None].cpu().numpy()
         return found
 
@@ -170,7 +159,7 @@ class LLMRerankerKind:
         if len(found) != 1 or found[0].shape != shape:
             got = shorten([str(tuple(layer.shape)) for layer in found])
             raise ModelError(
-                f"{self._name}: {engine.name} gave logits of shape {got or 'nothing'} for layer "
+                f"{self._name}: {engine.class_name} gave logits of shape {got or 'nothing'} for layer "
                 f"{self._layer}; expected one score per token, {tuple(shape)}"
             )
         layer: torch.Tensor = found[0]

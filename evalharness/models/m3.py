@@ -50,11 +50,11 @@ class M3Kind:
         return load_encoder(self._model)
 
     def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
-        """See `Graphed`."""
+        """See `Exportable`."""
         return self._tokens.plain_tokens(texts)
 
     def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
-        """See `Graphed`."""
+        """See `Exportable`."""
         inputs: Mapping[str, torch.Tensor] = self._tokens.padded(tokens, self._home).inputs
         return inputs
 

@@ -18,7 +18,7 @@ from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner
 from evalharness.models.exports import Comparison, claimed, find_export, keep_export
 from evalharness.models.onnx_session import OnnxSession
-from evalharness.models.pipeline import Graphed
+from evalharness.models.pipeline import Exportable
 from evalharness.types import content_digest, ignore_event
 
 _FILE = "model.onnx"
@@ -47,7 +47,7 @@ _WORDS = (
 )
 
 
-def start_export(model: ResolvedModel, kind: Graphed, start: Callable[[Path], OnnxSession]) -> OnnxSession:
+def start_export(model: ResolvedModel, kind: Exportable, start: Callable[[Path], OnnxSession]) -> OnnxSession:
     """A model's export, running; it is made and compared if no kept one was compared on texts as long.
 
     Args:
@@ -85,7 +85,7 @@ def start_export(model: ResolvedModel, kind: Graphed, start: Callable[[Path], On
         return session
 
 
-def _check_exportable(model: ResolvedModel, kind: Graphed) -> None:
+def _check_exportable(model: ResolvedModel, kind: Exportable) -> None:
     name = model.spec.name
     if model.spec.pooling == "own" and kind.wants == "hidden":
         raise ModelError(f"{name}: an exported model has to be told the pooling; give --pooling")
@@ -93,7 +93,7 @@ def _check_exportable(model: ResolvedModel, kind: Graphed) -> None:
         raise ModelError(f"{name}: models are exported to ONNX in float32 only, {model.spec.dtype} is wanted")
 
 
-def _export(name: str, encoder: Any, kind: Graphed, path: Path) -> None:  # noqa: ANN401 -- a torch model
+def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401 -- a torch model
     """A torch model as ONNX, for any number of texts and tokens."""
     inputs = kind.inputs(kind.plain_tokens(_EXAMPLES))
     names, output = list(inputs), _OUTPUTS[kind.wants]
@@ -120,7 +120,7 @@ def _export(name: str, encoder: Any, kind: Graphed, path: Path) -> None:  # noqa
             raise ModelError(f"{name}: cannot be exported to ONNX ({error}); leave --backend onnx out") from None
 
 
-def _compared(encoder: Any, kind: Graphed, session: OnnxSession, model: ResolvedModel) -> float:  # noqa: ANN401
+def _compared(encoder: Any, kind: Exportable, session: OnnxSession, model: ResolvedModel) -> float:  # noqa: ANN401
     """The largest difference between an exported model and the torch model.
 
     That of a logit, or of an element of a token's hidden state at length 1.

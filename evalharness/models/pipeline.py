@@ -79,6 +79,10 @@ class Graphed(Protocol):
         """The torch model that computes it."""
         ...
 
+
+class Exportable(Graphed, Protocol):
+    """What an engine has to know of a kind whose graph can be a file."""
+
     def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
         """Tokens of texts, or of pairs of each with itself, to try the model with."""
         ...
