@@ -52,6 +52,13 @@ def hub_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, for what is kept in the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "evalharness"
+
+
+@pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """Run the real command line in an empty folder, out of reach of any Hub unless told otherwise."""
 

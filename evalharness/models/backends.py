@@ -1,8 +1,9 @@
 """Backends: code that turns texts into vectors, or pairs into scores.
 
-A backend is a row of BACKENDS, which says what it is, and a file of its name, which is imported on use and does it:
-`sentence-transformers` is `sentence_transformers.py`. Such a file defines `open_backend`, which loads a resolved model;
-where the model is no files of a folder or of the Hub, also `resolve`, which says what the model is.
+A backend is a row of BACKENDS, which says what it is, and code that does it, imported on use. It may be a kind on an
+engine: see `kinds.py`. Any other is a file of its own name:
+`sentence-transformers` is `sentence_transformers.py`. That defines `open_backend`, which loads a resolved model; where
+the model is no files of a folder or of the Hub, also `resolve`, which says what the model is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import glob
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -83,6 +84,7 @@ class Backend:
         keeps_vectors: whether vectors may go into the store: only if the fingerprint tells one model from another.
         runs_by: what of `Execution` it heeds; the rest would be ignored, so it is refused.
         runs_own_classes: whether modules of the model's own may run, if the user trusts them.
+        engine: what computes for it, if it is a kind on an engine.
     """
 
     uses: tuple[str, ...]
@@ -95,6 +97,7 @@ class Backend:
     keeps_vectors: bool = True
     runs_by: tuple[str, ...] = ("device", "batch_tokens")
     runs_own_classes: bool = False
+    engine: str | None = None
 
 
 def beyond_texts(encoding: Encoding) -> list[str]:
@@ -115,9 +118,10 @@ def _m3_weights(options: ModelOptions) -> WeightFiles:
 
 
 def _onnx_weights(options: ModelOptions) -> WeightFiles:
-    """The ONNX files that running the model reads, with the files of their numbers."""
+    """The ONNX files that running the model reads, with the files of their numbers; bge-m3's heads if they count."""
+    heads = _m3_weights(options)
     if options.onnx_file == ONNX_EXPORT:
-        return TORCH_WEIGHTS
+        return heads
     if options.onnx_file is not None and (not _ONNX_FILE.fullmatch(options.onnx_file) or ".." in options.onnx_file):
         raise UsageError(
             f"the ONNX file {options.onnx_file!r} has to be the path of an .onnx file in the model's repository, at "
@@ -125,7 +129,7 @@ def _onnx_weights(options: ModelOptions) -> WeightFiles:
         )
     files = [glob.escape(file) for file in ([options.onnx_file] if options.onnx_file else ONNX_PLAIN_FILES)]
     with_numbers = [pattern for file in files for pattern in (file, f"{file}_data*", f"{file}.data*")]
-    return WeightFiles(torch=False, others=tuple(with_numbers))
+    return WeightFiles(torch=False, others=(*with_numbers, *heads.others))
 
 
 _EMBEDDER = ("like", "query_prompt", "document_prompt", "normalize", "dimensions")
@@ -133,7 +137,9 @@ _WITH_TOKENS = (*_EMBEDDER, "pooling", "max_length", "dtype")
 _PAIRS = ("like", "max_length", "dtype")
 
 BACKENDS: Mapping[str, Backend] = {
-    "transformers": Backend(uses=_WITH_TOKENS, why="it makes one dense vector per text from the model's files"),
+    "transformers": Backend(
+        uses=_WITH_TOKENS, why="it makes one dense vector per text from the model's files", engine="torch"
+    ),
     "sentence-transformers": Backend(
         uses=_WITH_TOKENS,
         why="it makes one dense vector per text from the model's files",
@@ -142,13 +148,19 @@ BACKENDS: Mapping[str, Backend] = {
         runs_own_classes=True,
     ),
     "onnx": Backend(
-        uses=(*_WITH_TOKENS, "onnx_file"),
-        why="it makes one dense vector per text from an ONNX file",
+        uses=(*_WITH_TOKENS, "mode", "mode_weights", "onnx_file"),
+        why="it runs an ONNX file of the model",
         weights=_onnx_weights,
         needs=("onnxruntime",),
         extra="onnx",
+        engine="onnx",
     ),
-    "m3": Backend(uses=(*_WITH_TOKENS, "mode", "mode_weights"), why="it runs bge-m3's own files", weights=_m3_weights),
+    "m3": Backend(
+        uses=(*_WITH_TOKENS, "mode", "mode_weights"),
+        why="it runs bge-m3's own files",
+        weights=_m3_weights,
+        engine="torch",
+    ),
     "static": Backend(
         uses=(*_EMBEDDER, "max_length"),
         why="it takes the mean of stored float32 vectors",
@@ -156,11 +168,12 @@ BACKENDS: Mapping[str, Backend] = {
         extra="static",
         runs_by=(),
     ),
-    "cross-encoder": Backend(uses=_PAIRS, why="it scores pairs and makes no vectors", kind="reranker"),
+    "cross-encoder": Backend(uses=_PAIRS, why="it scores pairs and makes no vectors", kind="reranker", engine="torch"),
     "llm-reranker": Backend(
         uses=(*_PAIRS, "cutoff_layer"),
         why="it has its own words around a pair, gives one raw score and makes no vectors",
         kind="reranker",
+        engine="torch",
     ),
     "http": Backend(
         uses=(*_EMBEDDER, "max_length", "url"),
@@ -245,8 +258,17 @@ def resolve_elsewhere(backend: str, name: str, options: ModelOptions) -> Resolve
 
 
 def _code(backend: str) -> ModuleType:
+    return imported("pipeline" if find_backend(backend).engine is not None else backend.replace("-", "_"))
+
+
+def imported(file: str) -> ModuleType:
+    """A file of this folder.
+
+    Raises:
+        PrerequisiteError: Python runs in a way that libraries do not bear.
+    """
     try:
-        return import_module(f"evalharness.models.{backend.replace('-', '_')}")
+        return import_module(f"evalharness.models.{file}")
     # transformers makes code of docstrings, and fails in several ways where there are none
     except Exception as error:
         if sys.flags.optimize < _WITHOUT_DOCSTRINGS:
@@ -271,19 +293,19 @@ def check_installed(name: str) -> None:
         )
 
 
-def check_used(name: str, options: ModelOptions, backends: Iterable[str]) -> None:
+def check_used(name: str, options: ModelOptions, backends: Mapping[str, Backend]) -> None:
     """See that every option does something with a model.
 
     Args:
         name: the model's, for the message.
         options: what the user gave.
-        backends: those that may run the model; the first is named in the message.
+        backends: those that may run the model, by name; the first is named in the message.
 
     Raises:
         UsageError: some do nothing; all of them are named, and backends that use them.
     """
-    first, *others = backends
-    used = {option for backend in (first, *others) for option in find_backend(backend).uses}
+    first = next(iter(backends))
+    used = {option for backend in backends.values() for option in backend.uses}
     unused = {option: flag for option, flag in options.flags().items() if option not in used}
     if not unused:
         return
@@ -293,7 +315,7 @@ def check_used(name: str, options: ModelOptions, backends: Iterable[str]) -> Non
         if (able := [backend for backend, facts in BACKENDS.items() if option in facts.uses])
     ]
     raise UsageError(
-        f"{name}: the {first} backend has no use for {' and '.join(unused.values())}, for {find_backend(first).why}. "
+        f"{name}: the {first} backend has no use for {' and '.join(unused.values())}, for {backends[first].why}. "
         f"Leave that out ({'; '.join(hints)})"
     )
 

@@ -65,14 +65,6 @@ def blocks(texts: Sequence[str]) -> Iterator[list[int]]:
         yield order[first : first + BLOCK]
 
 
-def same_tokens(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Groups of positions with equal tokens: texts that differ only in what the tokenizer does not see."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for place, tokens in enumerate(sequences):
-        groups.setdefault(tuple(tokens), []).append(place)
-    return list(groups.values())
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Results of a batch: positions of its texts, a row for each, and the tokens that went through the model now."""

@@ -1,8 +1,8 @@
-"""Rerankers with a classification head on torch: pairs sorted by length, raw logits."""
+"""Scores of pairs: the raw logits of a classification head."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,86 +11,104 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
 from evalharness.errors import ModelError, shorten
-from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
-from evalharness.models.batches import BatchRunner, blocks, choose_device, precision
-from evalharness.models.company import Trial, company_facts, computes_exactly, find_company
-from evalharness.models.loading import check_complete, check_runs, embedding_rows, load_config, load_weights
+from evalharness.models.company import Trial
+from evalharness.models.loading import check_complete, load_config, load_weights
+from evalharness.models.pipeline import Engine, GraphOutput, Rows
+from evalharness.models.tokens import Tokenized
 from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
-from evalharness.rankers import Pair, split_pair
-from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
+from evalharness.rankers import split_pair
+from evalharness.types import Dense, Encoding
 
 _HEAD = "ForSequenceClassification"
 # FlagEmbedding: what a query may take of the room, the document has the rest
 _QUERY_SHARE = (3, 4)
 
 
-class CrossEncoderBackend:
-    """A `TextEncoder` of joined pairs around `AutoModelForSequenceClassification`; a score is a vector of length 1.
+class CrossEncoderKind:
+    """A `Kind`: joined pairs to logits; a score is a vector of length 1.
 
     Attributes:
-        device: torch device name.
-        identity: what of the backend can change a score, apart from the model and the encoding.
+        wants: see `Graphed`.
     """
 
-    def __init__(self, model: ResolvedModel, execution: Execution) -> None:
-        self.device = choose_device(execution.device)
+    wants: GraphOutput = "logits"
+
+    def __init__(self, model: ResolvedModel, home: str) -> None:
+        self._model = model
+        self._home = home
         self._name = model.spec.name
         self._truncation = model.spec.pair_truncation
         self._tokenizer = load_tokenizer(model)
-        self.identity = {
-            "backend": "cross-encoder",
-            **precision(model.spec.dtype, self.device),
-            "pair_truncation": self._truncation,
-            **padding_facts(self._tokenizer),
-        }
         special = self._tokenizer.num_special_tokens_to_add(pair=True)
         check_room(self._name, model.spec.max_length, special, len(("query", "document")))
-        self._model = _load(model).to(self.device).eval()
-        check_vocabulary(self._name, self._tokenizer, embedding_rows(self._model))
-        check_runs(model, lambda: self._logits(dict(self._tokenizer(["a"], ["a"]))))
-        company = find_company(model, self._trial(model))
-        self.identity |= company_facts(company)
-        self._runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+        self._config = _checked_config(model)
 
-    def _trial(self, model: ResolvedModel) -> Trial:
-        def tokens(texts: Sequence[str]) -> dict[str, Any]:
-            return dict(self._tokenizer(list(texts), list(texts), truncation=True, max_length=model.spec.max_length))
+    def load(self) -> Any:  # noqa: ANN401 -- see `Graphed`
+        """See `Graphed`; the head must be in the weight file."""
+        loaded, report = load_weights(self._model, AutoModelForSequenceClassification, self._config)
+        check_complete(self._name, list(report["missing_keys"]))
+        return loaded
+
+    def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
+        """See `Exportable`."""
+        length = self._model.spec.max_length
+        return dict(self._tokenizer(list(texts), list(texts), truncation=True, max_length=length))
+
+    def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
+        """See `Exportable`."""
+        padded: Mapping[str, torch.Tensor] = self._tokenizer.pad(tokens, padding_side="right", return_tensors="pt").to(
+            self._home
+        )
+        return padded
+
+    def fit(self, engine: Engine) -> None:
+        """See `Kind`."""
+        check_vocabulary(self._name, self._tokenizer, engine.vocabulary)
+
+    def identity(self, engine: Engine) -> dict[str, Any]:
+        """See `Kind`."""
+        del engine
+        return {"backend": "cross-encoder", "pair_truncation": self._truncation, **padding_facts(self._tokenizer)}
+
+    def try_out(self, engine: Engine) -> torch.Tensor:
+        """See `Kind`."""
+        return torch.as_tensor(self._logits(engine, dict(self._tokenizer(["a"], ["a"]))))
+
+    def trial(self, engine: Engine) -> Trial:
+        """See `Kind`."""
 
         def rows(texts: Sequence[str]) -> list[NDArray[np.float32]]:
             # beside a 1, so that of a score near 0 nothing is relative to that
-            return [np.array([score, 1], dtype=np.float32) for score in self._logits(tokens(texts))]
+            scores = self._logits(engine, self.plain_tokens(texts))
+            return [np.array([score, 1], dtype=np.float32) for score in scores]
 
-        return Trial(rows, lambda text: len(tokens([text])["input_ids"][0]), computes_exactly(model))
+        return Trial(rows, lambda text: len(self.plain_tokens([text])["input_ids"][0]), engine.is_exact)
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
-        """Score joined pairs; row i belongs to pair i.
+    def check(self, encoding: Encoding) -> None:
+        """See `Kind`; nothing of an encoding is of no use."""
 
-        Raises:
-            ModelError: a pair needs more memory than there is.
-        """
-        scores = np.empty((len(texts), 1), dtype=np.float32)
-        truncated = np.zeros(len(texts), dtype=bool)
-        for places in blocks(texts):
-            pairs = [split_pair(texts[place]) for place in places]
-            tokens, truncated[places] = self._tokenize(pairs, encoding)
-            for batch in self._runner.run(tokens, self._logits, emit, journal):
-                scores[[places[number] for number in batch.places], 0] = batch.rows
-                emit(TextsEncoded(len(batch.places), batch.tokens))
-        return Dense(scores, truncated=truncated)
-
-    def _tokenize(self, pairs: Sequence[Pair], encoding: Encoding) -> tuple[dict[str, Any], list[bool]]:
-        """Tokens of the pairs, and whether each was cut."""
+    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        """See `Kind`."""
+        pairs = [split_pair(text) for text in texts]
         queries, documents = [pair.query for pair in pairs], [pair.document for pair in pairs]
         length = encoding.max_length
         if self._truncation == "only_second" and length is not None:
             return self._with_short_queries(queries, documents, length)
         found = self._tokenizer(queries, documents, truncation=self._truncation, max_length=length)
-        return dict(found), [bool(item.overflowing) for item in found.encodings]
+        return Tokenized(dict(found), [bool(item.overflowing) for item in found.encodings])
 
-    def _with_short_queries(
-        self, queries: Sequence[str], documents: Sequence[str], length: int
-    ) -> tuple[dict[str, Any], list[bool]]:
+    def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[np.float32]:
+        """See `Kind`."""
+        del encoding
+        return self._logits(engine, tokens)
+
+    def gather(self, encoded: Rows, engine: Engine) -> Dense:
+        """See `Kind`."""
+        del engine
+        return Dense(encoded.matrix(1), truncated=encoded.truncated)
+
+    def _with_short_queries(self, queries: Sequence[str], documents: Sequence[str], length: int) -> Tokenized:
         """FlagEmbedding's way: the query's tokens are cut first, then the document's to what room is left.
 
         What is cut are tokens, not text: the same text can have other tokens once its end is gone.
@@ -117,18 +135,15 @@ class CrossEncoderBackend:
             }
             for key, items in tokens.items():
                 items.append(values[key])
-        return tokens, cut
+        return Tokenized(tokens, cut)
 
-    def _logits(self, tokens: dict[str, list[Any]]) -> NDArray[np.float32]:
-        padded = self._tokenizer.pad(tokens, padding_side="right", return_tensors="pt").to(self.device)
-        with torch.inference_mode():
-            logits = self._model(**padded).logits
-        rows: NDArray[np.float32] = logits[:, 0].float().cpu().numpy()
+    def _logits(self, engine: Engine, tokens: dict[str, list[Any]]) -> NDArray[np.float32]:
+        rows: NDArray[np.float32] = engine.run(self.inputs(tokens), "logits")[:, 0].float().cpu().numpy()
         return rows
 
 
-def _load(model: ResolvedModel) -> Any:  # noqa: ANN401 -- transformers has no common type
-    """The reranker: with its head, which must be in the weight file and give one score."""
+def _checked_config(model: ResolvedModel) -> Any:  # noqa: ANN401 -- transformers has no common type
+    """The config of a model that has a head, which gives one score."""
     config = load_config(model)
     heads = list(config.architectures or ())
     if not any(name.endswith(_HEAD) for name in heads):
@@ -140,9 +155,7 @@ def _load(model: ResolvedModel) -> Any:  # noqa: ANN401 -- transformers has no c
         raise ModelError(
             f"{model.spec.name} gives {config.num_labels} scores per pair, so it classifies; a reranker gives one"
         )
-    loaded, report = load_weights(model, AutoModelForSequenceClassification, config)
-    check_complete(model.spec.name, list(report["missing_keys"]))
-    return loaded
+    return config
 
 
-open_backend = CrossEncoderBackend
+open_kind = CrossEncoderKind

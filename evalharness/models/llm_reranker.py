@@ -6,7 +6,6 @@ LayerWiseFlagLLMReranker (`layerwise`); mteb's Qwen3RerankerWrapper (`qwen3`).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -17,15 +16,15 @@ from transformers import AutoModelForCausalLM
 
 from evalharness.cards import cards
 from evalharness.errors import ModelError, shorten
-from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
-from evalharness.models.batches import BatchRunner, choose_device, precision
-from evalharness.models.loading import check_complete, check_runs, embedding_rows, load_config, load_weights
+from evalharness.models.engine_torch import TorchEngine
+from evalharness.models.loading import check_complete, load_config, load_weights
 from evalharness.models.options import check_remote_code
-from evalharness.models.tokens import Tokenized, TokenPipeline
+from evalharness.models.pipeline import GraphOutput, Rows
+from evalharness.models.tokens import Tokenized
 from evalharness.models.vocabulary import check_vocabulary, load_tokenizer
 from evalharness.rankers import Pair, split_pair
-from evalharness.types import Dense, Emit, Encoding, Execution, PairTemplate
+from evalharness.types import Dense, Encoding, PairTemplate
 
 _HEAD = "ForCausalLM"
 # what a layer-wise model's code and nobody else's takes
@@ -46,104 +45,121 @@ _QWEN_AFTER = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 _QWEN_INSTRUCTION = "Given the user query, retrieval the relevant passages"
 
 
-class LLMRerankerBackend:
-    """A `TextEncoder` of joined pairs around `AutoModelForCausalLM`; a score is a vector of length 1.
+class LLMRerankerKind:
+    """A `Kind` on torch alone: joined pairs to what follows them; a score is a vector of length 1.
 
     Attributes:
-        device: torch device name.
-        identity: what of the backend can change a score, apart from the model and the encoding.
+        wants: see `Graphed`.
     """
 
-    def __init__(self, model: ResolvedModel, execution: Execution) -> None:
-        self.device = choose_device(execution.device)
+    wants: GraphOutput = "logits"
+
+    def __init__(self, model: ResolvedModel, home: str) -> None:
+        self._model = model
+        self._home = home
         self._name = model.spec.name
-        template = _template(model)
-        if template == "layerwise" and not model.spec.remote_code:
+        self._template = _template(model)
+        is_layerwise = self._template == "layerwise"
+        if is_layerwise and not model.spec.remote_code:
             check_remote_code(self._name, model.options)
-        config = load_config(model)
-        _check_head(self._name, config)
-        self._layer = _layer(model, config, template)
-        self.identity: dict[str, Any] = {
-            "backend": "llm-reranker",
-            **precision(model.spec.dtype, self.device),
-            "pair_template": template,
-            "cutoff_layer": self._layer,
-        }
-        runner = BatchRunner(self._name, self.device, execution.batch_tokens)
-        self._pipeline = TokenPipeline(runner, model.spec.similarity)
-        tokenizer = load_tokenizer(model)
+        self._config = load_config(model)
+        _check_head(self._name, self._config)
+        self._layer = _layer(model, self._config, self._template)
+        self._tokenizer = load_tokenizer(model)
         self._asked: _Asked = (
-            _ChatPrompt(tokenizer, self._name)
-            if template == "qwen3"
-            else _PassagePrompt(tokenizer, self._name, layerwise=template == "layerwise")
+            _ChatPrompt(self._tokenizer, self._name)
+            if self._template == "qwen3"
+            else _PassagePrompt(self._tokenizer, self._name, layerwise=is_layerwise)
         )
-        self._model = _load(model, config).to(self.device).eval()
-        self._takes = set(inspect.signature(self._model.forward).parameters)
-        if self._layer is not None and _LAYERS not in self._takes:
+
+    def load(self) -> Any:  # noqa: ANN401 -- transformers has no common type
+        """See `Graphed`; the head must be in the weight file or be tied to the token vectors."""
+        loaded, report = load_weights(self._model, AutoModelForCausalLM, self._config)
+        check_complete(self._name, list(report["missing_keys"]))
+        return loaded
+
+    def fit(self, engine: TorchEngine) -> None:
+        """See `Kind`."""
+        if self._layer is not None and _LAYERS not in engine.takes:
             raise ModelError(
-                f"{self._name}: {type(self._model).__name__} takes no {_LAYERS}, so it is no layer-wise reranker; "
+                f"{self._name}: {engine.class_name} takes no {_LAYERS}, so it is no layer-wise reranker; "
                 "give --like the card of a model of its own kind"
             )
-        if _POSITIONS not in self._takes:
-            self.identity |= {"padding": "right"}
-        check_vocabulary(self._name, tokenizer, embedding_rows(self._model))
-        check_runs(model, lambda: self._scores({"input_ids": [[0, 0]]}))
+        check_vocabulary(self._name, self._tokenizer, engine.vocabulary)
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
-        """Score joined pairs; row i belongs to pair i.
+    def identity(self, engine: TorchEngine) -> dict[str, Any]:
+        """See `Kind`."""
+        return {
+            "backend": "llm-reranker",
+            "pair_template": self._template,
+            "cutoff_layer": self._layer,
+            **({} if _POSITIONS in engine.takes else {"padding": "right"}),
+        }
+
+    def try_out(self, engine: TorchEngine) -> torch.Tensor:
+        """See `Kind`."""
+        return torch.as_tensor(self._scores(engine, {"input_ids": [[0, 0]]}))
+
+    def trial(self, engine: TorchEngine) -> None:
+        """See `Kind`; the mask keeps causal models from seeing padding."""
+
+    def check(self, encoding: Encoding) -> None:
+        """See `Kind`; nothing of an encoding is of no use."""
+
+    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        """See `Kind`.
 
         Raises:
-            ModelError: a pair needs more memory than there is, or the maximum length leaves no room for one.
+            ModelError: the maximum length leaves no room for a pair.
         """
-        return self._pipeline.run(
-            texts,
-            emit,
-            tokenize=lambda part: self._tokenize(part, encoding),
-            forward=self._scores,
-            width=1,
-            journal=journal,
-        )
-
-    def _tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         tokens, cut = self._asked.tokenize([split_pair(text) for text in texts], encoding.max_length)
         return Tokenized(tokens, cut)
 
-    def _scores(self, tokens: dict[str, list[Any]]) -> NDArray[Any]:
+    def rows(self, engine: TorchEngine, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[Any]:
+        """See `Kind`."""
+        del encoding
+        return self._scores(engine, tokens)
+
+    def gather(self, encoded: Rows, engine: TorchEngine) -> Dense:
+        """See `Kind`."""
+        del engine
+        return Dense(encoded.matrix(1), self._model.spec.similarity, encoded.truncated, encoded.unknown)
+
+    def _scores(self, engine: TorchEngine, tokens: dict[str, list[Any]]) -> NDArray[Any]:
         """One score per row.
 
         Padding is on the left, so that the last position is the answer's in every row, and positions go by the mask.
         A model that is not told positions would count them from the padding on, so for it padding is on the right.
         """
-        is_left = _POSITIONS in self._takes
+        is_left = _POSITIONS in engine.takes
         side = "left" if is_left else "right"
         rows = [torch.tensor(ids) for ids in tokens["input_ids"]]
-        ids = pad_sequence(rows, batch_first=True, padding_side=side).to(self.device)
+        ids = pad_sequence(rows, batch_first=True, padding_side=side).to(self._home)
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
-        mask = mask.to(self.device)
+        mask = mask.to(self._home)
         options: dict[str, Any] = {
             _POSITIONS: (mask.cumsum(dim=1) - 1).clamp(min=0),
             "use_cache": False,
             **({"logits_to_keep": 1} if is_left else {}),
         }
-        options = {name: value for name, value in options.items() if name in self._takes}
+        options = {name: value for name, value in options.items() if name in engine.takes}
         if self._layer is not None:
             options |= {_LAYERS: [self._layer], "output_hidden_states": True}
-        with torch.inference_mode():
-            logits = self._model(input_ids=ids, attention_mask=mask, **options).logits
-            if self._layer is not None:
-                logits = self._of_layer(logits, ids.shape)
-            last = -1 if is_left else mask.sum(dim=1) - 1
-            scores = self._asked.scores(logits[torch.arange(len(rows)), last].float())
+        logits = engine.run({"input_ids": ids, "attention_mask": mask, **options}, "logits")
+        if self._layer is not None:
+            logits = self._of_layer(engine, logits, ids.shape)
+        last = -1 if is_left else mask.sum(dim=1) - 1
+        scores = self._asked.scores(logits[torch.arange(len(rows)), last].float())
         found: NDArray[Any] = scores[:, None].cpu().numpy()
         return found
 
-    def _of_layer(self, logits: Any, shape: torch.Size) -> torch.Tensor:  # noqa: ANN401 -- the repository's own code
+    def _of_layer(self, engine: TorchEngine, logits: Any, shape: torch.Size) -> torch.Tensor:  # noqa: ANN401 -- own code
         """The chosen layer's score of every position."""
         found = list(logits) if isinstance(logits, list | tuple) else [logits]
         if len(found) != 1 or found[0].shape != shape:
             got = shorten([str(tuple(layer.shape)) for layer in found])
             raise ModelError(
-                f"{self._name}: {type(self._model).__name__} gave logits of shape {got or 'nothing'} for layer "
+                f"{self._name}: {engine.class_name} gave logits of shape {got or 'nothing'} for layer "
                 f"{self._layer}; expected one score per token, {tuple(shape)}"
             )
         layer: torch.Tensor = found[0]
@@ -303,11 +319,4 @@ def _layer(model: ResolvedModel, config: Any, template: PairTemplate) -> int | N
     return layer
 
 
-def _load(model: ResolvedModel, config: Any) -> Any:  # noqa: ANN401 -- transformers has no common type
-    """The language model with its head, which must be in the weight file or be tied to the token vectors."""
-    loaded, report = load_weights(model, AutoModelForCausalLM, config)
-    check_complete(model.spec.name, list(report["missing_keys"]))
-    return loaded
-
-
-open_backend = LLMRerankerBackend
+open_kind = LLMRerankerKind

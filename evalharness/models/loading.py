@@ -93,11 +93,7 @@ def load_encoder(model: ResolvedModel) -> Any:  # noqa: ANN401
         ModelError: they are not, or it is one.
     """
     spec, config = model.spec, load_config(model)
-    if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-        raise ModelError(
-            f"{spec.name} is a cross-encoder ({shorten(config.architectures)}): it scores pairs and has no embeddings. "
-            "Leave --backend out to rank candidates with it, or give it as --reranker"
-        )
+    check_embedder(spec.name, config)
     kind = _ENCODERS.get(config.model_type)
     if kind is None and getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{spec.name}: encoder-decoder models ({config.model_type}) are not supported by this backend")
@@ -105,6 +101,19 @@ def load_encoder(model: ResolvedModel) -> Any:  # noqa: ANN401
     # an unused pooler does no harm; any other missing layer would run on random numbers
     check_complete(spec.name, [key for key in report["missing_keys"] if not key.startswith("pooler.")])
     return loaded
+
+
+def check_embedder(name: str, config: Any) -> None:  # noqa: ANN401 -- transformers has no common type
+    """See that a model is no reranker.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if any(head.endswith("ForSequenceClassification") for head in config.architectures or ()):
+        raise ModelError(
+            f"{name} is a cross-encoder ({shorten(config.architectures)}): it scores pairs and has no embeddings. "
+            "Leave --backend out to rank candidates with it, or give it as --reranker"
+        )
 
 
 def load_weights(model: ResolvedModel, kind: Any, config: Any) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401

@@ -1,8 +1,8 @@
-"""bge-m3 on torch: dense, sparse and multi-vectors of a text from one pass."""
+"""bge-m3's vectors: dense, sparse and multi-vectors of a text from the same hidden states."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,91 +11,99 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import M3_HEADS, ResolvedModel
-from evalharness.models.batches import BatchRunner, blocks, choose_device, precision, same_tokens
-from evalharness.models.company import company_facts, computes_exactly, find_company
-from evalharness.models.loading import check_runs, check_settings, embedding_rows, load_encoder, load_pickle
-from evalharness.models.tokens import PromptTokenizer
-from evalharness.models.transformers import TransformersBackend, pool
+from evalharness.models.company import Trial
+from evalharness.models.dense import pool
+from evalharness.models.loading import check_settings, load_encoder, load_pickle
+from evalharness.models.pipeline import Engine, GraphOutput, Rows
+from evalharness.models.tokens import PromptTokenizer, Tokenized
 from evalharness.models.vocabulary import load_tokenizer
 from evalharness.multipart import PackedArrays, Parts, pack
-from evalharness.types import Embeddings, Emit, Encoding, Execution, MultiPart, Output, TextsEncoded
+from evalharness.types import Encoding, MultiPart, Output
 
 # their weights say nothing of the text
 _SPECIAL = ("cls_token", "eos_token", "pad_token", "unk_token")
 
 
-class M3Backend:
-    """A `TextEncoder` around bge-m3's encoder and its two heads.
+class M3Kind:
+    """A `Kind`: hidden states through bge-m3's two heads to several vectors of a text.
 
     Attributes:
-        device: torch device name.
-        identity: what of the backend can change a vector, apart from the model and the encoding.
+        wants: see `Graphed`.
     """
 
-    def __init__(self, model: ResolvedModel, execution: Execution) -> None:
-        self.device = choose_device(execution.device)
-        self._name = model.spec.name
+    wants: GraphOutput = "hidden"
+
+    def __init__(self, model: ResolvedModel, home: str) -> None:
         check_settings(model)
+        self._model = model
+        self._home = home
         self._tokens = PromptTokenizer(model)
-        self.identity = {"backend": "m3", **precision(model.spec.dtype, self.device), **self._tokens.identity}
-        self._model = load_encoder(model).to(self.device).eval()
-        self._tokens.check_vocabulary(embedding_rows(self._model))
         tokenizer = load_tokenizer(model)
         named = (getattr(tokenizer, name, None) for name in _SPECIAL)
         self._special = {tokenizer.convert_tokens_to_ids(token) for token in named if token is not None}
         wanted = [output for output in model.spec.outputs if output in M3_HEADS]
-        self._heads = {output: _load_head(model, output).to(self.device) for output in wanted}
-        check_runs(model, self._run_once)
-        trial = self._tokens.trial(
-            lambda inputs: self._model(**inputs).last_hidden_state, self.device, is_exact=computes_exactly(model)
-        )
-        company = find_company(model, trial)
-        self.identity |= company_facts(company)
-        self._runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+        self._heads = {output: _load_head(model, output).to(home) for output in wanted}
 
-    def _run_once(self) -> torch.Tensor:
-        hidden = self._tokens.run(self._model, self.device)
+    def load(self) -> Any:  # noqa: ANN401 -- see `Graphed`
+        """See `Graphed`."""
+        return load_encoder(self._model)
+
+    def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
+        """See `Exportable`."""
+        return self._tokens.plain_tokens(texts)
+
+    def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
+        """See `Exportable`."""
+        inputs: Mapping[str, torch.Tensor] = self._tokens.padded(tokens, self._home).inputs
+        return inputs
+
+    def fit(self, engine: Engine) -> None:
+        """See `Kind`."""
+        self._tokens.check_vocabulary(engine.vocabulary)
+        if "hidden" not in engine.gives:
+            raise ModelError(
+                f"{self._model.spec.name}: the file gives no token vectors (last_hidden_state), which the sparse and "
+                "multi-vector modes are made of; use another file, or --mode dense"
+            )
+
+    def identity(self, engine: Engine) -> dict[str, Any]:
+        """See `Kind`."""
+        del engine
+        return {"backend": "m3", **self._tokens.identity}
+
+    def try_out(self, engine: Engine) -> torch.Tensor:
+        """See `Kind`."""
+        hidden = engine.run(self._tokens.short_inputs(self._home), "hidden").float()
         return torch.cat([hidden, *(head(hidden) for head in self._heads.values())], dim=2)
 
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
-        """Encode texts; row i belongs to text i.
+    def trial(self, engine: Engine) -> Trial:
+        """See `Kind`."""
+        return self._tokens.trial(lambda inputs: engine.run(inputs, "hidden"), self._home, is_exact=engine.is_exact)
 
-        Raises:
-            ModelError: a text needs more memory than there is, or the encoding does not fit the model.
-        """
+    def check(self, encoding: Encoding) -> None:
+        """See `Kind`."""
         if encoding.pooling != "cls" or encoding.dimensions is not None or encoding.layer_norm:
             raise ModelError(
-                f"{self._name}: the sparse and multi-vector modes are made for pooling cls and all dimensions; leave "
-                "--pooling and --dimensions out, or use --mode dense"
+                f"{self._model.spec.name}: the sparse and multi-vector modes are made for pooling cls and all "
+                "dimensions; leave --pooling and --dimensions out, or use --mode dense"
             )
-        found: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(texts)
-        truncated, unknown = (np.zeros(len(texts), dtype=bool) for _ in range(2))
-        for places in blocks(texts):
-            tokenized = self._tokens.tokenize([texts[place] for place in places], encoding)
-            tokens, truncated[places] = tokenized.tokens, tokenized.cut
-            unknown[places] = tokenized.unknown or False
-            same = same_tokens(tokens["input_ids"])
-            firsts = {key: [values[group[0]] for group in same] for key, values in tokens.items()}
-            for batch in self._runner.run(firsts, lambda part: self._packed(part, encoding), emit, journal):
-                for number, row in zip(batch.places, batch.rows, strict=True):
-                    for place in same[number]:
-                        found[places[place]] = row
-                emit(TextsEncoded(sum(len(same[number]) for number in batch.places), batch.tokens))
-        return MultiPart(PackedArrays(found), truncated=truncated, unknown=unknown)
 
-    def _packed(self, tokens: dict[str, list[Any]], encoding: Encoding) -> list[NDArray[np.float32]]:
-        padded = self._tokens.padded(tokens, self.device)
-        mask = padded.inputs["attention_mask"]
-        with torch.inference_mode():
-            hidden = self._model(**padded.inputs).last_hidden_state.float()
-            dense = _scaled(pool(hidden, mask, "cls"), encoding) if "dense" in encoding.outputs else None
-            weights = torch.relu(self._heads["sparse"](hidden))[:, :, 0] if "sparse" in encoding.outputs else None
-            # the first token has no vector
-            vectors = None
-            if "multi-vector" in encoding.outputs:
-                vectors = _scaled(self._heads["multi-vector"](hidden[:, 1:]), encoding)
+    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        """See `Kind`."""
+        return self._tokens.tokenize(texts, encoding)
+
+    def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> list[NDArray[np.float32]]:
+        """See `Kind`."""
+        padded = self._tokens.padded(tokens, self._home)
+        mask = padded.attended
+        hidden = engine.run(padded.inputs, "hidden").float()
+        dense = _scaled(pool(hidden, mask, "cls"), encoding) if "dense" in encoding.outputs else None
+        weights = torch.relu(self._heads["sparse"](hidden))[:, :, 0] if "sparse" in encoding.outputs else None
+        # the first token has no vector
+        vectors = None
+        if "multi-vector" in encoding.outputs:
+            vectors = _scaled(self._heads["multi-vector"](hidden[:, 1:]), encoding)
         rows = []
         for number, length in enumerate(mask.sum(dim=1).tolist()):
             words = _weights(tokens["input_ids"][number], _array(weights, number), self._special)
@@ -110,6 +118,11 @@ class M3Backend:
                 )
             )
         return rows
+
+    def gather(self, encoded: Rows, engine: Engine) -> MultiPart:
+        """See `Kind`."""
+        del engine
+        return MultiPart(PackedArrays(list(encoded.rows or ())), truncated=encoded.truncated, unknown=encoded.unknown)
 
 
 def _array(values: torch.Tensor | None, number: int) -> NDArray[np.float32]:
@@ -147,7 +160,4 @@ def _load_head(model: ResolvedModel, output: Output) -> torch.nn.Linear:
     return head.eval()
 
 
-def open_backend(model: ResolvedModel, execution: Execution) -> TransformersBackend | M3Backend:
-    """The dense vectors alone are those of any other model."""
-    kind = TransformersBackend if model.spec.outputs == ("dense",) else M3Backend
-    return kind(model, execution)
+open_kind = M3Kind

@@ -77,7 +77,7 @@ class PythonBackend:
         # torch, which naming a model need not wait for
         import torch
 
-        from evalharness.models.transformers import finish
+        from evalharness.models.dense import finish
 
         vectors = np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
         return Dense(finish(torch.from_numpy(vectors), encoding, self._name).numpy(), self._similarity)

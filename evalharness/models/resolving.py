@@ -20,6 +20,7 @@ from evalharness.models.backends import (
     resolve_elsewhere,
 )
 from evalharness.models.files import FileFacts, architectures, is_static, read_facts, side_adapters
+from evalharness.models.kinds import backend_for
 from evalharness.models.layout import Layout, lay_out_folder
 from evalharness.models.options import ModelOptions, card_of, check_options, check_protocol, check_remote_code, modes
 from evalharness.models.source import (
@@ -74,7 +75,9 @@ def check_model(name: str, options: ModelOptions) -> None:
             f"{name}: no backend here runs {card.name} as its authors mean it, for {card.unsupported}. Its card is for "
             "reading only"
         )
-    check_used(name, options, _TOLD_BY_FILES if backend is None else [backend])
+    able = _TOLD_BY_FILES if backend is None else (backend,)
+    usual = card.usual_backend if card else None
+    check_used(name, options, {each: backend_for(each, usual, name) for each in able})
     if backend is not None:
         check_installed(backend)
     check_protocol(name, options)
@@ -121,12 +124,13 @@ def resolve_model(
     files = find_model(name, Lookup(options.cards, download, say, choice))
     layout = lay_out_folder(files.folder, choice.weights, own_classes=own_classes)
     facts = read_facts(files.folder, layout)
-    if chosen is None:
-        chosen = _backend_of_files(facts, layout)
-        check_used(files.name, options, [chosen])
-        check_installed(chosen)
     card = card_of(files.name, options)
-    return _of_its_kind(ResolvedModel(_spec(_Found(files, facts, layout, card, options, chosen)), facts, options))
+    usual = card.usual_backend if card else _backend_of_files(facts, layout)
+    chosen = usual if chosen is None else chosen
+    check_used(files.name, options, {chosen: backend_for(chosen, usual, files.name)})
+    check_installed(chosen)
+    found = _Found(files, facts, layout, card, options, chosen, usual)
+    return _of_its_kind(ResolvedModel(_spec(found), facts, options))
 
 
 def _of_its_kind(model: ResolvedModel) -> ResolvedModel:
@@ -155,10 +159,11 @@ class _Found:
     card: ModelCard | None
     options: ModelOptions
     backend_name: str
+    usual: str
 
     @property
     def backend(self) -> Backend:
-        return find_backend(self.backend_name)
+        return backend_for(self.backend_name, self.usual, self.files.name)
 
 
 def _spec(found: _Found) -> ModelSpec:

@@ -22,6 +22,7 @@ from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
 from evalharness.models.batches import BatchRunner, choose_device, precision
 from evalharness.models.company import Trial, company_facts, computes_exactly, find_company
+from evalharness.models.dense import finish
 from evalharness.models.loading import (
     TORCH_DTYPES,
     check_runs,
@@ -31,8 +32,8 @@ from evalharness.models.loading import (
     load_encoder,
     silent,
 )
-from evalharness.models.tokens import PromptTokenizer, Tokenized, TokenPipeline
-from evalharness.models.transformers import finish
+from evalharness.models.pipeline import run_texts
+from evalharness.models.tokens import PromptTokenizer, Tokenized
 from evalharness.types import Dense, Emit, Encoding, Execution
 
 # beside the tokens, the text itself: the library tokenizes once more
@@ -69,8 +70,8 @@ class SentenceTransformersBackend:
         check_runs(model, lambda: self._tried(["a"])[0])
         company = find_company(model, Trial(self._tried, self._tokens.length, computes_exactly(model)))
         self.identity |= company_facts(company)
-        runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
-        self._pipeline = TokenPipeline(runner, model.spec.similarity)
+        self._runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+        self._similarity = model.spec.similarity
 
     def _tried(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         how = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
@@ -102,14 +103,15 @@ class SentenceTransformersBackend:
         if not self._is_table:
             self._model.max_seq_length = _NO_LIMIT if encoding.max_length is None else encoding.max_length
         self._model.set_pooling_include_prompt(encoding.pool_prompt)
-        return self._pipeline.run(
+        encoded = run_texts(
             texts,
+            self._runner,
             emit,
             tokenize=lambda part: self._tokenize(part, encoding),
             forward=lambda tokens: self._vectors(tokens[_TEXT], encoding),
-            width=self._width,
             journal=journal,
         )
+        return Dense(encoded.matrix(self._width), self._similarity, encoded.truncated, encoded.unknown)
 
     def _check(self, encoding: Encoding) -> None:
         pooling = next((module.pooling_mode for module in self._model if isinstance(module, Pooling)), None)

@@ -19,9 +19,9 @@ from evalharness.errors import ModelError, shorten
 from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel, beyond_texts
 from evalharness.models.batches import blocks
+from evalharness.models.dense import finish
 from evalharness.models.layout import NORMALIZE, STATIC
 from evalharness.models.loading import library_errors
-from evalharness.models.transformers import finish
 from evalharness.types import Dense, Emit, Encoding, Execution, TextsEncoded
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.backends import ResolvedModel
-from evalharness.models.batches import BatchRunner, Forward, blocks, same_tokens
 from evalharness.models.company import Trial
 from evalharness.models.loading import library_errors
 from evalharness.models.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
-from evalharness.types import Dense, Emit, Encoding, Similarity, TextsEncoded
+from evalharness.types import Encoding
 
 # beside the tokenizer's own names, how many of a text's first tokens are the prompt's
-_PROMPT_TOKENS = "prompt_tokens"
+PROMPT_TOKENS = "prompt_tokens"
 
 _SHORT = "a"
 
@@ -38,9 +36,6 @@ class Tokenized:
     tokens: dict[str, Any]
     cut: list[bool]
     unknown: list[bool] | None = None
-
-
-Tokenize: TypeAlias = Callable[[Sequence[str]], Tokenized]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +105,7 @@ class PromptTokenizer:
         tokens = dict(found)
         if encoding.prompt and not encoding.pool_prompt:
             count = self._prompt_tokens(encoding)
-            tokens[_PROMPT_TOKENS] = [count if prompt else 0 for prompt in prompts]
+            tokens[PROMPT_TOKENS] = [count if prompt else 0 for prompt in prompts]
         return Tokenized(tokens, [bool(item.overflowing) for item in found.encodings], self._unknowns(tokens, encoding))
 
     def _unknowns(self, tokens: dict[str, Any], encoding: Encoding) -> list[bool]:
@@ -132,8 +127,8 @@ class PromptTokenizer:
         Padding is on the right whatever the tokenizer's side: then a text's first token has the first position in
         every batch, whatever kind of positions the model has. The pooling goes by the mask.
         """
-        prompt_tokens = tokens.get(_PROMPT_TOKENS)
-        own = {key: values for key, values in tokens.items() if key != _PROMPT_TOKENS}
+        prompt_tokens = tokens.get(PROMPT_TOKENS)
+        own = {key: values for key, values in tokens.items() if key != PROMPT_TOKENS}
         inputs = self._tokenizer.pad(own, padding_side="right", return_tensors="pt").to(device)
         mask = inputs["attention_mask"]
         if prompt_tokens is None:
@@ -141,11 +136,9 @@ class PromptTokenizer:
         counted = mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=device)[:, None])
         return Padded(inputs, mask, counted)
 
-    def run(self, loaded: Any, device: str) -> torch.Tensor:  # noqa: ANN401 -- transformers has no common type
-        """Token vectors of a short text, to see that a model runs; float32, shape (1, tokens, dimensions)."""
-        batch = self.padded(dict(self._tokenizer([_SHORT])), device)
-        hidden: torch.Tensor = loaded(**batch.inputs).last_hidden_state
-        return hidden.float()
+    def short_inputs(self, device: str) -> Any:  # noqa: ANN401 -- a tokenizer's batch
+        """A short text as a batch, to see that a model runs."""
+        return self.padded(dict(self._tokenizer([_SHORT])), device).inputs
 
     def trial(self, forward: Callable[[Any], torch.Tensor], device: str, *, is_exact: bool) -> Trial:
         """How to try whether texts depend on each other.
@@ -157,7 +150,7 @@ class PromptTokenizer:
         """
 
         def rows(texts: Sequence[str]) -> list[NDArray[np.float32]]:
-            tokens = self._plain_tokens(texts)
+            tokens = self.plain_tokens(texts)
             found = forward(self.padded(tokens, device).inputs).float().cpu().numpy()
             # the padding is on the right
             return [
@@ -168,9 +161,10 @@ class PromptTokenizer:
 
     def length(self, text: str) -> int:
         """Tokens of a text without a prompt."""
-        return len(self._plain_tokens([text])["input_ids"][0])
+        return len(self.plain_tokens([text])["input_ids"][0])
 
-    def _plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
+    def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Tokens of texts without a prompt."""
         return dict(self._tokenizer(self._cased(texts), truncation=True, max_length=self._max_length))
 
     def _prompts(self, texts: Sequence[str], encoding: Encoding) -> list[str]:
@@ -215,62 +209,3 @@ def _unknown_token(tokenizer: Any) -> int | None:  # noqa: ANN401 -- transformer
         return None
     found: int | None = tokenizer.unk_token_id
     return found
-
-
-class TokenPipeline:
-    """The way of texts through a model: tokens, then batches of similar length, then rows in the order of the texts."""
-
-    def __init__(self, runner: BatchRunner, similarity: Similarity) -> None:
-        """See the class.
-
-        Args:
-            runner: makes the batches.
-            similarity: the model's own.
-        """
-        self._runner = runner
-        self._similarity = similarity
-
-    def run(
-        self,
-        texts: Sequence[str],
-        emit: Emit,
-        *,
-        tokenize: Tokenize,
-        forward: Forward,
-        width: int,
-        journal: Journal = NO_JOURNAL,
-    ) -> Dense:
-        """Encode texts; texts with equal tokens go through the model once.
-
-        Args:
-            texts: any number.
-            emit: is told of progress and of batches that were halved.
-            tokenize: from texts to tokens.
-            forward: from a part of the tokens to a row per text.
-            width: dimensions to claim where there are no texts.
-            journal: see `BatchRunner.run`.
-
-        Raises:
-            ModelError: a text needs more memory than there is.
-        """
-        vectors: NDArray[np.float32] | None = None
-        truncated, unknown = (np.zeros(len(texts), dtype=bool) for _ in range(2))
-        for places in blocks(texts):
-            tokenized = tokenize([texts[place] for place in places])
-            tokens = tokenized.tokens
-            truncated[places] = tokenized.cut
-            unknown[places] = tokenized.unknown or False
-            # the same tokens may be a prompt's in one text and not in another
-            marks = tokens.get(_PROMPT_TOKENS)
-            ids = tokens["input_ids"]
-            same = same_tokens(ids if marks is None else [[mark, *row] for mark, row in zip(marks, ids, strict=True)])
-            firsts = {key: [values[group[0]] for group in same] for key, values in tokens.items()}
-            for batch in self._runner.run(firsts, forward, emit, journal):
-                if vectors is None:
-                    vectors = np.empty((len(texts), len(batch.rows[0])), dtype=np.float32)
-                for number, row in zip(batch.places, batch.rows, strict=True):
-                    vectors[[places[i] for i in same[number]]] = row
-                emit(TextsEncoded(sum(len(same[number]) for number in batch.places), batch.tokens))
-        if vectors is None:
-            vectors = np.empty((0, width), dtype=np.float32)
-        return Dense(vectors, self._similarity, truncated, unknown)

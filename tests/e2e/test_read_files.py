@@ -130,6 +130,11 @@ CASES: dict[str, Case] = {
     "static-module": ({}, save_static_module),
     "onnx": ({"backend": "onnx"}, save_onnx),
     "onnx-export": ({"backend": "onnx", "onnx_file": "export"}, save_sentence_model),
+    "onnx-export-m3": (
+        {"backend": "onnx", "onnx_file": "export", "like": "BAAI/bge-m3", "max_length": 64, "mode": "sparse"},
+        save_m3,
+    ),
+    "onnx-export-pairs": ({"backend": "onnx", "onnx_file": "export"}, save_cross_encoder),
     "st-modules": ({"backend": "sentence-transformers"}, save_sentence_model),
     "st-under": ({"backend": "sentence-transformers"}, lambda folder: save_under(folder, "a/b")),
     "st-dense": ({"backend": "sentence-transformers"}, save_t5),

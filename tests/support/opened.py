@@ -66,13 +66,16 @@ def main() -> None:
     import sentence_transformers  # noqa: F401
 
     from evalharness.models import ModelOptions, System, open_model, resolve_model
-    from evalharness.models.backends import BACKENDS, _code
+    from evalharness.models.backends import BACKENDS, _code, imported
+    from evalharness.models.kinds import ENGINES, KINDS
     from evalharness.rankers import Pair, RankingModel
     from evalharness.types import Execution, ignore_event
 
     for name, backend in BACKENDS.items():
         if backend.is_files:
             _code(name)
+    for file in (*KINDS, *(f"engine_{engine}" for engine in ENGINES)):
+        imported(file)
 
     def load(case: dict[str, Any]) -> list[str]:
         resolved = resolve_model(case["folder"], ModelOptions(**case["options"]))

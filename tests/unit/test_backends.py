@@ -19,15 +19,16 @@ from evalharness.errors import DataError, PrerequisiteError, UsageError
 from evalharness.models import ModelOptions, ResolvedModel, backends, open_embedder, resolve_model
 from evalharness.models.backends import BACKENDS, check_execution, check_used
 from evalharness.models.files import FileFacts
+from evalharness.models.kinds import ENGINES, KINDS, backend_for
 from evalharness.models.resolving import check_model
 from evalharness.rankings import K_VALUES
 from evalharness.types import Execution
 
 FOLDER = Path(backends.__file__).parent
 SHARED = (
-    "__init__", "backends", "batches", "company", "files", "http_batches", "http_client", "http_replies",
-    "http_resolving", "layout", "loading", "options", "resolving", "source", "stored", "tokens", "vocabulary",
-    "waiting",
+    "__init__", "backends", "batches", "company", "exports", "files", "http_batches", "http_client", "http_replies",
+    "http_resolving", "kinds", "layout", "loading", "onnx_export", "onnx_files", "onnx_session", "options", "pipeline",
+    "resolving", "source", "stored", "tokens", "vocabulary", "waiting",
 )  # fmt: skip
 # a value for every option that not all models take
 GIVEN: dict[str, Any] = {
@@ -48,9 +49,40 @@ GIVEN: dict[str, Any] = {
 ALWAYS = {"name", "protocol", "backend", "cards", "trust_remote_code", "safetensors_only"}
 
 
-def test_every_file_of_the_folder_is_a_backend_or_shared() -> None:
-    files = {path.stem.replace("_", "-") for path in FOLDER.glob("*.py") if path.stem not in SHARED}
-    assert files == set(BACKENDS)
+def test_every_file_of_the_folder_is_a_backend_a_kind_an_engine_or_shared() -> None:
+    files = {path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED}
+    own = {name.replace("-", "_") for name, backend in BACKENDS.items() if backend.engine is None}
+    assert files == own | set(KINDS) | {f"engine_{engine}" for engine in ENGINES}
+
+
+def test_every_kind_goes_by_itself_on_torch_and_every_engine_is_some_backend_s() -> None:
+    assert {BACKENDS[backend].engine for backend in KINDS.values()} == {"torch"}
+    assert {backend.engine for backend in BACKENDS.values()} == {None, *ENGINES}
+    assert {kind for kinds in ENGINES.values() for kind in kinds} == set(KINDS) == set(ENGINES["torch"])
+
+
+@pytest.mark.parametrize("usual", [KINDS[kind] for kind in ENGINES["onnx"]])
+def test_an_engine_has_a_use_for_what_the_kind_has_and_for_its_own(usual: str) -> None:
+    row = backend_for("onnx", usual, "a/b")
+    assert set(row.uses) == {*BACKENDS[usual].uses, "onnx_file"}
+    assert (row.kind, row.why) == (BACKENDS[usual].kind, BACKENDS[usual].why)
+    assert backend_for(usual, "transformers", "a/b") == BACKENDS[usual]
+
+
+def test_what_is_no_kind_is_taken_for_dense_and_what_is_not_known_for_anything() -> None:
+    assert backend_for("onnx", "static", "a/b") == backend_for("onnx", "transformers", "a/b")
+    assert backend_for("onnx", None, "a/b") == BACKENDS["onnx"]
+    assert backend_for("bm25", "transformers", "a/b") == BACKENDS["bm25"]
+
+
+def test_a_kind_whose_graph_an_engine_cannot_hold_is_refused_before_anything_is_fetched() -> None:
+    options = ModelOptions(backend="onnx", onnx_file="export")
+    with pytest.raises(UsageError, match=r"-Reranker-0.6B: is run by the llm-reranker backend, and the onnx"):
+        check_model("Qwen/Qwen3-Reranker-0.6B", options)
+    check_model("BAAI/bge-reranker-base", options)
+    check_model("BAAI/bge-m3", options.model_copy(update={"mode": "sparse"}))
+    with pytest.raises(UsageError, match="the onnx backend has no use for --mode, for it makes one dense vector"):
+        check_model("BAAI/bge-base-en-v1.5", options.model_copy(update={"mode": "sparse"}))
 
 
 def test_every_option_is_used_somewhere_or_taken_by_all() -> None:
@@ -64,11 +96,11 @@ def test_every_option_is_used_somewhere_or_taken_by_all() -> None:
 def test_an_option_without_effect_is_refused(backend: str, option: str) -> None:
     options = ModelOptions(**{option: GIVEN[option]})
     if option in BACKENDS[backend].uses:
-        check_used("a/b", options, [backend])
+        check_used("a/b", options, {backend: BACKENDS[backend]})
         return
     flag = {"normalize": "no-normalize"}.get(option, option.replace("_", "-"))
     with pytest.raises(UsageError, match=rf"^a/b: the {backend} backend has no use for --{flag}, for .*\(--{flag} wor"):
-        check_used("a/b", options, [backend])
+        check_used("a/b", options, {backend: BACKENDS[backend]})
 
 
 def test_what_the_files_decide_is_refused_as_soon_as_it_can_be(tmp_path: Path) -> None:

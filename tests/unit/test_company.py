@@ -21,6 +21,9 @@ from evalharness.models.company import Trial, company_facts, find_company
 from evalharness.rankers import Pair, PairModel
 from evalharness.types import Execution, ignore_event
 
+# exports are kept in it
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 Rows = Callable[[Sequence[str]], Sequence[NDArray[np.float32]]]
 ONES = np.ones(4, dtype=np.float32)
 

@@ -32,7 +32,8 @@ from transformers import (
 from evalharness.encoder import encoding
 from evalharness.errors import ModelError
 from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.llm_reranker import LLMRerankerBackend
+from evalharness.models.backends import open_backend
+from evalharness.models.pipeline import PipelineBackend
 from evalharness.rankers import Pair, PairModel, join_pair
 from evalharness.types import EncodeEvent, EncodeNote, Execution, TextsEncoded, ignore_event
 
@@ -139,8 +140,9 @@ def options(home: Path, template: str, **changes: Any) -> ModelOptions:
     return ModelOptions(**{**usual, "max_length": 400 if template == "qwen" else 64, **changes})
 
 
-def opened(folder: Path, options: ModelOptions, **execution: Any) -> LLMRerankerBackend:
-    return LLMRerankerBackend(resolve_model(str(folder), options), Execution(device="cpu", **execution))
+def opened(folder: Path, options: ModelOptions, **execution: Any) -> PipelineBackend:
+    backend: PipelineBackend = open_backend(resolve_model(str(folder), options), Execution(device="cpu", **execution))
+    return backend
 
 
 def scores(folder: Path, options: ModelOptions, pairs: Any = PAIRS, **execution: Any) -> NDArray[np.float32]:
@@ -193,9 +195,7 @@ def test_qwen3_scores_equal_mteb(tmp_path: Path, home: Path, length: int, tie: b
 def test_qwen3_reads_the_instruction_in_its_place(home: Path) -> None:
     model = resolve_model(str(home / "qwen"), options(home, "qwen", max_length=1024))
     pairs = [Pair(*pair, instruction) for pair in PAIRS for instruction in ("find ferns", "", None)]
-    found = PairModel(model.spec, LLMRerankerBackend(model, Execution()), device="cpu").score_pairs(
-        pairs, None, ignore_event
-    )
+    found = PairModel(model.spec, open_backend(model, Execution()), device="cpu").score_pairs(pairs, None, ignore_event)
     reference = Qwen3RerankerWrapper(str(home / "qwen"), device="cpu", max_length=1024)
     texts = [reference.format_instruction(pair.instruction, pair.query, pair.document) for pair in pairs]
     wanted = reference.compute_logits(reference.process_inputs(texts))
@@ -245,7 +245,7 @@ def test_the_template_is_part_of_what_identifies_scores(home: Path) -> None:
 @pytest.mark.parametrize("template", ["yes", "qwen", "layers"])
 def test_the_contract_of_rerankers(home: Path, template: str) -> None:
     model = resolve_model(str(home / template), options(home, template))
-    check_pair_contract(lambda run: PairModel(model.spec, LLMRerankerBackend(model, run), device="cpu"))
+    check_pair_contract(lambda run: PairModel(model.spec, open_backend(model, run), device="cpu"))
 
 
 def test_padding_moves_no_text_of_a_model_with_learned_positions(tmp_path: Path, home: Path) -> None:

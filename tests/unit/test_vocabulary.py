@@ -33,6 +33,9 @@ from evalharness.models import ModelOptions, System, open_model, resolve_model
 from evalharness.models.backends import open_backend
 from evalharness.types import Execution
 
+# exports are kept in it
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 CPU = Execution(device="cpu")
 CLS = ModelOptions(pooling="cls")
 
