@@ -251,24 +251,30 @@ def check_data(tasks: Annotated[list[Path], typer.Argument(help="Task files, or 
 
 
 @app.command("score-run")
-def score_run(
+def score_run(  # noqa: PLR0913, PLR0917 -- as above
     file: Annotated[Path, typer.Argument(help="A TREC run file: query Q0 document rank score tag.")],
     task: Annotated[str, typer.Option(help="Retrieval or reranking task, by name or task file.")],
     name: Annotated[str, typer.Option(help="Name in results: organisation/system.")],
     splits: Annotated[list[str] | None, typer.Option(help="The split, if the task has several.")] = None,
     subsets: Annotated[list[str] | None, typer.Option(help="The subset, if the task has several.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
+    measures: Annotated[list[str] | None, typer.Option(help="Also trec_eval's: 'Rprec bpref P@30 nDCG@10'.")] = None,
 ) -> None:
     """Score a ranking that was made elsewhere, and store it as a result."""
+    from evalharness.metrics.trec_eval import parse_all
+    from evalharness.scoring import ForeignRun
     from evalharness.scoring import score_run as score
     from evalharness.selection import Selection, select
     from evalharness.storage import check_writable
 
+    added = parse_all(measures or ())
     check_writable(output)
     choice = select(Selection(tasks=[task], splits=splits or (), subsets=subsets or ()))[0]
-    record = score(file, choice, name, output, say=_warn)
+    record = score(ForeignRun(file, name, added), choice, output, say=_warn)
     notes = "".join(f"; {note}" for note in record.notes)
     say(f"{record.job}: {record.main_score} {record.metrics[record.main_score]:.4f}{notes}")
+    for measure in added:
+        say(f"    {measure} {record.metrics[str(measure)]:.4f}")
 
 
 app.command()(report)

@@ -5,7 +5,7 @@
         <Task>.json                                 mteb's TaskResult, a view of the task's records: see `views`
         jobs/<Task>/<split>.<subset>.json           the record: scores unrounded, key, versions, notes, or the error,
                                                     and the digests of the files beside it
-        jobs/<Task>/<split>.<subset>.parquet        per-item scores: item_id, then one float column per metric
+        jobs/<Task>/<split>.<subset>.parquet        per-item scores, see `items`
         jobs/<Task>/<split>.<subset>.trec           what was retrieved, if it was asked for
         run.log                                     a line of JSON per job: seconds by phase, texts, tokens, memory
 
@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from evalharness.errors import DataError, UsageError, clip, shorten
+from evalharness.items import write_items
 from evalharness.reading import checked, read_object
-from evalharness.storage import atomic_path, file_name, storage_errors, write_json
+from evalharness.storage import file_name, storage_errors, write_json
 from evalharness.types import Frozen, ItemScores, Metrics, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
@@ -213,7 +214,7 @@ def write_job(
             ranking(ranking_path(folder, record.job))
             files["ranking"] = _digest_of(ranking_path(folder, record.job))
         if items is not None and items.ids:
-            _write_items(items_path(folder, record.job), items)
+            write_items(items_path(folder, record.job), items)
             files["items"] = _digest_of(items_path(folder, record.job))
         stored = replace(record, written=time.time(), items=files["items"], ranking=files["ranking"])
         write_json(record_path(folder, record.job), asdict(stored))
@@ -221,15 +222,6 @@ def write_job(
             if digest is None:
                 path(folder, record.job).unlink(missing_ok=True)
     return stored
-
-
-def _write_items(path: Path, items: ItemScores) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    columns = {name: pa.array(values, type=pa.float64()) for name, values in items.columns.items()}
-    with atomic_path(path) as temporary:
-        parquet.write_table(pa.table({"item_id": pa.array(items.ids, type=pa.string()), **columns}), temporary)
 
 
 def _digest_of(path: Path) -> str:

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.metrics import ranking
 from evalharness.metrics.abstention import confidences, heap_order, nauc
+from evalharness.metrics.measures import ITEM_METRICS, Metric
 from evalharness.records import K_VALUES, Ranking, RetrievalRecords, Retrieved
 from evalharness.similarity import id_ranks
 from evalharness.types import ItemScores, Metrics, Scores
 
 # mteb rounds the means of these, and not those of mrr_at_k and nauc_*
 _ROUNDED = 5
-_FAMILIES: Mapping[str, ranking.RankMetric] = {
-    "ndcg": ranking.ndcg,
-    "map": ranking.average_precision,
-    "recall": ranking.recall,
-    "precision": ranking.precision,
-    "hit_rate": ranking.hit_rate,
-    "mrr": ranking.reciprocal_rank,
-}
-METRIC_NAMES = ("accuracy", *(f"{family}_at_{k}" for family in _FAMILIES for k in K_VALUES))
-_ITEM_DEPTHS = {"ndcg": 10, "map": 1000, "mrr": 10, "recall": 100}
-
-
-_Values = Mapping[tuple[str, int], NDArray[np.float64]]
-_OVER_SUBQUERIES = "max_over_subqueries_"
-_TREC_NAMES = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P", "hit_rate": "success"}
+METRIC_NAMES = ("accuracy", *(str(Metric(measure, k)) for measure in ranking.BY_NAME for k in K_VALUES))
+_Values = Mapping[Metric, NDArray[np.float64]]
 
 
 def score_ranking(records: RetrievalRecords, found: Ranking) -> Scores:
@@ -43,9 +32,7 @@ def score_ranking(records: RetrievalRecords, found: Ranking) -> Scores:
     retrieved = Retrieved(records.query_ids, records.corpus_ids, kept)
     qrels = _numbered_qrels(records)
     values = _values(kept, qrels, records.k_values)
-    items = {
-        f"{family}_at_{k}": values[family, k].tolist() for family, k in _ITEM_DEPTHS.items() if (family, k) in values
-    }
+    items = {str(metric): values[metric].tolist() for metric in ITEM_METRICS if metric in values}
     metrics = _means(values) | _naucs(values, kept)
     if records.own_scores is not None:
         metrics |= records.own_scores(
@@ -54,7 +41,8 @@ def score_ranking(records: RetrievalRecords, found: Ranking) -> Scores:
     if records.has_subqueries:
         merged, judged = _merged_subqueries(records, kept, qrels)
         over = _values(merged, judged, records.k_values)
-        metrics |= {f"{_OVER_SUBQUERIES}{name}": value for name, value in (_means(over) | _naucs(over, merged)).items()}
+        over = {replace(metric, over_subqueries=True): scores for metric, scores in over.items()}
+        metrics |= _means(over) | _naucs(over, merged)
     return Scores(metrics, ItemScores(records.query_ids, items), found.notes, retrieved)
 
 
@@ -93,7 +81,7 @@ def _numbered_qrels(records: RetrievalRecords) -> list[dict[int, int]]:
 
 def _values(found: Ranking, qrels: Sequence[Mapping[int, int]], depths: Sequence[int]) -> _Values:
     judged = ranking.judge(found.documents, qrels, max(depths))
-    return {(family, k): metric(judged, k) for family, metric in _FAMILIES.items() for k in depths}
+    return {Metric(measure, k): scores(judged, k) for measure, scores in ranking.BY_NAME.items() for k in depths}
 
 
 def _merged_subqueries(
@@ -120,25 +108,25 @@ def _merged_subqueries(
 
 def _per_query(records: RetrievalRecords, values: _Values) -> dict[str, dict[str, float]]:
     """Scores of each query under trec_eval's names."""
-    lists = {f"{_TREC_NAMES[name]}_{k}": v.tolist() for (name, k), v in values.items() if name in _TREC_NAMES}
+    lists = {name: scores.tolist() for metric, scores in values.items() if (name := metric.trec_name)}
     return {query: {name: v[n] for name, v in lists.items()} for n, query in enumerate(records.query_ids)}
 
 
 def _means(values: _Values) -> Metrics:
     metrics: Metrics = {}
-    for (family, k), per_query in values.items():
+    for metric, per_query in values.items():
         mean = sum(per_query.tolist()) / len(per_query)
-        metrics[f"{family}_at_{k}"] = mean if family == "mrr" else round(mean, _ROUNDED)
-    if "recall_at_1" in metrics:
-        metrics["accuracy"] = metrics["recall_at_1"]
+        metrics[str(metric)] = mean if metric.measure == "mrr" else round(mean, _ROUNDED)
+        if metric == replace(metric, measure="recall", k=1):
+            metrics[str(replace(metric, measure="accuracy", k=None))] = metrics[str(metric)]
     return metrics
 
 
 def _naucs(values: _Values, found: Ranking) -> Metrics:
     trust = confidences([scores[order] for scores, order in zip(found.scores, _summing_order(found), strict=True)])
     return {
-        f"nauc_{family}_at_{k}_{name}": nauc(confidence, per_query)
-        for (family, k), per_query in values.items()
-        if family != "hit_rate"
+        str(replace(metric, confidence=name)): nauc(confidence, per_query)
+        for metric, per_query in values.items()
+        if metric.measure != "hit_rate"
         for name, confidence in trust.items()
     }

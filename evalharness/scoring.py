@@ -18,6 +18,7 @@ from evalharness.catalog import TaskSpec
 from evalharness.data import pin_revision
 from evalharness.errors import DataError, UsageError, shorten
 from evalharness.hub import ignore_message
+from evalharness.metrics.trec_eval import TrecMeasure, TrecScores, evaluate
 from evalharness.records import Ranking, RetrievalRecords
 from evalharness.results import (
     JobId,
@@ -83,13 +84,30 @@ def _add_report(reports: list[SplitReport], data: TaskData, split: str) -> None:
     reports.append(SplitReport(job, loaded.counts, texts, distinct, loaded.notes))
 
 
-def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: Callable[[str], None]) -> JobRecord:
+@dataclass(frozen=True, slots=True)
+class ForeignRun:
+    """A run that was made elsewhere.
+
+    Attributes:
+        path: a TREC run file; queries that the task does not judge are ignored, missing ones score 0, both are noted.
+        name: what the system is called in results, `organisation/name`.
+        measures: of trec_eval, to compute beside the task's metrics.
+    """
+
+    path: Path
+    name: str
+    measures: Sequence[TrecMeasure] = ()
+
+
+def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callable[[str], None]) -> JobRecord:
     """Score a TREC run file as if a model had made it here, and store the result.
 
+    trec_eval's measures are of the whole file, however deep, and stand under trec_eval's names among the metrics and,
+    per query, among the items.
+
     Args:
-        path: the run; queries that the task does not judge are ignored, missing ones score 0, and both are noted.
+        run: what to score.
         choice: one split and one subset of a retrieval or reranking task.
-        name: what the system is called in results, `organisation/name`.
         output: root of all results.
         say: is told if the Hub has to be asked again.
 
@@ -98,7 +116,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
             for the results holds another system's, or a file that would be replaced.
         DataError: the run names documents that are not in the corpus, or no query of the task.
     """
-    system = ResultsOf(name=name)
+    system = ResultsOf(name=run.name)
     _check_place(output, system, choice.spec.name)
     if len(choice.splits) > 1 or len(choice.subsets) > 1:
         raise UsageError(
@@ -111,10 +129,11 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
     if not is_native(spec) or not task_type(spec.scoring).ranks:
         raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
     loaded = load(job, TaskData(choice, say))
-    found = _run_of(loaded.records, path, job)
-    ranking = replace(ranking_of(loaded.records, found, str(path)), notes=_coverage(loaded.records, found))
+    found = _run_of(loaded.records, run.path, job)
+    ranking = replace(ranking_of(loaded.records, found, str(run.path)), notes=_coverage(loaded.records, found))
     scores = score(loaded, Encoded(ranking=ranking))
-    with path.open("rb") as handle:
+    added = _by_trec_eval(loaded.records, found, run.measures)
+    with run.path.open("rb") as handle:
         revision = file_digest(handle, "sha256").hexdigest()
     record = JobRecord(
         job=job,
@@ -128,11 +147,26 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         languages=list(spec.languages[job.subset]),
         dataset_revision=spec.revision,
         seconds=time.monotonic() - started,
-        facts={"evalharness": __version__, "run": path.name, "task_type": spec.type},
-        metrics=scores.metrics,
+        facts={"evalharness": __version__, "run": run.path.name, "task_type": spec.type},
+        metrics=scores.metrics | {str(measure): its.overall for measure, its in added.items()},
         notes=("scored from a run file", *scores.notes),
     )
-    return _stored(output, system, record, scores.items)
+    per_query = {str(measure): its.per_query for measure, its in added.items()}
+    return _stored(output, system, record, replace(scores.items, columns={**scores.items.columns, **per_query}))
+
+
+def _by_trec_eval(
+    records: RetrievalRecords, found: Mapping[str, Mapping[str, float]], measures: Sequence[TrecMeasure]
+) -> dict[TrecMeasure, TrecScores]:
+    """Scores of all that was found, by all judgements, also those of documents that are not relevant."""
+    if not measures:
+        return {}
+    dropped = records.ignore_identical_ids
+    kept = {
+        query: {name: score for name, score in documents.items() if not dropped or name != query}
+        for query, documents in found.items()
+    }
+    return evaluate(measures, dict(zip(records.query_ids, records.qrels, strict=True)), kept)
 
 
 def _check_place(output: Path, system: ResultsOf, task: str) -> None:

@@ -9,10 +9,10 @@ import pytest
 from mteb.cache import ResultCache
 from mteb.models.model_meta import ModelMeta, _serialize_experiment_kwargs_to_name
 from mteb.results import TaskResult
-from pyarrow import parquet
 from support.lookup import spec
 
 from evalharness.errors import PrerequisiteError, UsageError
+from evalharness.items import read_items
 from evalharness.results import (
     JobId,
     JobRecord,
@@ -135,8 +135,7 @@ def test_records_keep_every_digit_and_items_are_parquet(tmp_path: Path) -> None:
     stored = read_job(folder, job)
     assert stored is not None
     assert stored.metrics["cosine_spearman"] == 0.1234567891
-    table = parquet.read_table(items_path(folder, job)).to_pydict()
-    assert table == {"item_id": ["0", "1"], "gold": [0.0, 1.0]}
+    assert read_items(items_path(folder, job)) == ItemScores(["0", "1"], {"gold": [0.0, 1.0]})
 
 
 def test_a_failed_job_is_stored_and_makes_no_score(tmp_path: Path) -> None:
