@@ -1,4 +1,4 @@
-"""One job: load, encode, score; whatever happens to it becomes a record."""
+"""One job of a run: its steps one after another; whatever happens to it becomes a record."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, TypeAlias
 
 from evalharness import __version__
 from evalharness.catalog import TaskSpec
-from evalharness.data import load_mteb_task
 from evalharness.degenerate import DEGENERATE
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import (
     DataError,
     EvalHarnessError,
@@ -25,23 +23,20 @@ from evalharness.errors import (
     PrerequisiteError,
     StoppedError,
     StorageError,
-    UsageError,
     shorten,
 )
 from evalharness.masking import without_secrets
 from evalharness.rankers import RankingModel
 from evalharness.results import JobId, JobRecord, installed_version
 from evalharness.selection import TaskChoice
+from evalharness.steps import Model, TaskData, encode, encode_and_score_in_mteb, load, score
 from evalharness.tasks import is_native, task_type
-from evalharness.tasks.mteb_bridge import score_with_mteb
 from evalharness.types import (
-    Embeddings,
     EncodeEvent,
     EncodeNote,
     Notice,
     Scores,
     ShardsUsed,
-    TextColumn,
     TextsEncoded,
     Waiting,
 )
@@ -100,35 +95,20 @@ class JobEnded:
 
 RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
 Watch: TypeAlias = Callable[[RunEvent], None]
-Model: TypeAlias = EmbeddingModel | RankingModel
 
 
-class TaskData:
-    """The data of a task's jobs, loaded on first use and only once, also where loading fails."""
+def data_of(jobs: Sequence[PlannedJob], say: Callable[[str], None]) -> TaskData:
+    """The data of some jobs of one task.
 
-    def __init__(self, jobs: Sequence[PlannedJob], say: Callable[[str], None]) -> None:
-        whole, ids = jobs[0].choice, [job.id for job in jobs]
-        needed = replace(
-            whole,
-            splits=tuple(dict.fromkeys(i.split for i in ids)),
-            subsets=tuple(dict.fromkeys(i.subset for i in ids)),
-        )
-        self._choice = whole if draws_in_order(whole.spec) else needed
-        self._say = say
-        self._task: Any = None
-        self._error: EvalHarnessError | None = None
-
-    def task(self) -> Any:  # noqa: ANN401 -- mteb's own class
-        """The mteb task object with its data."""
-        if self._error is not None:
-            raise self._error
-        if self._task is None:
-            try:
-                self._task = load_mteb_task(self._choice, self._say)
-            except EvalHarnessError as error:
-                self._error = error
-                raise
-        return self._task
+    Args:
+        jobs: at least one.
+        say: is told if the Hub has to be asked again.
+    """
+    whole, ids = jobs[0].choice, [job.id for job in jobs]
+    if draws_in_order(whole.spec):
+        return TaskData(whole, say)
+    splits, subsets = dict.fromkeys(i.split for i in ids), dict.fromkeys(i.subset for i in ids)
+    return TaskData(replace(whole, splits=tuple(splits), subsets=tuple(subsets)), say)
 
 
 def draws_in_order(spec: TaskSpec) -> bool:
@@ -234,13 +214,7 @@ class _Listener:
 
 
 def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
-    if is_native(job.spec):
-        scores = _scored_here(job, data, model, listener)
-    else:
-        with listener.work.phase("load"):
-            task = data.task()
-        with listener.work.phase("encode and score"), _explained(job, listener):
-            scores = _bridged(job, task, _embedder(model), listener)
+    scores = (_scored_here if is_native(job.spec) else _bridged)(job, data, model, listener)
     _check_main_score(job.spec, scores, listener.degenerate)
     precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
     counted = [f"{count} {message}" for message, count in sorted(listener.notes.items())]
@@ -248,26 +222,22 @@ def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener)
 
 
 def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
-    kind, work = task_type(job.spec.scoring), listener.work
-    is_local, split, subset = job.spec.data is not None, job.id.split, job.id.subset
+    work, ranks = listener.work, isinstance(model, RankingModel)
     with work.phase("load"):
-        records = kind.from_files(job.spec, split) if is_local else kind.from_mteb(data.task(), split, subset)
-        columns = kind.columns(records)
-    work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in columns for text in column.texts)
-    listener.watch(TextsCounted(sum(len(column.texts) for column in columns)))
-    if isinstance(model, RankingModel) and kind.ranks:
-        with work.phase("rank"), _explained(job, listener):
-            found = model.rank(records, job.spec.languages[subset], job.spec.context(), listener)
-        with work.phase("score"), _explained(job, listener):
-            from evalharness.scores import score_ranking
-
-            scores: Scores = score_ranking(records, found)
-            return replace(scores, notes=(*kind.notes(records), *scores.notes))
-    with work.phase("encode"):
-        embeddings = _embedder(model).encode_columns(columns, task=job.spec.context(), emit=listener)
+        loaded = load(job.id, data)
+    work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in loaded.columns for text in column.texts)
+    listener.watch(TextsCounted(sum(len(column.texts) for column in loaded.columns)))
+    with work.phase("rank" if ranks else "encode"), _explained(job, listener) if ranks else nullcontext():
+        encoded = encode(loaded, model, listener)
     with work.phase("score"), _explained(job, listener):
-        scores = kind.score(records, embeddings)
-    return replace(scores, notes=(*kind.notes(records), *scores.notes))
+        return score(loaded, encoded)
+
+
+def _bridged(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
+    with listener.work.phase("load"):
+        loaded = load(job.id, data)
+    with listener.work.phase("encode and score"), _explained(job, listener):
+        return encode_and_score_in_mteb(loaded, model, listener)
 
 
 @contextmanager
@@ -288,19 +258,6 @@ def _explained(job: PlannedJob, listener: _Listener) -> Iterator[None]:
             f"{job.spec.name}: no score can be computed ({error}): {'; '.join(listener.degenerate)}. Check the "
             "weights, or scale the vectors with --normalize"
         ) from error
-
-
-def _embedder(model: Model) -> EmbeddingModel:
-    if isinstance(model, RankingModel):
-        raise UsageError(f"{model.spec.name} ranks documents and has no vectors; choose retrieval and reranking tasks")
-    return model
-
-
-def _bridged(job: PlannedJob, task: Any, model: EmbeddingModel, listener: _Listener) -> Scores:  # noqa: ANN401
-    def encode_one(column: TextColumn) -> Embeddings:
-        return model.encode_columns([column], task=job.spec.context(), emit=listener)[column.name]
-
-    return score_with_mteb(task, job.id.split, job.id.subset, model.spec, encode_one)
 
 
 def _check_main_score(spec: TaskSpec, scores: Scores, known: Sequence[str]) -> None:

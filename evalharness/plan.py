@@ -68,7 +68,7 @@ class PlannedShard:
     def only(self, wanted: NDArray[np.bool_]) -> PlannedShard:
         """The shard of those of its texts that are wanted, by a flag for each text of the plan."""
         kept = np.flatnonzero(wanted[self.rows])
-        return PlannedShard(self.key, self.rows[kept], [self.texts[place] for place in kept])
+        return PlannedShard(self.key, self.rows[kept], [self.texts[place] for place in kept.tolist()])
 
 
 def plan_shards(texts: Sequence[str], key: str) -> list[PlannedShard]:

@@ -57,6 +57,12 @@ class StoredRows:
         """(rows, dimensions)."""
         return len(self), self.dimensions
 
+    def __reduce__(self) -> tuple[type[StoredRows], tuple[object, ...]]:
+        """Pickled as places in the shards that are needed; who unpickles it reads the files."""
+        needed, shard = np.unique(self.shard, return_inverse=True)
+        paths = tuple(self.paths[number].absolute() for number in needed.tolist())
+        return StoredRows, (paths, shard.astype(np.int32), self.row, self.dimensions)
+
     def __getitem__(self, index: Any) -> StoredRows:  # noqa: ANN401 -- whatever NumPy takes
         return StoredRows(self.paths, self.shard[index], self.row[index], self.dimensions)
 

@@ -20,13 +20,12 @@ from evalharness.job import (
     Attempt,
     JobEnded,
     JobStarted,
-    Model,
     PlannedJob,
     RunEvent,
-    TaskData,
     Watch,
     Work,
     attempt_job,
+    data_of,
     draws_in_order,
 )
 from evalharness.rankers import pair_facts
@@ -46,6 +45,7 @@ from evalharness.results import (
     write_model_meta,
 )
 from evalharness.selection import TaskChoice
+from evalharness.steps import Model, TaskData
 from evalharness.storage import peak_memory, remove_stale_temporaries
 from evalharness.task_file import LocalData
 from evalharness.tasks import is_native, task_type
@@ -315,7 +315,7 @@ def _with_data(
 ) -> Iterator[tuple[PlannedJob, TaskData]]:
     """Each job with the data of its task, which neighbouring jobs share; `ended` is called after each task."""
     for members in _by_task(jobs):
-        data = TaskData(members, lambda message: watch(Notice(message)))
+        data = data_of(members, lambda message: watch(Notice(message)))
         yield from ((job, data) for job in members)
         ended(members)
 

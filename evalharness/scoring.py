@@ -15,8 +15,9 @@ import numpy as np
 
 from evalharness import __version__
 from evalharness.catalog import TaskSpec
-from evalharness.data import load_mteb_task, pin_revision
+from evalharness.data import pin_revision
 from evalharness.errors import DataError, UsageError, shorten
+from evalharness.hub import ignore_message
 from evalharness.records import Ranking, RetrievalRecords
 from evalharness.results import (
     JobId,
@@ -31,10 +32,10 @@ from evalharness.results import (
     write_job,
     write_model_meta,
 )
-from evalharness.scores import score_ranking
 from evalharness.selection import TaskChoice
+from evalharness.steps import Encoded, TaskData, load, score
 from evalharness.tables import tell_all
-from evalharness.tasks import TaskType, check_runnable, is_native, task_type, unused_splits
+from evalharness.tasks import check_runnable, is_native, task_type, unused_splits
 from evalharness.trec import best_first, read_run
 from evalharness.types import ItemScores
 from evalharness.views import refresh_view, run_key
@@ -67,25 +68,19 @@ def check_data(spec: TaskSpec) -> list[SplitReport]:
     if spec.data is None:
         raise UsageError(f"{spec.name} is mteb's; only local tasks can be checked")
     check_runnable([spec])
-    kind, pinned = task_type(spec.type), pin_revision(spec)
+    data = TaskData(TaskChoice(pin_revision(spec), spec.splits, ("default",)), ignore_message)
     unused = [f"the file for {part} is not read: it is none of the splits" for part in unused_splits(spec)]
     reports: list[SplitReport] = []
-    tell_all(*(partial(_add_report, reports, kind, pinned, split) for split in spec.splits))
+    tell_all(*(partial(_add_report, reports, data, split) for split in spec.splits))
     return [replace(report, notes=(*report.notes, *unused)) for report in reports]
 
 
-def _add_report(reports: list[SplitReport], kind: TaskType[Any], spec: TaskSpec, split: str) -> None:
-    records = kind.from_files(spec, split)
-    columns = kind.columns(records)
-    reports.append(
-        SplitReport(
-            JobId(spec.name, split, "default"),
-            kind.counts(records),
-            {column.name: len(column.texts) for column in columns},
-            {column.name: len(set(column.texts)) for column in columns},
-            kind.notes(records),
-        )
-    )
+def _add_report(reports: list[SplitReport], data: TaskData, split: str) -> None:
+    job = JobId(data.spec.name, split, "default")
+    loaded = load(job, data)
+    texts = {column.name: len(column.texts) for column in loaded.columns}
+    distinct = {column.name: len(set(column.texts)) for column in loaded.columns}
+    reports.append(SplitReport(job, loaded.counts, texts, distinct, loaded.notes))
 
 
 def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: Callable[[str], None]) -> JobRecord:
@@ -115,10 +110,10 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
     spec, job = choice.spec, JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
     if not is_native(spec) or not task_type(spec.scoring).ranks:
         raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
-    kind = task_type(spec.scoring)
-    records = _judged(choice, job, say)
-    found = _run_of(records, path, job)
-    scores = score_ranking(records, ranking_of(records, found, str(path)))
+    loaded = load(job, TaskData(choice, say))
+    found = _run_of(loaded.records, path, job)
+    ranking = replace(ranking_of(loaded.records, found, str(path)), notes=_coverage(loaded.records, found))
+    scores = score(loaded, Encoded(ranking=ranking))
     with path.open("rb") as handle:
         revision = file_digest(handle, "sha256").hexdigest()
     record = JobRecord(
@@ -126,7 +121,7 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         key={
             "run": revision,
             "dataset_revision": spec.revision,
-            "score_version": kind.score_version,
+            "score_version": task_type(spec.scoring).score_version,
             "mteb": installed_version("mteb"),
         },
         main_score=spec.main_score,
@@ -135,18 +130,9 @@ def score_run(path: Path, choice: TaskChoice, name: str, output: Path, *, say: C
         seconds=time.monotonic() - started,
         facts={"evalharness": __version__, "run": path.name, "task_type": spec.type},
         metrics=scores.metrics,
-        notes=("scored from a run file", *kind.notes(records), *_coverage(records, found)),
+        notes=("scored from a run file", *scores.notes),
     )
     return _stored(output, system, record, scores.items)
-
-
-def _judged(choice: TaskChoice, job: JobId, say: Callable[[str], None]) -> RetrievalRecords:
-    kind = task_type(choice.spec.scoring)
-    if choice.spec.data is not None:
-        records: RetrievalRecords = kind.from_files(choice.spec, job.split)
-    else:
-        records = kind.from_mteb(load_mteb_task(choice, say), job.split, job.subset)
-    return records
 
 
 def _check_place(output: Path, system: ResultsOf, task: str) -> None:
@@ -205,11 +191,11 @@ def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float
     return Ranking(documents, scores, [np.arange(len(found)) for found in documents])
 
 
-def _coverage(records: RetrievalRecords, found: Mapping[str, Any]) -> Sequence[str]:
+def _coverage(records: RetrievalRecords, found: Mapping[str, Any]) -> tuple[str, ...]:
     missing, unknown = set(records.query_ids) - set(found), set(found) - set(records.query_ids)
     notes = []
     if missing:
         notes.append(f"{len(missing)} judged queries are not in the run and score 0")
     if unknown:
         notes.append(f"{len(unknown)} queries of the run are not judged and were ignored")
-    return notes
+    return tuple(notes)

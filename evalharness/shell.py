@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import IntEnum
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -73,6 +74,7 @@ def _flags(
     """The flags that every command has; it never runs."""
 
 
+@cache
 def with_flags(app: typer.Typer) -> Any:  # noqa: ANN401 -- typer keeps its own copy of click, whose types are private
     """The command of an app, with the flags of loudness at every level of it."""
     command = typer.main.get_command(app)

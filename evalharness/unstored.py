@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +59,9 @@ def _in_order(count: int, rows: Sequence[NDArray[np.int64]], found: Iterable[Emb
     from evalharness.multipart import PackedArrays
 
     packed: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * count
-    for places, part in zip(rows, chain([first], parts), strict=True):
-        flags.take(places, part)
-        for place, row in zip(places.tolist(), part.source.load(), strict=True):
+    for places, several in zip(rows, cast("Iterator[MultiPart]", chain([first], parts)), strict=True):
+        flags.take(places, several)
+        for place, row in zip(places.tolist(), several.source.load(), strict=True):
             packed[place] = row
     return MultiPart(PackedArrays(packed), first.weights, flags.truncated, flags.unknown, first.similarity)
 

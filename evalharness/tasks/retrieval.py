@@ -86,16 +86,29 @@ def _merges_subqueries(task: Any) -> bool:  # noqa: ANN401
     return "max_over_subqueries" in type(task).task_specific_scores.__code__.co_names
 
 
-def _own_scores(task: Any, qrels: Mapping[str, Mapping[str, int]], split: str, subset: str) -> OwnScores | None:  # noqa: ANN401
-    """A task's hook for metrics of its own (p-MRR, paired accuracy ...), if it has one."""
-    if type(task).task_specific_scores is abstract_class(task).task_specific_scores or _merges_subqueries(task):
-        return None
+@dataclass(frozen=True, slots=True)
+class _OwnScores:
+    """A task's hook for metrics of its own (p-MRR, paired accuracy ...)."""
 
-    def scores(results: Mapping[str, Mapping[str, float]], per_query: Mapping[str, Mapping[str, float]]) -> Metrics:
-        found: Metrics = task.task_specific_scores(per_query, qrels, results, hf_split=split, hf_subset=subset)
+    task: Any
+    qrels: Mapping[str, Mapping[str, int]]
+    split: str
+    subset: str
+
+    def __call__(
+        self, results: Mapping[str, Mapping[str, float]], per_query: Mapping[str, Mapping[str, float]]
+    ) -> Metrics:
+        """What mteb's code makes of a ranking and of trec_eval's scores per query."""
+        found: Metrics = self.task.task_specific_scores(
+            per_query, self.qrels, results, hf_split=self.split, hf_subset=self.subset
+        )
         return found
 
-    return scores
+
+def _own_scores(task: Any, qrels: Mapping[str, Mapping[str, int]], split: str, subset: str) -> OwnScores | None:  # noqa: ANN401
+    if type(task).task_specific_scores is abstract_class(task).task_specific_scores or _merges_subqueries(task):
+        return None
+    return _OwnScores(task, qrels, split, subset)
 
 
 def candidate_numbers(

@@ -17,6 +17,7 @@ from support.texts import sentence
 
 from evalharness import job as job_module
 from evalharness import run as run_module
+from evalharness import steps as steps_module
 from evalharness.catalog import TaskSpec
 from evalharness.encoder import EmbeddingModel
 from evalharness.journal import NO_JOURNAL, Journal
@@ -84,7 +85,7 @@ def fresh_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         loaded.hf_subsets = [name for name in SUBSETS if name in wanted.subsets]
         return loaded
 
-    monkeypatch.setattr(job_module, "load_mteb_task", load)
+    monkeypatch.setattr(steps_module, "load_mteb_task", load)
 
 
 def run(choices: Sequence[TaskChoice], output: Path, size: int = 1000) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import pytest
 from support.lookup import JournaledLookup, LookupBackend, lookup_model, smooth, spec
 from support.tiny import save_bert
 
-from evalharness import job as job_module
 from evalharness import plan as plan_module
 from evalharness import run as run_module
+from evalharness import steps as steps_module
 from evalharness.embeddings import StoringEncoder
 from evalharness.encoder import EmbeddingModel
 from evalharness.errors import PrerequisiteError, UsageError
@@ -193,7 +193,7 @@ def test_data_out_of_reach_write_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     def unreachable(choice: TaskChoice, say: object) -> Any:
         raise PrerequisiteError(f"{choice.spec.name} cannot be loaded from the Hub")
 
-    monkeypatch.setattr(job_module, "load_mteb_task", unreachable)
+    monkeypatch.setattr(steps_module, "load_mteb_task", unreachable)
     far = select(Selection(tasks=["STSB", "STS12"]))
     with pytest.raises(PrerequisiteError, match=r"STSB cannot be loaded.*\nSTS12 cannot be loaded"):
         run(far, tmp_path / "out", lookup_model())
@@ -238,19 +238,16 @@ def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path: Path, ch
 
 def test_two_writers_of_one_task_lose_nothing(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; from unit_results import record; "
-        "from evalharness.results import JobId, write_job; from evalharness.types import ItemScores; "
-        "from evalharness.views import refresh_view, run_key\n"
+        "import sys; from pathlib import Path; from evalharness.results import JobId, JobRecord, write_job; "
+        "from evalharness.types import ItemScores; from evalharness.views import refresh_view, run_key\n"
         "for n in range(20):\n"
-        "    one = record(JobId('T', 'test', f'{sys.argv[2]}{n}'))\n"
+        "    job = JobId('T', 'test', f'{sys.argv[2]}{n}')\n"
+        "    one = JobRecord(job=job, key={'model': 'f', 'mteb': '2.0.0'}, main_score='ap', languages=['eng-Latn'],\n"
+        "                    dataset_revision='a' * 40, seconds=1.5, facts={}, metrics={'ap': 0.5})\n"
         "    write_job(Path(sys.argv[1]), one, ItemScores(['0'], {}))\n"
         "    refresh_view(Path(sys.argv[1]), 'T', run_key(one.job, one.key))"
     )
-    (tmp_path / "unit_results.py").write_text((Path(__file__).parent / "test_results.py").read_text())
-    paths = [str(tmp_path), str(Path(__file__).parents[1])]
-    writers = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "out"), name, *paths]) for name in ("a", "b")
-    ]
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "out"), name]) for name in ("a", "b")]
     assert [writer.wait(120) for writer in writers] == [0, 0]
     entries = json.loads((tmp_path / "out" / "T.json").read_text())["scores"]["test"]
     assert len(entries) == 40
