@@ -14,7 +14,6 @@ import pytest
 from support.lookup import LookupBackend, smooth
 
 from evalharness import embeddings as embeddings_module
-from evalharness import journal as journal_module
 from evalharness.embeddings import StoringEncoder
 from evalharness.errors import UsageError
 from evalharness.journal import ShardJournal
@@ -235,7 +234,7 @@ def test_a_journal_is_written_when_its_time_has_come_and_removed_when_the_shard_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(journal_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     path, sizes = tmp_path / "a.partial", []
     with ShardJournal(path) as journal:
         for number, moment in enumerate((101.0, 109.9, 110.0, 119.9, 120.0)):
