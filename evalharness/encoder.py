@@ -18,6 +18,7 @@ from evalharness.errors import UsageError, unknown_names
 from evalharness.given import checked_documents, checked_texts, kind
 from evalharness.rows import StoredRows
 from evalharness.text_encoder import TextEncoder, check_finite
+from evalharness.texts import document_text
 from evalharness.types import (
     Dense,
     Embeddings,
@@ -34,15 +35,6 @@ from evalharness.types import (
 from evalharness.uses import Uses
 
 _NOTHING = Dense(np.empty((0, 0), dtype=np.float32))
-
-
-def document_text(title: str | None, text: str) -> str:
-    """A document as models read it: title, one space, text; stripped. Source: mteb's corpus dataloader.
-
-    >>> document_text("Ferns", "They like shade. ")
-    'Ferns They like shade.'
-    """
-    return (f"{title} {text}" if title else text).strip()
 
 
 def _keys(side: Side, task: TaskContext | None) -> list[str]:

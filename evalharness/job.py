@@ -24,8 +24,8 @@ from evalharness.errors import (
     StoppedError,
     StorageError,
     shorten,
+    without_secrets,
 )
-from evalharness.masking import without_secrets
 from evalharness.rankers import RankingModel
 from evalharness.results import JobId, JobRecord, installed_version
 from evalharness.selection import TaskChoice

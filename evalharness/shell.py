@@ -17,9 +17,8 @@ from typing import Annotated, Any
 
 import typer
 
-from evalharness.errors import EvalHarnessError, UsageError, clip, printable
+from evalharness.errors import EvalHarnessError, UsageError, clip, printable, without_secrets
 from evalharness.hub import check_environment
-from evalharness.masking import without_secrets
 
 EXIT_USAGE = 2
 # as in sysexits.h: a defect of ours, not of what was asked for

@@ -1,7 +1,7 @@
 """Backends: code that turns texts into vectors, or pairs into scores.
 
 A backend is a row of BACKENDS, which says what it is, and code that does it, which `opening` imports on use. It may be
-a kind on an engine: see `kinds.py`. Any other is a file of its own name: `sentence-transformers` is
+a kind on an engine: KINDS and ENGINES. Any other is a file of its own name: `sentence-transformers` is
 `sentence_transformers.py`. Such a file defines `open_backend`, which loads a resolved model; where the model is no
 files of a folder or of the Hub, also `resolve`, which says what a named model is.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.files import FileFacts
 from evalharness.models.layout import TORCH_WEIGHTS, WeightFiles
 from evalharness.models.options import ModelOptions
-from evalharness.types import Embeddings, Emit, Encoding, Execution, Kind, ModelSpec, Output
+from evalharness.types import OUTPUTS, Embeddings, Emit, Encoding, Execution, Kind, ModelSpec, Output
 
 # of bge-m3: the layers behind its other vectors
 M3_HEADS: Mapping[Output, str] = {"sparse": "sparse_linear.pt", "multi-vector": "colbert_linear.pt"}
@@ -291,3 +291,51 @@ def check_execution(specs: Sequence[ModelSpec], execution: Execution) -> None:
     ]
     flags = " and ".join(f"--{option.replace('_', '-')} {asked[option]}" for option in unused)
     raise UsageError(f"{flags}: without effect on {stages}. Leave that out ({'; '.join(hints)})")
+
+
+# what is made of hidden states or logits, a file each -> the backend that runs it on torch
+KINDS: Mapping[str, str] = {
+    "dense": "transformers",
+    "m3": "m3",
+    "cross_encoder": "cross-encoder",
+    "llm_reranker": "llm-reranker",
+}
+# what turns token ids into hidden states or logits, a file `engine_<name>.py` each -> kinds whose graphs it can hold
+ENGINES: Mapping[str, tuple[str, ...]] = {
+    "torch": tuple(KINDS),
+    # a language model that is asked about pairs takes positions, and may stop after a layer: no file says how
+    "onnx": ("dense", "m3", "cross_encoder"),
+}
+
+
+def backend_for(name: str, usual: str | None, model: str) -> Backend:
+    """A backend as it runs a model: if its engine runs several kinds, it is and takes what the model's kind does.
+
+    Args:
+        name: the backend's.
+        usual: the backend that runs the model unless another one is asked for; None where only the files can tell.
+        model: its name, for the message.
+
+    Raises:
+        UsageError: there is no such backend, or its engine cannot hold what the model's kind wants.
+    """
+    backend = find_backend(name)
+    if backend.engine is None or usual is None or name in KINDS.values():
+        return backend
+    held = [KINDS[kind] for kind in ENGINES[backend.engine]]
+    if usual in KINDS.values() and usual not in held:
+        raise UsageError(
+            f"{model}: is run by the {usual} backend, and the {name} backend cannot hold what that computes; it runs "
+            f"what usually runs by {shorten(held)}. Leave --backend out"
+        )
+    made = BACKENDS[usual if usual in held else KINDS["dense"]]
+    of_kinds = {option for of_torch in held for option in BACKENDS[of_torch].uses}
+    uses = tuple(option for option in backend.uses if option in made.uses or option not in of_kinds)
+    return replace(backend, uses=uses, why=made.why, kind=made.kind)
+
+
+def kind_of(spec: ModelSpec) -> str:
+    """The kind of what is made by a backend that is a kind on an engine."""
+    own = next((kind for kind, backend in KINDS.items() if backend == spec.backend), None)
+    kind = own or ("cross_encoder" if spec.kind == "reranker" else "m3")
+    return "dense" if kind == "m3" and spec.outputs == (OUTPUTS[0],) else kind

@@ -21,8 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from evalharness.errors import ModelError, StoppedError, UsageError, clip
-from evalharness.masking import without_secrets
+from evalharness.errors import ModelError, StoppedError, UsageError, clip, without_secrets
 from evalharness.models.http_replies import BadReplyError, json_or_none, result_in
 from evalharness.models.waiting import awaited, begun
 from evalharness.types import Emit

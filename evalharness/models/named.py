@@ -7,8 +7,7 @@ from pathlib import Path
 
 from evalharness.cards import PACKAGED, ModelCard, cards, find_card
 from evalharness.errors import UsageError, shorten, unknown_names
-from evalharness.models.backends import BACKENDS, check_installed, check_used, find_backend
-from evalharness.models.kinds import backend_for
+from evalharness.models.backends import BACKENDS, backend_for, check_installed, check_used, find_backend
 from evalharness.models.options import ModelOptions, check_options
 from evalharness.models.source import is_hub_name, local_name
 

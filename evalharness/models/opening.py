@@ -9,8 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from evalharness.errors import ModelError, PrerequisiteError, clip
-from evalharness.models.backends import ResolvedModel, find_backend
-from evalharness.models.kinds import kind_of
+from evalharness.models.backends import ResolvedModel, find_backend, kind_of
 from evalharness.models.layout import seen_folder
 from evalharness.models.named import Named
 from evalharness.types import Execution

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalharness.errors import ModelError, shorten
 from evalharness.hub import ignore_message
-from evalharness.models.backends import Backend, ResolvedModel, check_installed, check_used, find_backend
+from evalharness.models.backends import Backend, ResolvedModel, backend_for, check_installed, check_used, find_backend
 from evalharness.models.files import FileFacts, architectures, is_static, read_facts, sends_sides_apart
 from evalharness.models.folding import (
     FILES,
@@ -17,7 +17,6 @@ from evalharness.models.folding import (
     told_by_card,
     told_by_files,
 )
-from evalharness.models.kinds import backend_for
 from evalharness.models.layout import Layout, lay_out_folder
 from evalharness.models.named import DEFAULT_BACKEND, PAIRS, STATIC, Named, name_model
 from evalharness.models.opening import resolve_elsewhere

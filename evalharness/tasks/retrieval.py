@@ -9,13 +9,13 @@ from typing import Any
 
 from evalharness.catalog import TaskSpec
 from evalharness.data import abstract_class, column, mteb_rows
-from evalharness.encoder import document_text
 from evalharness.errors import DataError, clip, shorten
 from evalharness.records import OwnScores, RetrievalRecords
 from evalharness.scores import METRIC_NAMES, score_ranking
 from evalharness.search import search, text_columns
 from evalharness.tables import Table, check_text, listed, split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
+from evalharness.texts import document_text
 from evalharness.types import Embeddings, Frozen, Metrics, Scores
 
 # part of a local task: which documents a query's ranking chooses from

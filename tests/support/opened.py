@@ -66,8 +66,7 @@ def main() -> None:
     import sentence_transformers  # noqa: F401
 
     from evalharness.models import ModelOptions, System, open_model, resolve_model
-    from evalharness.models.backends import BACKENDS
-    from evalharness.models.kinds import ENGINES, KINDS
+    from evalharness.models.backends import BACKENDS, ENGINES, KINDS
     from evalharness.models.opening import file_of, imported
     from evalharness.rankers import Pair, RankingModel
     from evalharness.types import Execution, ignore_event

@@ -17,9 +17,8 @@ from evalharness import cli
 from evalharness.cards import cards
 from evalharness.errors import DataError, PrerequisiteError, UsageError
 from evalharness.models import ModelOptions, ResolvedModel, backends, open_embedder, opening, resolve_model
-from evalharness.models.backends import BACKENDS, check_execution, check_used
+from evalharness.models.backends import BACKENDS, ENGINES, KINDS, backend_for, check_execution, check_used
 from evalharness.models.files import FileFacts
-from evalharness.models.kinds import ENGINES, KINDS, backend_for
 from evalharness.models.named import name_model
 from evalharness.records import K_VALUES
 from evalharness.types import Execution

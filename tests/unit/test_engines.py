@@ -18,8 +18,7 @@ from support.tiny import save_cross_encoder, save_m3, save_real_words_cross_enco
 from evalharness.encoder import encoding
 from evalharness.errors import ModelError
 from evalharness.models import ModelOptions, ResolvedModel, System, exports, open_embedder, open_model, resolve_model
-from evalharness.models.backends import M3_HEADS
-from evalharness.models.kinds import ENGINES, KINDS
+from evalharness.models.backends import ENGINES, KINDS, M3_HEADS
 from evalharness.models.opening import open_backend
 from evalharness.multipart import unpack
 from evalharness.rankers import Pair, PairModel, RankingModel, join_pair

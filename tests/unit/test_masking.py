@@ -12,10 +12,9 @@ from conftest import Cli
 from support.fake_server import MODEL, FakeServer, Fault, running
 from support.lookup import lookup_model, spec
 
-from evalharness.errors import ModelError, UsageError
+from evalharness.errors import ModelError, UsageError, without_secrets
 from evalharness.hub import reason
 from evalharness.job import attempt_job, data_of
-from evalharness.masking import without_secrets
 from evalharness.models import ModelOptions, resolve_model
 from evalharness.models.http import HttpBackend
 from evalharness.models.http_client import Patience
