@@ -33,7 +33,7 @@ format: $(VENV)/.installed-dev
 
 # what mteb knows of tasks and benchmarks, as data; run it after raising the pinned mteb
 catalog: $(VENV)/.installed-dev
-	$(RUN) evalharness.mteb_catalog
+	$(RUN) evalharness.data.mteb_catalog
 
 $(VENV)/bin/python:
 	@python=$$($(SHELL) ./find-python.sh $(if $(PYTHON),"$(PYTHON)")) && echo "$$python -m venv $(VENV)" && "$$python" -m venv $(VENV)

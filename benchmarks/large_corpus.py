@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
-from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.records import RetrievalRecords
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.ranking.records import RetrievalRecords
+from evalharness.store.journal import NO_JOURNAL, Journal
+from evalharness.store.storing import StoringEncoder
 from evalharness.tasks.retrieval import TASK_TYPE
 from evalharness.types import Dense, Emit, Encoding, ModelSpec, TaskContext, TextsEncoded, ignore_event
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evalharness.catalog import all_task_names
+from evalharness.catalog.tasks import all_task_names
 
 
 @dataclass(frozen=True, slots=True)

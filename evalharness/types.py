@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_origin
 from typing import Protocol as TypingProtocol
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
@@ -91,20 +91,6 @@ class Encoding(Frozen):
         return self.model_dump(exclude_defaults=True)
 
 
-class Execution(Frozen):
-    """What only changes speed, never a number.
-
-    Attributes:
-        device: a torch device name, or None for the best one present.
-        batch_tokens: padded tokens per forward pass, or None for what suits the device.
-        ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
-    """
-
-    device: str | None = None
-    batch_tokens: int | None = Field(default=None, ge=1)
-    ends: float | None = None
-
-
 class TaskContext(Frozen):
     """The part of a task that a prompt may depend on; the instruction is what the task tells instructed models."""
 
@@ -166,6 +152,10 @@ class Facts(VectorFacts):
         return {name: getattr(self, name) for name in Facts.model_fields if name in self.model_fields_set}
 
 
+# facts whose values stand by key: side, task or task type, each with the side behind it
+BY_KEY = tuple(name for name, item in Facts.model_fields.items() if get_origin(item.annotation) is dict)
+
+
 class ModelSpec(Facts):
     """A model as it is used: which it is, and the facts of it that all sources together give.
 
@@ -174,7 +164,7 @@ class ModelSpec(Facts):
         revision: commit of a Hub model, or the first 40 digits of the fingerprint.
         fingerprint: sha256 over the content of all files that can change a vector.
         kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
-        backend: name of what runs it; see `evalharness.models`.
+        backend: name of what runs it; see `evalharness.models.system`.
         encodes_by: what of a text's side and task the model itself goes by; see `Encoding`.
         outputs: as in `Encoding`.
         output_weights: where more than one kind of vector counts, or another than the dense, by how much each.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalharness.cli import execute
+from evalharness.cli.main import execute
 
 SHARED = Path(__file__).parents[2] / "shared"
 SERVER = SHARED / "hub" / "serve.py"

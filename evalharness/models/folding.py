@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from evalharness.cards import ModelCard, Published
-from evalharness.models.backends import Backend, find_backend
-from evalharness.models.files import FileFacts
+from evalharness.models.cards import ModelCard, Published
+from evalharness.models.config import FileFacts
 from evalharness.models.named import STATIC, Named
 from evalharness.models.options import ModelOptions
+from evalharness.models.registry import Backend, find_backend
 from evalharness.types import Facts, ModelSpec, Protocol, VectorFacts
 
 # what results of a model without one say in its place, as mteb

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalharness.cards import PACKAGED, ModelCard, cards, find_card
 from evalharness.errors import UsageError, shorten, unknown_names
-from evalharness.models.backends import BACKENDS, backend_for, check_installed, check_used, find_backend
+from evalharness.models.cards import PACKAGED, ModelCard, cards, find_card
 from evalharness.models.options import ModelOptions, check_options
+from evalharness.models.registry import BACKENDS, backend_for, check_installed, check_used, find_backend
 from evalharness.models.source import is_hub_name, local_name
 
 # of models without a card, whose files tell

@@ -9,10 +9,10 @@ from types import ModuleType
 from typing import Any
 
 from evalharness.errors import ModelError, PrerequisiteError, clip
-from evalharness.models.backends import ResolvedModel, find_backend, kind_of
 from evalharness.models.layout import seen_folder
 from evalharness.models.named import Named
-from evalharness.types import Execution
+from evalharness.models.options import Execution
+from evalharness.models.registry import ResolvedModel, find_backend, kind_of
 
 # of `sys.flags.optimize`
 _WITHOUT_DOCSTRINGS = 2
@@ -59,17 +59,17 @@ def _opened(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 
     spec = model.spec
     if (engine := find_backend(spec.backend).engine) is None:
         return imported(file_of(spec.backend)).open_backend(model, execution)
-    kind = imported(kind_of(spec))
-    return imported("pipeline").PipelineBackend(model, execution, kind, imported(f"engine_{engine}"))
+    kind = imported(f"kinds.{kind_of(spec)}")
+    return imported("forward.pipeline").PipelineBackend(model, execution, kind, imported(f"engines.{engine}"))
 
 
 def file_of(backend: str) -> str:
-    """The file of a backend that is no kind on an engine."""
-    return backend.replace("-", "_")
+    """The file of a backend that is no kind on an engine, by its place in this room."""
+    return f"backends.{backend.replace('-', '_')}"
 
 
 def imported(file: str) -> ModuleType:
-    """A file of backends, kinds or engines.
+    """A file of this room: of a backend, kind or engine.
 
     Raises:
         PrerequisiteError: Python runs in a way that libraries do not bear.

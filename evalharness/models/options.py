@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field
+
 from evalharness.errors import ModelError, UsageError, clip, is_utf8, unknown_names
-from evalharness.results import check_name
+from evalharness.results.records import check_name
 from evalharness.types import DTYPES, OUTPUTS, POOLINGS, PROTOCOLS, DType, Frozen, Output, Pooling, Protocol
 
 # options that say where something is or what is allowed; they change no number
@@ -17,6 +19,20 @@ _OF_EVERY_MODEL = ("name", "cards", "trust_remote_code", "safetensors_only", "pr
 _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 # what can be chosen from a few names; how vectors of a server are pooled is not ours to choose
 _CHOICES = {"pooling": tuple(name for name in POOLINGS if name != "own"), "dtype": DTYPES}
+
+
+class Execution(Frozen):
+    """What only changes speed, never a number.
+
+    Attributes:
+        device: a torch device name, or None for the best one present.
+        batch_tokens: padded tokens per forward pass, or None for what suits the device.
+        ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
+    """
+
+    device: str | None = None
+    batch_tokens: int | None = Field(default=None, ge=1)
+    ends: float | None = None
 
 
 class ModelOptions(Frozen):

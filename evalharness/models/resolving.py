@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from evalharness.errors import ModelError, shorten
 from evalharness.hub import ignore_message
-from evalharness.models.backends import Backend, ResolvedModel, backend_for, check_installed, check_used, find_backend
-from evalharness.models.files import FileFacts, architectures, is_static, read_facts, sends_sides_apart
+from evalharness.models.config import FileFacts, architectures, is_static, read_facts, sends_sides_apart
 from evalharness.models.folding import (
     FILES,
     Folded,
@@ -21,8 +20,9 @@ from evalharness.models.layout import Layout, lay_out_folder
 from evalharness.models.named import DEFAULT_BACKEND, PAIRS, STATIC, Named, name_model
 from evalharness.models.opening import resolve_elsewhere
 from evalharness.models.options import ModelOptions, check_remote_code, modes
+from evalharness.models.precision import half_precisions
+from evalharness.models.registry import Backend, ResolvedModel, backend_for, check_installed, check_used, find_backend
 from evalharness.models.source import FileChoice, Lookup, ModelFiles, find_model, fingerprint
-from evalharness.models.stored import half_precisions
 from evalharness.types import OUTPUTS, Facts, ModelSpec, Output
 
 

@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from evalharness.cards import PACKAGED, PACKAGED_ID, ModelCard, cards
 from evalharness.downloads import sound_file, sound_snapshot
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip, is_utf8, shorten, unknown_names
 from evalharness.hub import hub_errors, ignore_message, reason, with_retries
+from evalharness.models.cards import PACKAGED, PACKAGED_ID, ModelCard, cards
 from evalharness.models.layout import (
     MODULES,
     TORCH_WEIGHTS,

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from evalharness.catalog import TaskSpec
+from evalharness.catalog.tasks import TaskSpec
 from evalharness.errors import UsageError, shorten, unknown_names
 from evalharness.reading import validated
 from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn

@@ -7,15 +7,15 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import abstract_class, column, mteb_rows
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import abstract_class, column, mteb_rows
+from evalharness.data.tables import Table, check_text, listed, split_table, tell_all
+from evalharness.data.texts import document_text
 from evalharness.errors import DataError, clip, shorten
-from evalharness.records import OwnScores, RetrievalRecords
-from evalharness.scores import METRIC_NAMES, score_ranking
-from evalharness.search import search, text_columns
-from evalharness.tables import Table, check_text, listed, split_table, tell_all
+from evalharness.ranking.records import OwnScores, RetrievalRecords
+from evalharness.ranking.scores import METRIC_NAMES, score_ranking
+from evalharness.ranking.search import search, text_columns
 from evalharness.tasks import TaskType, settings_of
-from evalharness.texts import document_text
 from evalharness.types import Embeddings, Frozen, Metrics, Scores
 
 # part of a local task: which documents a query's ranking chooses from

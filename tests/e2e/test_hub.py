@@ -13,7 +13,7 @@ from mteb.cache import ResultCache
 from mteb.results import TaskResult
 from support.tiny import save_sentence_model
 
-from evalharness.items import read_items
+from evalharness.results.items import read_items
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "8b3219a92973c328a8e22fadcfa821b5dc75636a"

@@ -17,7 +17,7 @@ from conftest import Cli
 from support.killed_run import SHARD_TEXTS
 from support.small_runs import run_forked, small_command
 
-from evalharness.shards import open_shard
+from evalharness.store.shards import open_shard
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TASKS = ["STS13", "PoemSentimentClassification", "StarterRetrievalEng"]

@@ -15,9 +15,9 @@ from support.synthetic import make_task, retrieval_split
 from support.texts import sentence
 
 from evalharness.errors import UsageError
-from evalharness.models import ModelOptions, System, open_model, resolve_model
-from evalharness.rankers import RankingModel, Reranker
-from evalharness.scores import score_ranking
+from evalharness.models.rankers import RankingModel, Reranker
+from evalharness.models.system import ModelOptions, System, open_model, resolve_model
+from evalharness.ranking.scores import score_ranking
 from evalharness.tasks import task_type
 from evalharness.types import Scores, TaskContext, ignore_event
 

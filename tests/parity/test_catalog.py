@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evalharness.catalog import tasks_folder
-from evalharness.mteb_catalog import describe_mteb
+from evalharness.catalog.tasks import tasks_folder
+from evalharness.data.mteb_catalog import describe_mteb
 
 
 def test_the_committed_catalogue_is_the_installed_mtebs() -> None:

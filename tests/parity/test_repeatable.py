@@ -15,14 +15,14 @@ from support.lookup import LookupBackend, smooth, spec
 from support.synthetic import make_task, table_splits
 from support.texts import sentence
 
-from evalharness import job as job_module
-from evalharness import run as run_module
-from evalharness import steps as steps_module
-from evalharness.catalog import TaskSpec
-from evalharness.encoder import EmbeddingModel
-from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.run import make_plan, run_plan
-from evalharness.selection import TaskChoice
+from evalharness.catalog.selection import TaskChoice
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.run import job as job_module
+from evalharness.run import plan as run_module
+from evalharness.run import steps as steps_module
+from evalharness.run.plan import make_plan, run_plan
+from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding
 
 SUBSETS = ("en", "de", "fr", "es")

@@ -18,14 +18,15 @@ from support.synthetic import make_task, retrieval_split
 from support.texts import sentence
 from support.tiny import save_real_words_cross_encoder
 
-from evalharness.embeddings import StoringEncoder
 from evalharness.errors import UsageError
-from evalharness.models import ModelOptions, System, open_model, resolve_model
-from evalharness.rankers import PairModel, RankingModel, Reranker, two_stage_spec
-from evalharness.scores import score_ranking
-from evalharness.scoring import ranking_of
+from evalharness.models.options import Execution
+from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
+from evalharness.models.system import ModelOptions, System, open_model, resolve_model
+from evalharness.ranking.scores import score_ranking
+from evalharness.run.without_model import ranking_of
+from evalharness.store.storing import StoringEncoder
 from evalharness.tasks import task_type
-from evalharness.types import Execution, PairInstruction, Scores, TaskContext, ignore_event
+from evalharness.types import PairInstruction, Scores, TaskContext, ignore_event
 
 VECTORS = pytest.mark.parametrize("vectorize", [smooth, coarse], ids=["smooth", "ties"])
 TASK = TaskContext(name="Synthetic", type="Retrieval")

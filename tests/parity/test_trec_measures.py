@@ -11,10 +11,10 @@ from conftest import Cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalharness.items import read_items
+from evalharness.data.trec import read_run
 from evalharness.metrics import trec_eval
-from evalharness.results import JobId, ResultsOf, items_path, read_job, run_folder
-from evalharness.trec import read_run
+from evalharness.results.items import read_items
+from evalharness.results.records import JobId, ResultsOf, items_path, read_job, run_folder
 
 DOCUMENTS = 1200
 MEASURES = "Rprec bpref P@30 nDCG@10 map AP@1100 RR R@1100 num_ret gm_map iprec_at_recall_0.10 set_F"

@@ -11,11 +11,11 @@ import pytest
 from support.local_tasks import ROWS, lines, write
 from support.odd import FILES
 
-from evalharness.catalog import local_task
+from evalharness.catalog.tasks import local_task
+from evalharness.data.trec import read_run
 from evalharness.errors import DataError, UsageError
 from evalharness.reading import read_toml
-from evalharness.scoring import check_data
-from evalharness.trec import read_run
+from evalharness.run.without_model import check_data
 
 # values in TOML, for any key
 ODD: Mapping[str, str] = {

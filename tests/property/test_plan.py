@@ -16,23 +16,14 @@ from hypothesis import strategies as st
 from support.lookup import JournaledLookup, LookupBackend, smooth, stack
 from support.tiny import save_bert, save_m3
 
-from evalharness import plan
-from evalharness.embeddings import StoringEncoder
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.plan import PlannedShard, missing_shards, plan_shards, store_key
-from evalharness.text_encoder import Result, ShardWork, TextEncoder
-from evalharness.types import (
-    Embeddings,
-    Emit,
-    EncodeEvent,
-    Encoding,
-    Execution,
-    MultiPart,
-    TextColumn,
-    TextsEncoded,
-    ignore_event,
-)
-from evalharness.unstored import UnstoredEncoder
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, open_embedder, resolve_model
+from evalharness.models.unstored import UnstoredEncoder
+from evalharness.store import plan
+from evalharness.store.plan import PlannedShard, missing_shards, plan_shards, store_key
+from evalharness.store.storing import StoringEncoder
+from evalharness.store.text_encoder import Result, ShardWork, TextEncoder
+from evalharness.types import Embeddings, Emit, EncodeEvent, Encoding, MultiPart, TextColumn, TextsEncoded, ignore_event
 
 IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
 ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="Q: ")

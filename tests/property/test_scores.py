@@ -16,9 +16,9 @@ from support.lookup import lookup_model, smooth
 from evalharness.metrics.abstention import nauc
 from evalharness.metrics.correlation import correlate
 from evalharness.metrics.pairs import pair_scores
-from evalharness.records import RetrievalRecords
-from evalharness.scores import score_ranking
-from evalharness.scoring import ranking_of
+from evalharness.ranking.records import RetrievalRecords
+from evalharness.ranking.scores import score_ranking
+from evalharness.run.without_model import ranking_of
 from evalharness.tasks.bitext_mining import TASK_TYPE as BITEXT
 from evalharness.tasks.bitext_mining import BitextRecords
 from evalharness.tasks.classification import TASK_TYPE as CLASSIFICATION

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 _LIBRARIES = (
-    "evalharness.cli",
-    "evalharness.request",
-    "evalharness.run",
-    "evalharness.console",
-    "evalharness.models.dense",
-    "evalharness.models.engine_torch",
+    "evalharness.cli.main",
+    "evalharness.run.request",
+    "evalharness.run.plan",
+    "evalharness.cli.display",
+    "evalharness.models.kinds.dense",
+    "evalharness.models.engines.torch",
     "evalharness.tasks.sts",
     "evalharness.tasks.retrieval",
     "evalharness.tasks.classification",
@@ -84,7 +84,7 @@ def child(
         os.dup2(said, 2)
         if hook is not None:
             sys.addaudithook(hook)
-        from evalharness.cli import execute
+        from evalharness.cli.main import execute
 
         code = execute(arguments)
     finally:

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from evalharness import plan
-from evalharness.cli import main
-from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.models.pipeline import PipelineBackend
+from evalharness.cli.main import main
+from evalharness.models.forward.pipeline import PipelineBackend
+from evalharness.store import plan
+from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Embeddings, Emit, Encoding
 
 SHARD_TEXTS = 200

@@ -15,14 +15,15 @@ from support.tiny import DIMENSIONS, save_bert, save_cross_encoder, save_sentenc
 from transformers import AutoModel
 
 from evalharness import load_model
-from evalharness.cards import cards
-from evalharness.encoder import DedupingEncoder, EmbeddingModel
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.dense import pool
+from evalharness.models.cards import cards
+from evalharness.models.encoder import DedupingEncoder, EmbeddingModel
+from evalharness.models.forward.pipeline import PipelineBackend
+from evalharness.models.kinds.dense import pool
 from evalharness.models.opening import open_backend
-from evalharness.models.pipeline import PipelineBackend
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextColumn, TextsEncoded
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, open_embedder, resolve_model
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextColumn, TextsEncoded
 
 TEXTS = ["How do ferns grow?", "", "a", "in shade. " * 40, "In SHADE, of course", "中 文", " padded "]
 INSTRUCTION = cards()["BAAI/bge-base-en-v1.5"].prompts["query"]

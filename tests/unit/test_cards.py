@@ -12,14 +12,14 @@ import pytest
 from conftest import Cli
 from support.tiny import save_decoder
 
-from evalharness.cards import ModelCard, Published, cards, find_card
-from evalharness.catalog import find_task, mteb_task, mteb_task_names
-from evalharness.encoder import choose_prompt, encoding
+from evalharness.catalog.tasks import find_task, mteb_task, mteb_task_names
 from evalharness.errors import DataError, UsageError
-from evalharness.models import ModelOptions
+from evalharness.models.cards import ModelCard, Published, cards, find_card
+from evalharness.models.encoder import choose_prompt, encoding
 from evalharness.models.folding import fold, told_by_card
 from evalharness.models.named import name_model
 from evalharness.models.resolving import resolve_model
+from evalharness.models.system import ModelOptions
 from evalharness.types import Encoding, ModelSpec, Protocol, Side, TaskContext
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "models.json"

@@ -22,12 +22,13 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from evalharness.encoder import encoding
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, resolve_model
+from evalharness.models.encoder import encoding
 from evalharness.models.opening import open_backend
-from evalharness.rankers import Pair, PairModel, join_pair
-from evalharness.types import EncodeEvent, EncodeNote, Execution, ignore_event
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel, join_pair
+from evalharness.models.system import ModelOptions, resolve_model
+from evalharness.types import EncodeEvent, EncodeNote, ignore_event
 
 
 @pytest.fixture(scope="module")

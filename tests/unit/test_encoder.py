@@ -8,8 +8,8 @@ import pytest
 from support.lookup import LookupBackend, lookup_model, smooth, spec, stack
 
 from evalharness import load_model
-from evalharness.encoder import EmbeddingModel, encoding
 from evalharness.errors import ModelError, UsageError
+from evalharness.models.encoder import EmbeddingModel, encoding
 from evalharness.types import TaskContext, TextColumn, ignore_event
 
 BGE = spec(prompts={"query": "Q: ", "ArguAna-query": "A: "})

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from support.contract import PAIRS, PROMPT, TEXTS, check_contract, check_pair_contract
 from support.tiny import save_cross_encoder, save_m3, save_real_words_cross_encoder, save_sentence_model, save_t5
 
-from evalharness.encoder import encoding
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, ResolvedModel, System, exports, open_embedder, open_model, resolve_model
-from evalharness.models.backends import ENGINES, KINDS, M3_HEADS
+from evalharness.models.encoder import encoding
+from evalharness.models.engines import exports
 from evalharness.models.opening import open_backend
-from evalharness.multipart import unpack
-from evalharness.rankers import Pair, PairModel, RankingModel, join_pair
-from evalharness.types import Dense, Execution, MultiPart, ignore_event
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel, RankingModel, join_pair
+from evalharness.models.registry import ENGINES, KINDS, M3_HEADS
+from evalharness.models.system import ModelOptions, ResolvedModel, System, open_embedder, open_model, resolve_model
+from evalharness.ranking.multipart import unpack
+from evalharness.types import Dense, MultiPart, ignore_event
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

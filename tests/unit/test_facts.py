@@ -11,10 +11,10 @@ from conftest import Cli
 from pydantic import ValidationError
 from support.tiny import save_bert, save_cross_encoder, save_sentence_model, write
 
-from evalharness import cards as cards_module
 from evalharness.errors import UsageError
-from evalharness.models import ModelOptions, name_model, resolve_model
+from evalharness.models import cards as cards_module
 from evalharness.models.options import parse_options
+from evalharness.models.system import ModelOptions, name_model, resolve_model
 from evalharness.types import Encoding, Facts, ModelSpec, VectorFacts
 
 CARD = """

@@ -13,17 +13,17 @@ from conftest import Cli
 from support.lookup import lookup_model, spec
 from support.synthetic import make_task, table_splits
 
-from evalharness import job as job_module
-from evalharness import run as run_module
-from evalharness import steps as steps_module
-from evalharness import views as views_module
-from evalharness.catalog import TaskSpec
-from evalharness.encoder import EmbeddingModel
+from evalharness.catalog.selection import Selection, TaskChoice, select
+from evalharness.catalog.tasks import TaskSpec
 from evalharness.errors import DataError, StoppedError, StorageError
-from evalharness.results import JobRecord, items_path, ranking_path, read_record, record_path
-from evalharness.run import Limits, Plan, make_plan, run_plan
-from evalharness.selection import Selection, TaskChoice, select
-from evalharness.storage import write_json
+from evalharness.files import write_json
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.results import views as views_module
+from evalharness.results.records import JobRecord, items_path, ranking_path, read_record, record_path
+from evalharness.run import job as job_module
+from evalharness.run import plan as run_module
+from evalharness.run import steps as steps_module
+from evalharness.run.plan import Limits, Plan, make_plan, run_plan
 from evalharness.types import ItemScores, Scores
 
 TEXTS = [f"{left} {right}" for left in ("red", "green", "blue") for right in ("stone", "river", "cloud", "lemon")]

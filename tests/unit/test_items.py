@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from evalharness.errors import DataError
-from evalharness.items import read_items, write_items
+from evalharness.results.items import read_items, write_items
 from evalharness.types import ItemScores
 
 NAMES = st.text(min_size=1, max_size=8).filter(lambda name: name != "item_id" and name < "\ud800")

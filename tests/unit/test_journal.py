@@ -17,16 +17,17 @@ from support.fake_server import MODEL, FakeServer, running
 from support.lookup import JournaledLookup, smooth, stack
 from support.tiny import save_bert, save_cross_encoder, save_m3
 
-from evalharness import journal as journal_module
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import StoppedError
-from evalharness.journal import ShardJournal
-from evalharness.models import ModelOptions, System, open_embedder, open_model, resolve_model
-from evalharness.models.batches import BatchRunner
-from evalharness.rankers import Pair, RankingModel
-from evalharness.storekeeping import collect
-from evalharness.types import Emit, Encoding, Execution, TextColumn, TextsEncoded, ignore_event
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.forward.batches import BatchRunner
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, RankingModel
+from evalharness.models.system import ModelOptions, System, open_embedder, open_model, resolve_model
+from evalharness.store import journal as journal_module
+from evalharness.store.journal import ShardJournal
+from evalharness.store.keeping import collect
+from evalharness.store.storing import StoringEncoder
+from evalharness.types import Emit, Encoding, TextColumn, TextsEncoded, ignore_event
 
 TEXTS = [f"{'word ' * (number % 9)}{number}" for number in range(40)]
 ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="")
@@ -126,9 +127,11 @@ SCRIPT = """
 import os, sys, time
 from pathlib import Path
 import test_journal
-from evalharness import journal
-from evalharness.models import cross_encoder, m3, transformers
-from evalharness.models.batches import BatchRunner
+from evalharness.store import journal
+from evalharness.models.system import transformers
+from evalharness.models.kinds import cross_encoder
+from evalharness.models.kinds import m3
+from evalharness.models.forward.batches import BatchRunner
 journal.FLUSH_SECONDS = 0.0
 real = BatchRunner._tried
 def slow(*arguments):
@@ -294,7 +297,7 @@ def test_half_an_entry_takes_no_room_on_a_full_disk(tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from evalharness.journal import ShardJournal
+from evalharness.store.journal import ShardJournal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 for size in (10, 5000):

@@ -54,12 +54,17 @@ def imported_by(code: str) -> set[str]:
 
 def command(*arguments: str) -> str:
     start = f"sys.argv[1:] = {list(arguments)!r}"
-    return f"{start}\ntry:\n    from evalharness.cli import main; main()\nexcept SystemExit: pass"
+    return f"{start}\ntry:\n    from evalharness.cli.main import main; main()\nexcept SystemExit: pass"
 
 
 @pytest.mark.parametrize(
     "code",
-    ["import evalharness", "import evalharness.cli", "import evalharness.results", "import evalharness.reports"],
+    [
+        "import evalharness",
+        "import evalharness.cli.main",
+        "import evalharness.results.records",
+        "import evalharness.reports",
+    ],
 )
 def test_imports_are_light(code: str) -> None:
     assert imported_by(code) & set(HEAVY) == set()
@@ -89,5 +94,5 @@ def test_help_imports_few_modules() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "evalharness", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
-    assert "evalharness.cli" in imported
+    assert "evalharness.cli.main" in imported
     assert len(imported) < 220, sorted({name.partition(".")[0] for name in imported})

@@ -29,13 +29,14 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from evalharness.encoder import encoding
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, resolve_model
+from evalharness.models.encoder import encoding
+from evalharness.models.forward.pipeline import PipelineBackend
 from evalharness.models.opening import open_backend
-from evalharness.models.pipeline import PipelineBackend
-from evalharness.rankers import Pair, PairModel, join_pair
-from evalharness.types import EncodeEvent, EncodeNote, Execution, TextsEncoded, ignore_event
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel, join_pair
+from evalharness.models.system import ModelOptions, resolve_model
+from evalharness.types import EncodeEvent, EncodeNote, TextsEncoded, ignore_event
 
 POSITIONS = 1024
 PAIRS = [*CONTRACT_PAIRS, ("为什么", "\n\n 因为 \n")]

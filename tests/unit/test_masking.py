@@ -12,15 +12,15 @@ from conftest import Cli
 from support.fake_server import MODEL, FakeServer, Fault, running
 from support.lookup import lookup_model, spec
 
+from evalharness.catalog.selection import Selection, select
 from evalharness.errors import ModelError, UsageError, without_secrets
 from evalharness.hub import reason
-from evalharness.job import attempt_job, data_of
-from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.http import HttpBackend
-from evalharness.models.http_client import Patience
-from evalharness.run import make_plan
-from evalharness.selection import Selection, select
-from evalharness.types import Execution
+from evalharness.models.backends.http import HttpBackend
+from evalharness.models.backends.http_client import Patience
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, resolve_model
+from evalharness.run.job import attempt_job, data_of
+from evalharness.run.plan import make_plan
 
 NONE: Mapping[str, str] = {}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalharness.catalog import all_task_names, find_task
+from evalharness.catalog.tasks import all_task_names, find_task
 from evalharness.errors import UsageError
 from evalharness.metrics import trec_eval
 from evalharness.metrics.measures import (

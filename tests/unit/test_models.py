@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from support.tiny import save_bert, save_cross_encoder, save_sentence_model, write
 
-from evalharness.encoder import choose_prompt
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, resolve_model, source
+from evalharness.models import source
+from evalharness.models.encoder import choose_prompt
 from evalharness.models.layout import Source, lay_out, lay_out_folder
 from evalharness.models.source import find_model, fingerprint
+from evalharness.models.system import ModelOptions, resolve_model
 from evalharness.types import ModelSpec, TaskContext
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "models.json"

@@ -22,11 +22,13 @@ from support.tiny import DIMENSIONS, save_cross_encoder, save_sentence_model, wr
 from transformers import AutoModel
 
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, onnx_session, open_embedder, resolve_model
-from evalharness.models.engine_onnx import OnnxEngine
+from evalharness.models.engines import onnx_session
+from evalharness.models.engines.onnx import OnnxEngine
+from evalharness.models.forward.pipeline import PipelineBackend
 from evalharness.models.opening import open_backend
-from evalharness.models.pipeline import PipelineBackend
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded, ignore_event
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, open_embedder, resolve_model
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded, ignore_event
 
 # exports are kept in it
 pytestmark = pytest.mark.usefixtures("own_cache")

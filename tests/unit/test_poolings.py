@@ -26,12 +26,13 @@ from support.tiny import (
 from transformers import AutoModel, AutoTokenizer
 
 from evalharness import load_model
-from evalharness.encoder import EmbeddingModel, encoding
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.dense import finish, pool
+from evalharness.models.encoder import EmbeddingModel, encoding
+from evalharness.models.kinds.dense import finish, pool
 from evalharness.models.opening import open_backend
-from evalharness.types import Encoding, Execution, TaskContext, ignore_event
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, open_embedder, resolve_model
+from evalharness.types import Encoding, TaskContext, ignore_event
 
 MEAN = {"word_embedding_dimension": DIMENSIONS, "pooling_mode_mean_tokens": True}
 

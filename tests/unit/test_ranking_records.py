@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalharness.records import Ranking, RetrievalRecords
-from evalharness.scores import score_ranking
-from evalharness.scoring import ranking_of
-from evalharness.search import ranked
+from evalharness.ranking.records import Ranking, RetrievalRecords
+from evalharness.ranking.scores import score_ranking
+from evalharness.ranking.search import ranked
+from evalharness.run.without_model import ranking_of
 
 IDS = ["b", "a", "é", "中", "B", "10", "9"]
 FOUND = st.dictionaries(st.integers(0, len(IDS) - 1), st.sampled_from([-1.0, -0.0, 0.0, 0.1, 2.5]), max_size=len(IDS))

@@ -12,8 +12,9 @@ from mteb.results import TaskResult
 from support.lookup import spec
 
 from evalharness.errors import PrerequisiteError, UsageError
-from evalharness.items import read_items
-from evalharness.results import (
+from evalharness.files import atomic_path, check_writable, write_json
+from evalharness.results.items import read_items
+from evalharness.results.records import (
     JobId,
     JobRecord,
     ResultsOf,
@@ -25,10 +26,9 @@ from evalharness.results import (
     write_job,
     write_model_meta,
 )
-from evalharness.run import make_plan
-from evalharness.storage import atomic_path, check_writable, write_json
+from evalharness.results.views import refresh_view, run_key
+from evalharness.run.plan import make_plan
 from evalharness.types import ItemScores
-from evalharness.views import refresh_view, run_key
 
 MODEL = spec(name="sentence-transformers/all-MiniLM-L6-v2", revision="8b3219a92973c328a8e22fadcfa821b5dc75636a")
 

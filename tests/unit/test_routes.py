@@ -14,9 +14,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, T
 from support.tiny import DIMENSIONS, save_bert
 
 from evalharness import load_model
-from evalharness.encoder import EmbeddingModel, encoding
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, resolve_model
+from evalharness.models.encoder import EmbeddingModel, encoding
+from evalharness.models.system import ModelOptions, resolve_model
 from evalharness.types import TaskContext
 
 TEXTS = ["How do ferns grow?", "in shade. " * 4, "a"]

@@ -16,20 +16,21 @@ import pytest
 from support.lookup import JournaledLookup, LookupBackend, lookup_model, smooth, spec
 from support.tiny import save_bert
 
-from evalharness import plan as plan_module
-from evalharness import run as run_module
-from evalharness import steps as steps_module
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
+from evalharness.catalog.selection import Selection, TaskChoice, select
 from evalharness.errors import PrerequisiteError, UsageError
-from evalharness.job import JobEnded, RunEvent
-from evalharness.models import ModelOptions, System, open_embedder, open_model, resolve_model
-from evalharness.results import model_meta, read_job, run_folder
-from evalharness.run import Limits, Plan, make_plan, run_plan
-from evalharness.selection import Selection, TaskChoice, select
-from evalharness.storekeeping import describe_store
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, System, open_embedder, open_model, resolve_model
+from evalharness.results.records import model_meta, read_job, run_folder
+from evalharness.run import plan as run_module
+from evalharness.run import steps as steps_module
+from evalharness.run.job import JobEnded, RunEvent
+from evalharness.run.plan import Limits, Plan, make_plan, run_plan
+from evalharness.store import plan as plan_module
+from evalharness.store.keeping import describe_store
+from evalharness.store.storing import StoringEncoder
 from evalharness.tasks import task_type
-from evalharness.types import Execution, ModelSpec, Notice, ShardsUsed, TextsEncoded
+from evalharness.types import ModelSpec, Notice, ShardsUsed, TextsEncoded
 
 WORDS = ["red stone", "green river", "blue cloud", "paper glass", "train lemon", "copper window"]
 
@@ -238,8 +239,8 @@ def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path: Path, ch
 
 def test_two_writers_of_one_task_lose_nothing(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from evalharness.results import JobId, JobRecord, write_job; "
-        "from evalharness.types import ItemScores; from evalharness.views import refresh_view, run_key\n"
+        "import sys; from pathlib import Path; from evalharness.results.records import JobId, JobRecord, write_job; "
+        "from evalharness.types import ItemScores; from evalharness.results.views import refresh_view, run_key\n"
         "for n in range(20):\n"
         "    job = JobId('T', 'test', f'{sys.argv[2]}{n}')\n"
         "    one = JobRecord(job=job, key={'model': 'f', 'mteb': '2.0.0'}, main_score='ap', languages=['eng-Latn'],\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
+from evalharness.data.trec import decimal, read_run
+from evalharness.data.trec import write_run as write_ranking
 from evalharness.errors import DataError, UsageError
-from evalharness.results import ResultsOf, check_name, run_folder
-from evalharness.trec import decimal, read_run
-from evalharness.trec import write_run as write_ranking
+from evalharness.results.records import ResultsOf, check_name, run_folder
 
 COMMAND = ("score-run", "run.trec", "--task", "StarterRetrievalEng", "--name", "me/x")
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evalharness.plan import shard_name, text_digests
-from evalharness.rows import Contents, Index, StoredRows, mapped, read_contents
-from evalharness.shards import ArrayPlace, DamagedShardError, Shard, open_shard, write_shard
+from evalharness.store.index import Contents, Index, StoredRows, mapped, read_contents
+from evalharness.store.plan import shard_name, text_digests
+from evalharness.store.shards import ArrayPlace, DamagedShardError, Shard, open_shard, write_shard
 
 KEY = "a" * 32
 BLOCK = 1 << 20

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evalharness import similarity
-from evalharness.multipart import PackedArrays
-from evalharness.similarity import id_ranks, nearest, nearest_scores, pairwise, rank_candidates, top_k
+from evalharness.ranking import similarity
+from evalharness.ranking.multipart import PackedArrays
+from evalharness.ranking.similarity import id_ranks, nearest, nearest_scores, pairwise, rank_candidates, top_k
 from evalharness.types import Dense, MultiPart, Similarity
 
 

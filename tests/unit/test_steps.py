@@ -20,22 +20,23 @@ from support.synthetic import make_task, retrieval_split, table_splits
 from support.texts import sentence
 from support.tiny import save_m3
 
-from evalharness import plan as plan_module
-from evalharness import steps as steps_module
-from evalharness.catalog import TaskSpec
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
+from evalharness.catalog.selection import Selection, TaskChoice, select
+from evalharness.catalog.tasks import TaskSpec
 from evalharness.errors import UsageError
-from evalharness.filing import Filing
-from evalharness.job import PlannedJob, attempt_job, data_of
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.plan import plan_shards
-from evalharness.results import JobId
-from evalharness.rows import StoredParts, StoredRows
-from evalharness.run import make_plan
-from evalharness.selection import Selection, TaskChoice, select
-from evalharness.steps import Encoded, Loaded, Model, TaskData, encode, encode_and_score_in_mteb, load, score
-from evalharness.types import Encoding, Execution, ItemScores, ModelSpec, Scores, ignore_event
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, open_embedder, resolve_model
+from evalharness.results.records import JobId
+from evalharness.run import steps as steps_module
+from evalharness.run.job import PlannedJob, attempt_job, data_of
+from evalharness.run.plan import make_plan
+from evalharness.run.steps import Encoded, Loaded, Model, TaskData, encode, encode_and_score_in_mteb, load, score
+from evalharness.store import plan as plan_module
+from evalharness.store.filing import Filing
+from evalharness.store.index import StoredParts, StoredRows
+from evalharness.store.plan import plan_shards
+from evalharness.store.storing import StoringEncoder
+from evalharness.types import Encoding, ItemScores, ModelSpec, Scores, ignore_event
 
 IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
 

@@ -14,30 +14,30 @@ import pytest
 from support.lookup import LookupBackend, smooth, spec, stack
 from support.tiny import save_bert
 
-from evalharness import filing as filing_module
-from evalharness import plan as plan_module
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, StorageError, UsageError
-from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.plan import store_key
-from evalharness.rows import mapped
-from evalharness.storefolders import SHARDS
-from evalharness.storekeeping import collect, describe_store, verify_store
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, open_embedder, resolve_model
+from evalharness.store import filing as filing_module
+from evalharness.store import plan as plan_module
+from evalharness.store.folders import SHARDS
+from evalharness.store.index import mapped
+from evalharness.store.journal import NO_JOURNAL, Journal
+from evalharness.store.keeping import collect, describe_store, verify_store
+from evalharness.store.plan import store_key
+from evalharness.store.storing import StoringEncoder
+from evalharness.store.uses import Uses
 from evalharness.types import (
     Dense,
     Emit,
     EncodeEvent,
     Encoding,
-    Execution,
     Notice,
     TaskContext,
     TextColumn,
     TextsEncoded,
     ignore_event,
 )
-from evalharness.uses import Uses
 
 IDENTITY = {"model": "a/b", "fingerprint": "f" * 64, "backend": "lookup", "matmul_precision": "highest"}
 FACTS: dict[str, Any] = {"pooling": "cls", "normalize": True, "max_length": 64, "dtype": "float32", "prompt": "Q: "}

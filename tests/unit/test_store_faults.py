@@ -17,14 +17,14 @@ from conftest import Cli
 from support.lookup import LookupBackend, smooth, spec, stack
 from support.odd import FILES, VALUES, with_each_key_odd
 
-from evalharness import plan as plan_module
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import StorageError
-from evalharness.shards import MAGIC, DamagedShardError, open_shard
-from evalharness.storekeeping import collect, describe_store, verify_store
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.store import plan as plan_module
+from evalharness.store.keeping import collect, describe_store, verify_store
+from evalharness.store.shards import MAGIC, DamagedShardError, open_shard
+from evalharness.store.storing import StoringEncoder
+from evalharness.store.uses import Uses
 from evalharness.types import EncodeEvent, Encoding, Notice, TaskContext, TextColumn, ignore_event
-from evalharness.uses import Uses
 
 IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
 ENCODING = Encoding(pooling="cls", normalize=False, max_length=512, dtype="float32", prompt="")

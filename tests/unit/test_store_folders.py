@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from support.lookup import LookupBackend, smooth
 
-from evalharness import embeddings as embeddings_module
-from evalharness.embeddings import StoringEncoder
 from evalharness.errors import UsageError
-from evalharness.journal import ShardJournal
-from evalharness.marks import Mark, used_folders
-from evalharness.storefolders import add_model, key_folders, models_of, moved_aside, read_note, shard_paths
-from evalharness.storekeeping import KeyUse, collect, describe_store, verify_store
+from evalharness.store import storing as embeddings_module
+from evalharness.store.folders import add_model, key_folders, models_of, moved_aside, read_note, shard_paths
+from evalharness.store.journal import ShardJournal
+from evalharness.store.keeping import KeyUse, collect, describe_store, verify_store
+from evalharness.store.marks import Mark, used_folders
+from evalharness.store.storing import StoringEncoder
 from evalharness.types import Encoding, ignore_event
 
 ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="Q: ")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalharness import errors
-from evalharness.catalog import all_task_names, benchmark_names
+from evalharness.catalog.tasks import all_task_names, benchmark_names
 from evalharness.errors import letters, nearest_names, unknown_names
 
 TASKS = all_task_names()

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from evalharness import views as views_module
 from evalharness.errors import StorageError
-from evalharness.results import JobId, JobRecord, items_path, read_job, record_path, write_job
+from evalharness.results import views as views_module
+from evalharness.results.records import JobId, JobRecord, items_path, read_job, record_path, write_job
+from evalharness.results.views import StoredJob, read_jobs, refresh_view, run_key, settle, task_view
 from evalharness.types import ItemScores
-from evalharness.views import StoredJob, read_jobs, refresh_view, run_key, settle, task_view
 
 ITEMS = ItemScores(["0", "1"], {"gold": [0.0, 1.0]})
 
