@@ -166,8 +166,8 @@ def records_from_files(spec: TaskSpec, split: str, *, with_candidates: bool = Fa
         lambda: judgements.whole_numbers("score"),
     )
     documents, asked = corpus.unique_ids("_id"), queries.unique_ids("_id")
-    known = _Known(set(asked), set(documents))
-    judged = _judged(judgements, known)
+    known = set(asked)
+    judged = _judged(judgements, known, set(documents))
     kept = [number for number, query in enumerate(asked) if query in judged.grades]
     names = [asked[number] for number in kept]
     texts, instructions = queries.texts("text"), _local_instructions(queries)
@@ -204,14 +204,6 @@ def _local_instructions(queries: Table) -> list[str | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """Ids of all queries and documents."""
-
-    queries: AbstractSet[str]
-    documents: AbstractSet[str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Judged:
     """Query id -> document id -> grade; and what a reader of the scores must know of them."""
 
@@ -219,7 +211,7 @@ class _Judged:
     notes: tuple[str, ...]
 
 
-def _judged(table: Table, known: _Known) -> _Judged:
+def _judged(table: Table, queries: AbstractSet[str], documents: AbstractSet[str]) -> _Judged:
     """The judgements of a split.
 
     Raises:
@@ -228,7 +220,7 @@ def _judged(table: Table, known: _Known) -> _Judged:
     found: dict[str, dict[str, int]] = {}
     rows: dict[tuple[str, str], int] = {}
     problems, repeated = [], 0
-    pairs, grades = _known_pairs(table, known), table.whole_numbers("score")
+    pairs, grades = _known_pairs(table, queries, documents), table.whole_numbers("score")
     for row, (pair, grade) in enumerate(zip(pairs, grades, strict=True)):
         judged = found.setdefault(pair.query, {})
         if (first := rows.setdefault((pair.query, pair.document), row)) != row:
@@ -254,7 +246,7 @@ class _Pair:
     document: str
 
 
-def _known_pairs(table: Table, known: _Known) -> list[_Pair]:
+def _known_pairs(table: Table, queries: AbstractSet[str], documents: AbstractSet[str]) -> list[_Pair]:
     """Query ids and document ids of a table, all of them in the data."""
 
     def check(name: str, what: str, ids: AbstractSet[str]) -> list[str]:
@@ -268,17 +260,17 @@ def _known_pairs(table: Table, known: _Known) -> list[_Pair]:
 
         return table.each(name, is_there)
 
-    tell_all(lambda: check("query-id", "query", known.queries), lambda: check("corpus-id", "document", known.documents))
+    tell_all(lambda: check("query-id", "query", queries), lambda: check("corpus-id", "document", documents))
     return list(map(_Pair, table.ids("query-id"), table.ids("corpus-id")))
 
 
 def _local_candidates(
-    spec: TaskSpec, queries: Sequence[str], documents: Sequence[str], known: _Known
+    spec: TaskSpec, queries: Sequence[str], documents: Sequence[str], known: AbstractSet[str]
 ) -> list[list[int]]:
     table = split_table(spec, CANDIDATES, ["query-id", "corpus-id"])
     numbers = {document: number for number, document in enumerate(documents)}
     found: dict[str, dict[int, None]] = {query: {} for query in queries}
-    for pair in _known_pairs(table, known):
+    for pair in _known_pairs(table, known, numbers.keys()):
         found.setdefault(pair.query, {})[numbers[pair.document]] = None
     return [list(found[query]) for query in queries]
 
