@@ -118,16 +118,10 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
     """
     system = ResultsOf(name=run.name)
     _check_place(output, system, choice.spec.name)
-    if len(choice.splits) > 1 or len(choice.subsets) > 1:
-        raise UsageError(
-            f"a run file is about one split and one subset; name them with --splits ({shorten(choice.splits)}) and "
-            f"--subsets ({shorten(choice.subsets)})"
-        )
+    _check_choice(choice)
     started = time.monotonic()
     choice = replace(choice, spec=pin_revision(choice.spec))
     spec, job = choice.spec, JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
-    if not is_native(spec) or not task_type(spec.scoring).ranks:
-        raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
     loaded = load(job, TaskData(choice, say))
     found = _run_of(loaded.records, run.path, job)
     ranking = replace(ranking_of(loaded.records, found, str(run.path)), notes=_coverage(loaded.records, found))
@@ -153,6 +147,18 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
     )
     per_query = {str(measure): its.per_query for measure, its in added.items()}
     return _stored(output, system, record, replace(scores.items, columns={**scores.items.columns, **per_query}))
+
+
+def _check_choice(choice: TaskChoice) -> None:
+    """See that a run file can be about what was chosen."""
+    if len(choice.splits) > 1 or len(choice.subsets) > 1:
+        raise UsageError(
+            f"a run file is about one split and one subset; name them with --splits ({shorten(choice.splits)}) and "
+            f"--subsets ({shorten(choice.subsets)})"
+        )
+    spec = choice.spec
+    if not is_native(spec) or not task_type(spec.scoring).ranks:
+        raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
 
 
 def _by_trec_eval(
