@@ -12,7 +12,7 @@ from evalharness.journal import NO_JOURNAL, Journal
 from evalharness.models.transformers import TransformersBackend
 from evalharness.types import Dense, Emit, Encoding
 
-SHARD_TEXTS = 200
+SHARD_TEXTS = 50
 
 
 def count_work(log: str) -> None:
