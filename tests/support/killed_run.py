@@ -12,7 +12,7 @@ from evalharness.store import plan
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Embeddings, Emit, Encoding
 
-SHARD_TEXTS = 200
+SHARD_TEXTS = 50
 
 
 def count_work(log: str) -> None:

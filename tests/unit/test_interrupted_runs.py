@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 from conftest import Cli
+from support.local_tasks import jsonl_task
 from support.lookup import lookup_model, spec
 from support.synthetic import make_task, table_splits
 
@@ -31,18 +32,10 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "STS": [{"sentence1": text, "sentence2": TEXTS[-1 - n], "score": n % 6} for n, text in enumerate(TEXTS[:6])],
     "Reranking": [{"query": text, "positive": [TEXTS[-1]], "negative": TEXTS[:3]} for text in TEXTS[4:8]],
 }
-MAIN_SCORES = {"STS": "cosine_spearman", "Reranking": "map_at_1000"}
 
 
 def write_task(folder: Path, kind: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[kind]))
-    path = folder / f"{kind}.toml"
-    path.write_text(
-        f'name = "My{kind}"\ntype = "{kind}"\nmain_score = "{MAIN_SCORES[kind]}"\nlanguages = ["eng-Latn"]\n'
-        f'[data]\nformat = "jsonl"\nfiles = {{ test = "{kind}.jsonl" }}\n'
-    )
-    return path
+    return jsonl_task(folder / f"My{kind}.toml", kind, ROWS[kind])
 
 
 @pytest.fixture

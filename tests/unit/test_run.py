@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.local_tasks import jsonl_task
 from support.lookup import JournaledLookup, LookupBackend, lookup_model, smooth, spec
 from support.tiny import save_bert
 
@@ -36,15 +37,8 @@ WORDS = ["red stone", "green river", "blue cloud", "paper glass", "train lemon",
 
 
 def write_sts(folder: Path, name: str = "Pairs", rows: int = 6) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     lines = [{"sentence1": WORDS[n % 6], "sentence2": WORDS[(n * 2 + 1) % 6], "score": n % 6} for n in range(rows)]
-    (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    path = folder / f"{name}.toml"
-    path.write_text(
-        f'name = "{name}"\ntype = "STS"\nmain_score = "cosine_spearman"\nlanguages = ["eng-Latn"]\n'
-        f'[data]\nformat = "jsonl"\nfiles = {{ test = "{name}.jsonl" }}\n'
-    )
-    return path
+    return jsonl_task(folder / f"{name}.toml", "STS", lines)
 
 
 @pytest.fixture
