@@ -14,6 +14,7 @@ import pytest
 from conftest import Cli
 from support.lookup import lookup_model, smooth
 from support.pairs import reranker_alone
+from support.processes import Pythons, out_of_reach
 from support.small_runs import save_small_tasks
 from support.tiny import save_cross_encoder, save_sentence_model
 
@@ -370,6 +371,20 @@ def test_nothing_is_printed_and_who_watches_is_told(
     assert notices[0].startswith("loading local/model (")
     assert notices[1] == "1 of 1 jobs are done already; --overwrite does them again"
     assert not Path("cache", "evalharness", "store").exists()
+
+
+@pytest.mark.hub
+def test_nothing_is_printed_where_something_is_downloaded(
+    folder: Path, hub: str, pythons: Pythons, tmp_path: Path
+) -> None:
+    code = (
+        "from evalharness import evaluate\n"
+        f"results = evaluate({str(folder / 'model')!r}, 'PoemSentimentClassification')\n"
+        "assert not results.failed, results\n"
+    )
+    done = pythons.run(["-c", code], tmp_path, {**out_of_reach(tmp_path), "HF_ENDPOINT": hub}, fresh=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert any((tmp_path / "hf").rglob("*.parquet"))
 
 
 def test_jobs_that_a_limit_leaves_undone_are_named(folder: Path, pairs: Path) -> None:
