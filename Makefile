@@ -5,14 +5,30 @@ VENV ?= .venv
 OUTPUT ?= results/demo
 RUN := $(VENV)/bin/python -m
 
-.PHONY: demo test lint types layers tests format catalog mutants clean
+TYPES := $(VENV)/types.txt
+PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test check soak lint types types-kept layers tests unit format catalog mutants clean
 
 demo: $(VENV)/.installed-demo
 	$(RUN) evalharness run --model all-MiniLM-L6-v2 --suite starter --output $(OUTPUT)
 	$(RUN) evalharness report $(OUTPUT) --suite starter --output $(OUTPUT)/report.md
 	@cat $(OUTPUT)/report.md
 
-test: lint types layers tests
+# what mypy says is kept and shown at the end: it takes a minute where nothing is cached, beside the tests
+beside_types = @$(MAKE) --no-print-directory -j2 $(1) types-kept; code=$$?; cat $(TYPES); exit $$code
+
+# every check
+test: lint layers
+	$(call beside_types,tests)
+
+# while working: all but the slow tests
+check: lint layers
+	$(call beside_types,unit)
+
+# kills and full disks by the hundred, of which `make test` does a few
+soak: $(VENV)/.installed-dev
+	EVALHARNESS_SOAK=1 $(PYTEST) tests/e2e/test_kill.py tests/e2e/test_small_disks.py
 
 lint: $(VENV)/.installed-dev
 	$(RUN) ruff check .
@@ -21,11 +37,17 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(RUN) mypy
 
+types-kept: $(VENV)/.installed-dev
+	@$(RUN) mypy > $(TYPES) 2>&1
+
 layers: $(VENV)/.installed-dev
 	$(VENV)/bin/lint-imports
 
 tests: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadfile
+	$(PYTEST)
+
+unit: $(VENV)/.installed-dev
+	$(PYTEST) tests/unit
 
 format: $(VENV)/.installed-dev
 	$(RUN) ruff check --fix .
@@ -33,7 +55,7 @@ format: $(VENV)/.installed-dev
 
 # what mteb knows of tasks and benchmarks, as data; run it after raising the pinned mteb
 catalog: $(VENV)/.installed-dev
-	$(RUN) evalharness.mteb_catalog
+	$(RUN) evalharness.data.mteb_catalog
 
 # do the tests notice when the code changes? takes an hour or so; MOST=400 tries all
 mutants: $(VENV)/.installed-mutants

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from evalharness.errors import UsageError, clip
-from evalharness.masking import without_secrets
+from evalharness.errors import UsageError, clip, without_secrets
 
 _LONGEST_REASON = 300
 _PATIENCE_SECONDS = 10

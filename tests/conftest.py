@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
+from support.processes import Pythons, out_of_reach
 
-from evalharness.cli import execute
+from evalharness.cli.main import execute
 
 SHARED = Path(__file__).parents[2] / "shared"
 SERVER = SHARED / "hub" / "serve.py"
@@ -52,26 +52,37 @@ def hub_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """Run the real command line in an empty folder, out of reach of any Hub unless told otherwise."""
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, for what is kept in the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "evalharness"
 
+
+@pytest.fixture(scope="session")
+def pythons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pythons]:
+    """Starts programs as processes of their own, without seconds of imports for each."""
+    with closing(Pythons(tmp_path_factory.mktemp("pythons-stand"))) as started:
+        yield started
+
+
+def command_line(pythons: Pythons, folder: Path, *, fresh: bool) -> Cli:
     def run(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        nowhere = {
-            "HF_ENDPOINT": "http://127.0.0.1:9",
-            "HF_HOME": str(tmp_path / "hf"),
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "evalharness", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, **nowhere, **(environment or {})},
-            timeout=600,
-            check=False,
-        )
+        whole = {**out_of_reach(folder), **(environment or {})}
+        return pythons.run(["-m", "evalharness", *arguments], folder, whole, fresh=fresh)
 
     return run
+
+
+@pytest.fixture
+def cli(tmp_path: Path, pythons: Pythons) -> Cli:
+    """Run the real command line in an empty folder, out of reach of any Hub unless told otherwise."""
+    return command_line(pythons, tmp_path, fresh=False)
+
+
+@pytest.fixture
+def fresh_cli(tmp_path: Path, pythons: Pythons) -> Cli:
+    """As `cli`, but from the start of the interpreter on, where imports are a part of what is tested."""
+    return command_line(pythons, tmp_path, fresh=True)
 
 
 @pytest.fixture

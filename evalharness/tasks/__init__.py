@@ -1,8 +1,8 @@
 """Task types. A file here is a type: `PairClassification` is run by `pair_classification.py`, imported on use.
 
 Each file defines TASK_TYPE: how mteb's data or local files become records, which texts of the records are encoded,
-and how embeddings become scores. The last is a pure function: no model, no file, no clock. Types that have no file
-are scored by mteb itself (`mteb_bridge.py`).
+and how embeddings become scores. The last is a pure function: no model, no file, no clock. A type that is another by
+another name is a row of a table; types that are neither are scored by mteb itself (`mteb_bridge.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from evalharness.catalog import TaskSpec
+from evalharness.catalog.tasks import TaskSpec
 from evalharness.errors import UsageError, shorten, unknown_names
 from evalharness.reading import validated
 from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn
@@ -89,12 +89,15 @@ def _module_name(task_type: str) -> str:
 @cache
 def native_types() -> tuple[str, ...]:
     """Task types that are scored here, by mteb's names."""
-    files = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _OTHERS)
-    return tuple(_TYPE_NAMES.get(name) or "".join(map(str.title, name.split("_"))) for name in files)
+    files = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _OTHERS]
+    named = [_TYPE_NAMES.get(name) or "".join(map(str.title, name.split("_"))) for name in files]
+    return tuple(sorted([*named, *_SAME_AS], key=_module_name))
 
 
 _OTHERS = ("__init__", "mteb_bridge")
 _TYPE_NAMES = {"sts": "STS"}
+# queries carry an instruction; robustness, paired accuracy and p-MRR come with mteb's tasks
+_SAME_AS = {"InstructionRetrieval": "Retrieval", "InstructionReranking": "Retrieval"}
 
 
 def is_native(spec: TaskSpec) -> bool:
@@ -161,5 +164,6 @@ def task_type(name: str) -> TaskType[Any]:
     """
     if name not in native_types():
         raise UsageError(unknown_names("task type", [name], native_types()))
-    found: TaskType[Any] = import_module(f"evalharness.tasks.{_module_name(name)}").TASK_TYPE
+    module = _module_name(_SAME_AS.get(name, name))
+    found: TaskType[Any] = import_module(f"evalharness.tasks.{module}").TASK_TYPE
     return found

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances, paired_manhattan_distances
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import column, mteb_rows, text_column
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import column, mteb_rows, text_column
+from evalharness.data.tables import listed, split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.metrics.pairs import pair_scores
-from evalharness.similarity import pairwise
-from evalharness.tables import listed, split_table, tell_all
+from evalharness.ranking.similarity import pairwise
 from evalharness.tasks import TaskType, side_of
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores, Side, TextColumn
 

@@ -13,12 +13,12 @@ from sklearn.metrics.pairwise import (
     paired_manhattan_distances,
 )
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import column, mteb_rows, text_column
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import column, mteb_rows, text_column
+from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import correlate
-from evalharness.similarity import pairwise
-from evalharness.tables import split_table, tell_all
+from evalharness.ranking.similarity import pairwise
 from evalharness.tasks import TaskType, settings_of, side_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores, Side, TextColumn
 

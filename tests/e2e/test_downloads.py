@@ -14,12 +14,12 @@ from support.faulty_hub import PAGE, Faults, faulty_hub, flip_in_the_middle, poi
 from support.tiny import save_sentence_model
 
 from evalharness import hub as hub_module
-from evalharness.data import load_mteb_task, mteb_rows
+from evalharness.catalog.selection import Selection, TaskChoice, select
+from evalharness.data.mteb import load_mteb_task, mteb_rows
 from evalharness.downloads import HubData, damaged_files, load_data
 from evalharness.errors import PrerequisiteError
 from evalharness.hub import ignore_message
 from evalharness.models.source import Lookup, find_model
-from evalharness.selection import Selection, TaskChoice, select
 
 pytestmark = pytest.mark.hub
 
@@ -262,10 +262,10 @@ def test_a_full_disk_is_named(faults: Faults, monkeypatch: pytest.MonkeyPatch, n
         rows(POEM)
 
 
-def test_relative_cache_folders_stay_where_they_were(cli: Cli, tmp_path: Path, hub: str) -> None:
+def test_relative_cache_folders_stay_where_they_were(fresh_cli: Cli, tmp_path: Path, hub: str) -> None:
     environment = {"HF_ENDPOINT": hub, "HF_HOME": "my cache", "HF_DATASETS_CACHE": "sets"}
     task = write_hub_task(tmp_path / "task.toml", revision="main")
-    done = cli("check-data", str(task), environment=environment)
+    done = fresh_cli("check-data", str(task), environment=environment)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "my cache").rglob("*.parquet"))
     assert list((tmp_path / "sets").rglob("*.arrow"))

@@ -73,11 +73,11 @@ def test_reports_without_results(cli: Cli) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_help_and_version(cli: Cli) -> None:
-    assert "run" in cli("--help").stdout
-    assert "--dry-run" in cli("run", "--help").stdout
-    assert cli("--version").stdout.strip() == "0.1.0"
-    assert cli("rnu").returncode == 2
+def test_help_and_version(fresh_cli: Cli) -> None:
+    assert "run" in fresh_cli("--help").stdout
+    assert "--dry-run" in fresh_cli("run", "--help").stdout
+    assert fresh_cli("--version").stdout.strip() == "0.1.0"
+    assert fresh_cli("rnu").returncode == 2
 
 
 def test_a_card_shows_its_exact_prompts(here: Cli) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Cli, StartHub
+from support.local_tasks import jsonl_task
+from support.processes import Pythons, out_of_reach
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 STARTER = ["run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng", "StarterClassificationEng"]
@@ -35,40 +33,30 @@ def test_a_flaky_hub_gives_equal_scores(cli: Cli, tmp_path: Path, start_hub: Sta
     assert scores(tmp_path / "calm") == scores(tmp_path / "flaky") != {}
 
 
-def start(folder: Path, *options: str, limit: int | None = None) -> subprocess.Popen[str]:
-    def full_disk() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "evalharness", *STARTER, *options],
-        cwd=folder,
-        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=full_disk,  # noqa: PLW1509 -- no threads here, and no other way to limit the child alone
-    )
+LIMITED = """
+import resource, sys
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+from evalharness.cli.main import main
+main()
+"""
 
 
 @pytest.mark.parametrize("limit", [20_000, 500])
-def test_a_disk_that_is_full(tmp_path: Path, limit: int) -> None:
+def test_a_disk_that_is_full(cli: Cli, tmp_path: Path, pythons: Pythons, limit: int) -> None:
     # with the first limit no shard fits, with the second no result does either
     options = () if limit > 1000 else ("--no-store",)
-    process = start(tmp_path, *options, limit=limit)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 2, errors
-    assert ("the embedding store" if limit > 1000 else "results cannot be written") in errors
-    assert "File too large" in errors
-    assert "Free space" in errors
-    assert "Traceback" not in errors
+    done = pythons.run(["-c", LIMITED, str(limit), *STARTER, *options], tmp_path, out_of_reach(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert ("the embedding store" if limit > 1000 else "results cannot be written") in done.stderr
+    assert "File too large" in done.stderr
+    assert "Free space" in done.stderr
+    assert "Traceback" not in done.stderr
     # a later run believes nothing of it
-    again = start(tmp_path)
-    output, errors = again.communicate(timeout=120)
-    assert again.returncode == 0, errors
-    assert "StarterClassificationEng" in output
-    whole = start(tmp_path, "--output", "whole", "--no-store")
-    whole.communicate(timeout=120)
+    again = cli(*STARTER)
+    assert again.returncode == 0, again.stderr
+    assert "StarterClassificationEng" in again.stdout
+    cli(*STARTER, "--output", "whole", "--no-store")
     assert scores(tmp_path / "results") == scores(tmp_path / "whole") != {}
 
 
@@ -83,12 +71,21 @@ def test_folders_that_cannot_be_written(here: Cli, tmp_path: Path) -> None:
     assert not list((tmp_path / "results").rglob("*.parquet"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "fresh"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGINT, 130, True)],
+)
 def test_a_signal_ends_the_run_within_two_seconds_and_says_how_to_go_on(
-    tmp_path: Path, number: signal.Signals, code: int
+    tmp_path: Path, pythons: Pythons, number: signal.Signals, code: int, *, fresh: bool
 ) -> None:
-    process = start(tmp_path, "--output", "my results")
-    time.sleep(5)
+    command = ["-m", "evalharness", *STARTER, "--output", "my results"]
+    process = pythons.start(command, tmp_path, out_of_reach(tmp_path), fresh=fresh)
+    if fresh:
+        # among the imports, or soon after them
+        time.sleep(5)
+    else:
+        while not list((tmp_path / "cache").rglob("*")):
+            time.sleep(0.01)
     process.send_signal(number)
     sent = time.monotonic()
     _, errors = process.communicate(timeout=30)
@@ -117,11 +114,7 @@ def test_a_time_budget_ends_cleanly(here: Cli, tmp_path: Path) -> None:
 def test_the_first_failed_job_may_end_the_run(here: Cli, tmp_path: Path) -> None:
     for name, score in (("bad", 9), ("good", 1)):
         rows = [{"sentence1": "a", "sentence2": "b", "score": score}, {"sentence1": "c", "sentence2": "d", "score": 2}]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        (tmp_path / f"{name}.toml").write_text(
-            f'name = "{name}"\ntype = "STS"\nmain_score = "cosine_spearman"\nlanguages = ["eng-Latn"]\n'
-            f'[data]\nformat = "jsonl"\nfiles = {{ test = "{name}.jsonl" }}\n'
-        )
+        jsonl_task(tmp_path / f"{name}.toml", "STS", rows)
     command = ["run", "--model", "all-MiniLM-L6-v2", "--tasks", "bad.toml", "good.toml"]
     done = here(*command, "--fail-fast")
     assert done.returncode == 3

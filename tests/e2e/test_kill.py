@@ -2,67 +2,155 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
+import shutil
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Cli
 from support.killed_run import SHARD_TEXTS
-from support.small_runs import run_forked, small_command
+from support.processes import Process, Pythons, out_of_reach
+from support.small_runs import SOAK, contents, differences, small_command
 
-from evalharness.shards import open_shard
+from evalharness.store.shards import open_shard
 
-MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-TASKS = ["STS13", "PoemSentimentClassification", "StarterRetrievalEng"]
-SCRIPT = Path(__file__).parents[1] / "support" / "killed_run.py"
-# whole processes on data of the Hub, which take ten seconds each
-KILLS = int(os.environ.get("EVALHARNESS_KILLS", "8"))
-# forked ones on small tasks of our own
-FORKED_KILLS = 100
+SUPPORT = Path(__file__).parents[1] / "support"
+KILLED = -signal.SIGKILL
+# on small tasks of our own: before operations of every kind, and at any moment
+OPERATION_KILLS, MOMENT_KILLS = (66, 34) if SOAK else (16, 4)
 # what a run does to files below its folders
 KINDS = ("open to write", "open to read", "os.rename", "os.remove", "os.mkdir")
+# on data of the Hub and real weights
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+TASKS = ["PoemSentimentClassification", "StarterRetrievalEng", *(["STS13"] if SOAK else [])]
+HUB_KILLS = 60 if SOAK else 4
+
+
+class SmallRun:
+    """The same command in a folder of its own."""
+
+    def __init__(self, folder: Path, command: Sequence[str], pythons: Pythons) -> None:
+        self.folder = folder
+        self._place = folder / "place"
+        self._place.mkdir(parents=True)
+        self._command = command
+        self._pythons = pythons
+        self.told = ""
+
+    def start(self, fatal: int = -1) -> Process:
+        script = [str(SUPPORT / "killed_at.py"), str(self._place), str(fatal), str(self.folder / "operations")]
+        return self._pythons.start([*script, *self._command], self._place, out_of_reach(self.folder))
+
+    def run(self, fatal: int = -1, seconds: float | None = None) -> int:
+        """Run it until it ends, or until it dies: at an operation or after some seconds."""
+        process = self.start(fatal)
+        if seconds is not None:
+            time.sleep(seconds)
+            process.send_signal(signal.SIGKILL)
+        self.told += process.communicate(timeout=300)[1]
+        assert process.returncode is not None
+        return process.returncode
+
+    def operations(self) -> list[str]:
+        return (self.folder / "operations").read_text(encoding="utf-8").splitlines()
+
+    def results(self) -> dict[str, str]:
+        return contents(self._place / "results")
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody kills."""
+
+    command: list[str]
+    operations: list[str]
+    results: dict[str, str]
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, pythons: Pythons) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    command = small_command(folder / "given")
+    whole, timed = (SmallRun(folder / name, command, pythons) for name in ("whole", "timed"))
+    assert whole.run() == 0, whole.told
+    started = time.monotonic()
+    assert timed.run() == 0
+    return Undisturbed(command, whole.operations(), whole.results(), time.monotonic() - started)
+
+
+def spread(operations: Sequence[str], count: int, rng: random.Random) -> list[int]:
+    """Numbers of operations: each kind, then each kind of file, as far as the count goes, then any."""
+    kinds: dict[str, dict[str, list[int]]] = {}
+    for number, operation in enumerate(operations):
+        kinds.setdefault(operation.partition("\t")[0], {}).setdefault(operation, []).append(number)
+    rounds = zip_longest(*([rng.choice(places) for places in files.values()] for files in kinds.values()))
+    chosen = [number for numbers in rounds for number in numbers if number is not None][:count]
+    others = [number for number in range(len(operations)) if number not in chosen]
+    return chosen + rng.sample(others, min(len(others), count - len(chosen)))
+
+
+def check_resumed(place: SmallRun, undisturbed: Undisturbed) -> None:
+    """The next run finishes, and has the same bytes."""
+    assert place.run() == 0, place.told
+    assert differences(place.results(), undisturbed.results) == [], place.told
+    shutil.rmtree(place.folder)
+
+
+def test_a_kill_before_an_operation_on_files_changes_nothing(
+    tmp_path: Path, pythons: Pythons, undisturbed: Undisturbed
+) -> None:
+    rng = random.Random(7)
+    operations = undisturbed.operations
+    fatal = spread(operations, OPERATION_KILLS, rng)
+    assert {operations[number].partition("\t")[0] for number in fatal} >= set(KINDS)
+    for round_, number in enumerate(fatal):
+        place = SmallRun(tmp_path / str(round_), undisturbed.command, pythons)
+        assert place.run(number) == KILLED, (operations[number], place.told)
+        if round_ % 4 == 0:
+            # what goes on may be killed, too
+            place.run(rng.randrange(len(operations) // 2))
+        check_resumed(place, undisturbed)
+
+
+def test_a_kill_at_any_moment_changes_nothing(tmp_path: Path, pythons: Pythons, undisturbed: Undisturbed) -> None:
+    rng = random.Random(8)
+    killed = rounds = 0
+    while killed < MOMENT_KILLS and rounds < 3 * MOMENT_KILLS:
+        place = SmallRun(tmp_path / str(rounds), undisturbed.command, pythons)
+        # a run may end before its moment comes
+        killed += place.run(seconds=rng.uniform(0.05, 0.6) * undisturbed.seconds) == KILLED
+        rounds += 1
+        check_resumed(place, undisturbed)
+    assert killed == MOMENT_KILLS
 
 
 class Workplace:
     """A folder with a store, results and a count of the work."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], pythons: Pythons) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.environment = environment
+        self._environment = environment
+        self._pythons = pythons
 
-    def start(self, output: str = "results") -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(SCRIPT), str(self.folder / "work"), "run", "--model", MODEL]
+    def start(self, output: str = "results") -> Process:
+        command = [str(SUPPORT / "killed_run.py"), str(self.folder / "work"), "run", "--model", MODEL]
         options = ["--tasks", *TASKS, "--languages", "eng", "--store", "store", "--output", output]
-        return subprocess.Popen(
-            [*command, *options],
-            cwd=self.folder,
-            env={**os.environ, **self.environment, "PYTHONPATH": str(SCRIPT.parents[2])},
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "stderr").open("ab"),
-        )
+        return self._pythons.start([*command, *options], self.folder, self._environment)
 
-    def finish(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.wait(300) == 0, (self.folder / "stderr").read_text()[-2000:]
+    def finish(self, process: Process) -> None:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-2000:]
 
-    def scores(self, output: str = "results") -> dict[str, Any]:
-        """Everything that must not depend on kills: scores and per-item scores, byte for byte."""
-        found: dict[str, Any] = {}
-        for path in sorted((self.folder / output).rglob("*")):
-            name = str(path.relative_to(self.folder / output))
-            if path.suffix == ".parquet":
-                found[name] = path.read_bytes()
-            elif path.suffix == ".json":
-                value = json.loads(path.read_text())
-                found[name] = json.dumps(value.get("scores", value.get("metrics")))
-        return found
+    def scores(self, output: str = "results") -> dict[str, str]:
+        return contents(self.folder / output)
 
     def texts_begun(self) -> int:
         return sum(int(line.split()[1]) for line in (self.folder / "work").read_text().splitlines())
@@ -75,62 +163,58 @@ class Workplace:
 
 
 @pytest.fixture(scope="module")
-def environment(hub: str, hub_home: Path) -> dict[str, str]:
-    return {"HF_ENDPOINT": hub, "HF_HOME": str(hub_home)}
+def environment(hub: str, hub_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    cache = tmp_path_factory.mktemp("cache")
+    return {"HF_ENDPOINT": hub, "HF_HOME": str(hub_home), "XDG_CACHE_HOME": str(cache)}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Scores of a run on data of the Hub that nobody disturbs, and how long it takes."""
+
+    scores: dict[str, str]
+    seconds: float
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> tuple[dict[str, Any], float]:
-    """Scores of a run that nobody disturbs, and how long it takes."""
-    place = Workplace(tmp_path_factory.mktemp("undisturbed"), environment)
+def reference(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], pythons: Pythons) -> Reference:
+    place = Workplace(tmp_path_factory.mktemp("fetched"), environment, pythons)
     place.finish(place.start())  # fetches model and data
-    place = Workplace(tmp_path_factory.mktemp("timed"), environment)
+    place = Workplace(tmp_path_factory.mktemp("timed"), environment, pythons)
     started = time.monotonic()
     place.finish(place.start())
     assert place.texts_begun() == place.texts_stored()
-    return place.scores(), time.monotonic() - started
-
-
-def test_kills_at_each_kind_of_file_operation_and_at_any_moment(tmp_path: Path) -> None:
-    (tmp_path / "command.json").write_text(json.dumps(small_command(tmp_path / "given")))
-    found = run_forked("kills", str(tmp_path), str(FORKED_KILLS))
-    assert found["wrong"] == []
-    kills = found["kills"]
-    # a run may end before its moment comes
-    assert kills.pop("any moment") >= FORKED_KILLS // 10
-    assert sum(kills.values()) == 2 * FORKED_KILLS // 3
-    assert {name.partition(" of ")[0] for name in kills} >= set(KINDS)
+    return Reference(place.scores(), time.monotonic() - started)
 
 
 @pytest.mark.hub
 def test_kills_at_random_times(
-    tmp_path: Path, cli: Cli, environment: dict[str, str], reference: tuple[dict[str, Any], float]
+    tmp_path: Path, cli: Cli, environment: dict[str, str], reference: Reference, pythons: Pythons
 ) -> None:
-    wanted, seconds = reference
+    seconds = reference.seconds
     rng = random.Random(11)
     kills = rounds = 0
-    while kills < KILLS:
-        place = Workplace(tmp_path / str(rounds), environment)
+    while kills < HUB_KILLS:
+        place = Workplace(tmp_path / str(rounds), environment, pythons)
         here = 0
         while True:
             started, process = time.monotonic(), place.start()
             try:
-                # the first seconds are imports; a kill there is as good as any, but seldom interesting
                 process.wait(rng.uniform(0.1, 0.8) * seconds)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 here += 1
-                if kills + here >= KILLS:
+                if kills + here >= HUB_KILLS:
                     place.finish(place.start())
                     break
             else:
-                assert process.returncode == 0, (place.folder / "stderr").read_text()[-2000:]
+                place.finish(process)
                 if not here:
                     # the machine was busier when the time was taken
                     seconds = min(seconds, time.monotonic() - started)
                 break
-        assert place.scores() == wanted
+        assert place.scores() == reference.scores
         assert place.texts_begun() <= place.texts_stored() + here * SHARD_TEXTS
         time.sleep(2)
         done = cli("store", "gc", "--store", str(place.folder / "store"))
@@ -142,16 +226,15 @@ def test_kills_at_random_times(
 
 @pytest.mark.hub
 def test_one_of_two_processes_with_one_store_is_killed(
-    tmp_path: Path, environment: dict[str, str], reference: tuple[dict[str, Any], float]
+    tmp_path: Path, environment: dict[str, str], reference: Reference, pythons: Pythons
 ) -> None:
-    wanted, seconds = reference
-    place = Workplace(tmp_path, environment)
+    place = Workplace(tmp_path, environment, pythons)
     first, second = place.start("one"), place.start("two")
-    time.sleep(0.6 * seconds)
+    time.sleep(0.6 * reference.seconds)
     first.send_signal(signal.SIGKILL)
     first.wait()
     place.finish(second)
-    assert place.scores("two") == wanted
+    assert place.scores("two") == reference.scores
     place.finish(place.start("one"))
-    assert place.scores("one") == wanted
+    assert place.scores("one") == reference.scores
     assert place.texts_begun() <= place.texts_stored() + SHARD_TEXTS

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.processes import Pythons, out_of_reach
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -17,9 +16,9 @@ def test_there_are_at_most_three() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_runs_and_is_stored_without_output(path: Path) -> None:
+def test_a_notebook_runs_and_is_stored_without_output(path: Path, tmp_path: Path, pythons: Pythons) -> None:
     cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] for cell in cells)
     code = "\n".join("".join(cell["source"]) for cell in cells)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = pythons.run(["-c", code], tmp_path, out_of_reach(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import StartHub
+from support.processes import Pythons, out_of_reach
 from support.quick_hub import write_quick_hub
 from support.tiny import save_bert, save_cross_encoder, save_sentence_model
 
@@ -33,26 +34,19 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert lines[-1] == "exec make test"
 
 
-def run(command: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    arguments = shlex.split(command)
-    if arguments[0] == "python":
-        arguments[0] = sys.executable
-    return subprocess.run(
-        arguments,
-        cwd=folder,
+def test_make_demo_ends_with_scores_and_a_report(tmp_path: Path) -> None:
+    # in the environment that runs the tests, which `make test` has just made
+    environment = {"VENV": str(Path(sys.prefix)), "OUTPUT": str(tmp_path / "demo"), "XDG_CACHE_HOME": str(tmp_path)}
+    (Path(sys.prefix) / ".installed-demo").touch()
+    done = subprocess.run(
+        ["make", "-e", "demo"],
+        cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=900,
         check=False,
     )
-
-
-def test_make_demo_ends_with_scores_and_a_report(tmp_path: Path) -> None:
-    # in the environment that runs the tests, which `make test` has just made
-    environment = {"VENV": str(Path(sys.prefix)), "OUTPUT": str(tmp_path / "demo"), "XDG_CACHE_HOME": str(tmp_path)}
-    (Path(sys.prefix) / ".installed-demo").touch()
-    done = run("make -e demo", ROOT, environment)
     assert done.returncode == 0, done.stderr
     assert "StarterRetrievalEng" in done.stdout
     assert "# starter" in done.stdout
@@ -96,22 +90,23 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, start_hub: StartHub) -> 
 
 
 @pytest.mark.hub
-def test_all_other_commands(workplace: tuple[Path, dict[str, str]]) -> None:
+def test_all_other_commands(workplace: tuple[Path, dict[str, str]], pythons: Pythons) -> None:
     folder, environment = workplace
     rest = [command for command in COMMANDS if not command.startswith("make ")]
     assert len(rest) >= 8
     outputs = {}
     for command in rest:
-        assert command.startswith("python -m evalharness ")
-        done = run(command, folder, environment)
+        program, *arguments = shlex.split(command)
+        assert (program, *arguments[:2]) == ("python", "-m", "evalharness")
+        done = pythons.run(arguments, folder, environment)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         outputs[command] = done.stdout
     board = outputs["python -m evalharness report results --suite quick-en"]
     assert re.search(r"^\| BAAI/bge-base-en-v1.5 \(a5beb1e3\).* \| \d+\.\d\d \|", board, re.MULTILINE)
 
 
-def test_the_python_example() -> None:
+def test_the_python_example(tmp_path: Path, pythons: Pythons) -> None:
     assert len(PYTHON) == 1
-    done = subprocess.run([sys.executable, "-c", PYTHON[0]], capture_output=True, text=True, check=False)
+    done = pythons.run(["-c", PYTHON[0]], tmp_path, out_of_reach(tmp_path))
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.strip("[] \n")) > 0.3

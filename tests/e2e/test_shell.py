@@ -12,7 +12,8 @@ from conftest import Cli
 
 BROKEN = """
 import sys
-from evalharness import catalog, cli
+from evalharness.catalog import tasks as catalog
+from evalharness.cli import main as cli
 def suites():
     {what}
 catalog.suites = suites
@@ -61,10 +62,10 @@ def test_a_reader_may_leave(command: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_every_encoding_of_a_terminal_will_do(cli: Cli, encoding: str) -> None:
-    done = cli("list", "models", "BAAI/bge-base-zh-v1.5", environment={"PYTHONIOENCODING": encoding})
+def test_every_encoding_of_a_terminal_will_do(fresh_cli: Cli, encoding: str) -> None:
+    done = fresh_cli("list", "models", "BAAI/bge-base-zh-v1.5", environment={"PYTHONIOENCODING": encoding})
     assert done.returncode == 0, done.stderr
-    done = cli("run", "--model", "中文", "--tasks", "任务", environment={"PYTHONIOENCODING": encoding})
+    done = fresh_cli("run", "--model", "中文", "--tasks", "任务", environment={"PYTHONIOENCODING": encoding})
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
@@ -80,9 +81,9 @@ def test_a_full_output_is_an_error() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_help_version_and_completion(cli: Cli) -> None:
+def test_help_version_and_completion(fresh_cli: Cli) -> None:
     for arguments in (["-h"], ["--help"]):
-        shown = cli(*arguments).stdout
+        shown = fresh_cli(*arguments).stdout
         for flag in ("--version", "--install-completion", "-q, --quiet", "-v, --verbose", "--debug", "-h, --help"):
             assert flag in shown
     words = {
@@ -90,7 +91,7 @@ def test_help_version_and_completion(cli: Cli) -> None:
         "COMP_WORDS": "evalharness run --model x --sui",
         "COMP_CWORD": "4",
     }
-    assert cli(environment=words).stdout.split() == ["--suite"]
+    assert fresh_cli(environment=words).stdout.split() == ["--suite"]
     # the shell is named, not looked for among the processes above, where CI may have none
     named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    assert "_evalharness_completion" in cli("--show-completion", "bash", environment=named).stdout
+    assert "_evalharness_completion" in fresh_cli("--show-completion", "bash", environment=named).stdout

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lookup import LookupBackend, smooth, stack
 
-from evalharness.embeddings import StoringEncoder
-from evalharness.shards import DamagedShardError, open_shard, write_shard
+from evalharness.store.shards import DamagedShardError, open_shard, write_shard
+from evalharness.store.storing import StoringEncoder
 from evalharness.types import EncodeEvent, Encoding, Notice, ignore_event
 
 ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="")

@@ -6,7 +6,7 @@ import copy
 import math
 from typing import Any
 
-from evalharness.encoder import EmbeddingModel
+from evalharness.models.encoder import EmbeddingModel
 from evalharness.tasks import task_type
 from evalharness.types import Scores, TaskContext, ignore_event
 from support.lookup import Vectorize, lookup_model, mteb_lookup_model

@@ -35,6 +35,23 @@ MAIN_SCORES = {
 }
 
 
+def task_file(path: Path, kind: str, data: str, name: str | None = None) -> Path:
+    """A task file whose part about its data is this; without a name, the task has the file's."""
+    path.write_text(
+        f'name = "{name or path.stem}"\ntype = "{kind}"\nmain_score = "{MAIN_SCORES[kind]}"\n'
+        f'languages = ["eng-Latn"]\n[data]\n{data}\n',
+        encoding="utf-8",
+    )
+    return path
+
+
+def jsonl_task(path: Path, kind: str, rows: list[dict[str, Any]]) -> Path:
+    """A task of one split, with its rows in a file beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".jsonl").write_bytes(b"".join(line + b"\n" for line in lines(rows)))
+    return task_file(path, kind, f'format = "jsonl"\nfiles = {{ test = "{path.stem}.jsonl" }}')
+
+
 def lines(rows: list[dict[str, Any]]) -> list[bytes]:
     return [json.dumps(row).encode() for row in rows]
 
@@ -47,9 +64,4 @@ def write(folder: Path, kind: str, rows: list[bytes]) -> Path:
         (folder / "qrels.jsonl").write_text('{"query-id": "q", "corpus-id": "d3", "score": 1}\n')
         files = {"corpus": "rows.jsonl", "queries": "queries.jsonl", "test": "qrels.jsonl"}
     named = ", ".join(f'{part} = "{file}"' for part, file in files.items())
-    path = folder / "task.toml"
-    path.write_text(
-        f'name = "Mine"\ntype = "{kind}"\nmain_score = "{MAIN_SCORES[kind]}"\nlanguages = ["eng-Latn"]\n'
-        f'[data]\nformat = "jsonl"\nfiles = {{ {named} }}\n'
-    )
-    return path
+    return task_file(folder / "task.toml", kind, f'format = "jsonl"\nfiles = {{ {named} }}', "Mine")

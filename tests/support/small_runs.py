@@ -1,17 +1,18 @@
-"""Three local tasks of a few rows and a tiny model: a whole run takes a second; and runs of it in forked children."""
+"""Three local tasks of a few rows and a tiny model: a whole run takes a second."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.local_tasks import jsonl_task, task_file
 from support.tiny import save_sentence_model
 
-ROOT = Path(__file__).parents[2]
+# `make soak` disturbs runs many times, every push a few times
+SOAK = bool(os.environ.get("EVALHARNESS_SOAK"))
 _WORDS = (
     "ferns",
     "shade",
@@ -33,24 +34,14 @@ def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _task(path: Path, kind: str, main_score: str, data: str) -> str:
-    path.write_text(
-        f'name = "{path.stem}"\ntype = "{kind}"\nmain_score = "{main_score}"\n'
-        f'languages = ["eng-Latn"]\n[data]\n{data}\n',
-        encoding="utf-8",
-    )
-    return str(path)
-
-
 def _text(number: int) -> str:
     return f"{_WORDS[number % 12]} and {_WORDS[(number * 5 + 1) % 12]} {number}"
 
 
-def save_small_tasks(folder: Path) -> list[str]:
+def save_small_tasks(folder: Path) -> list[Path]:
     """Task files for similarity, retrieval and classification."""
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [{"sentence1": _text(n), "sentence2": _text(n + n % 3), "score": 5 - n % 6} for n in range(24)]
-    _lines(folder / "pairs.jsonl", pairs)
     _lines(folder / "search" / "corpus.jsonl", [{"_id": f"d{n}", "title": "", "text": _text(n)} for n in range(30)])
     _lines(folder / "search" / "queries.jsonl", [{"_id": f"q{n}", "text": _text(2 * n)} for n in range(8)])
     judged = "".join(f"q{n}\td{2 * n}\t1\n" for n in range(8))
@@ -59,14 +50,11 @@ def save_small_tasks(folder: Path) -> list[str]:
     for split in ("train", "test"):
         _lines(folder / f"{split}.jsonl", [{"text": _text(n), "label": _WORDS[n % 2]} for n in range(24)])
     return [
-        _task(
-            folder / "SmallPairs.toml", "STS", "cosine_spearman", 'format = "jsonl"\nfiles = { test = "pairs.jsonl" }'
-        ),
-        _task(folder / "SmallSearch.toml", "Retrieval", "ndcg_at_10", 'format = "beir"\npath = "search"'),
-        _task(
+        jsonl_task(folder / "SmallPairs.toml", "STS", pairs),
+        task_file(folder / "SmallSearch.toml", "Retrieval", 'format = "beir"\npath = "search"'),
+        task_file(
             folder / "SmallLabels.toml",
             "Classification",
-            "accuracy",
             'format = "jsonl"\nfiles = { train = "train.jsonl", test = "test.jsonl" }',
         ),
     ]
@@ -75,22 +63,23 @@ def save_small_tasks(folder: Path) -> list[str]:
 def small_command(folder: Path) -> list[str]:
     """A run of all three with a tiny model, into `results` and `store` of wherever it is started."""
     model = save_sentence_model(folder / "model")
-    tasks = save_small_tasks(folder / "tasks")
+    tasks = map(str, save_small_tasks(folder / "tasks"))
     return ["run", "--model", str(model), "--tasks", *tasks, "--store", "store", "--output", "results"]
 
 
-def run_forked(*arguments: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """What `forked.py` found."""
-    one_thread = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT)}
-    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "forked.py"), *arguments],
-        env={**os.environ, **one_thread, **nowhere, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def contents(folder: Path) -> dict[str, str]:
+    """What must not depend on any disturbance: scores and per-item scores below `folder`, byte for byte, by file."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".parquet":
+            found[name] = path.read_bytes().hex()
+        elif path.suffix == ".json":
+            value = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = json.dumps(value.get("scores", value.get("metrics", value.get("name"))), sort_keys=True)
     return found
+
+
+def differences(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """Names of the files that are not the same."""
+    return sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from evalharness import catalog
-from evalharness.catalog import benchmark, find_task, local_task, mteb_task, quick_suite, suites
+from evalharness.catalog import tasks as catalog
+from evalharness.catalog.languages import language_codes
+from evalharness.catalog.selection import Selection, select
+from evalharness.catalog.tasks import benchmark, find_task, local_task, mteb_task, quick_suite, suites
 from evalharness.errors import DataError, UsageError
-from evalharness.languages import language_codes
-from evalharness.selection import Selection, select
 from evalharness.tasks import check_runnable, is_native, native_types, task_type
 
 TASK = """

@@ -14,12 +14,17 @@ from numpy.typing import NDArray
 from support.tiny import DIMENSIONS, config, save_bert, tokenizer
 
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.backends import ResolvedModel, open_backend
-from evalharness.models.batches import BatchRunner, Company
-from evalharness.models.company import Trial, company_facts, find_company
-from evalharness.rankers import Pair, PairModel
-from evalharness.types import Execution, ignore_event
+from evalharness.models.forward.batches import BatchRunner, Company
+from evalharness.models.forward.company import Trial, company_facts, find_company
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel
+from evalharness.models.registry import ResolvedModel
+from evalharness.models.system import ModelOptions, resolve_model
+from evalharness.types import ignore_event
+
+# exports are kept in it
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 Rows = Callable[[Sequence[str]], Sequence[NDArray[np.float32]]]
 ONES = np.ones(4, dtype=np.float32)

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from support.lookup import lookup_model
 
-from evalharness.catalog import local_task
-from evalharness.data import column, text_column
+from evalharness.catalog.tasks import local_task
+from evalharness.data.mteb import column, text_column
 from evalharness.errors import DataError, UsageError
 from evalharness.tasks import check_runnable, task_type
 from evalharness.types import TaskContext, ignore_event

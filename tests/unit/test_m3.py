@@ -12,13 +12,14 @@ from FlagEmbedding import BGEM3FlagModel
 from support.contract import PROMPT, TEXTS, check_contract
 from support.tiny import save_bert, save_m3
 
-from evalharness import multipart, search
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, UsageError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.multipart import PackedArrays, Parts, pack, unpack
-from evalharness.rankings import RetrievalRecords
-from evalharness.types import Execution, MultiPart, TextColumn, ignore_event
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, open_embedder, resolve_model
+from evalharness.ranking import multipart, search
+from evalharness.ranking.multipart import PackedArrays, Parts, pack, unpack
+from evalharness.ranking.records import RetrievalRecords
+from evalharness.types import MultiPart, TextColumn, ignore_event
 
 ALL = "dense+sparse+multi-vector"
 QUERIES = ["How do ferns grow?", "stone and river", "a", "7 clouds, in shade", ""]

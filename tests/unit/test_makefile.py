@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,44 @@ def test_the_python_that_is_named_is_taken_and_checked(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "theirs is Python 3.8.1, too old" in done.stderr
+
+
+TOOL = """#!{shell}
+case "$*" in *"{fails}"*) echo "{fails} is unhappy"; exit 1;; esac
+case "$*" in *pytest*) /bin/sleep 0.3;; esac
+echo "$*" >> {log}
+"""
+PARTS = ("ruff check", "ruff format --check", "mypy", "lint-imports", "pytest")
+
+
+@pytest.mark.parametrize("target", ["test", "check"])
+@pytest.mark.parametrize("fails", [*PARTS, "nothing"])
+def test_each_part_of_a_check_can_fail_it_and_types_are_told_of_last(tmp_path: Path, target: str, fails: str) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("python", "lint-imports"):
+        # the name is put among the arguments
+        script = TOOL.replace("$*", f"{name} $*").format(shell=SHELL, fails=fails, log=tmp_path / "log")
+        (tools / name).write_text(script, encoding="utf-8")
+        (tools / name).chmod(0o755)
+    (tmp_path / ".installed-dev").touch()
+    done = subprocess.run(
+        [str(MAKE), "-s", f"VENV={tmp_path}", target],
+        cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    log = (tmp_path / "log").read_text(encoding="utf-8") if (tmp_path / "log").exists() else ""
+    if fails == "nothing":
+        assert done.returncode == 0, done.stderr
+        assert all(part in log for part in PARTS)
+        assert ("tests/unit" in log) == (target == "check")
+        return
+    assert done.returncode != 0
+    assert f"{fails} is unhappy" in done.stdout
+    assert fails not in log
+    if fails == "mypy":
+        assert done.stdout.splitlines()[-1] == "mypy is unhappy"
+        # the tests run to their end all the same
+        assert "pytest" in log
 
 
 def test_a_real_python_is_understood(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from support.lookup import lookup_model, spec
 from support.odd import VALUES
 from support.small_runs import save_small_tasks
 
+from evalharness.catalog.selection import Selection, select
 from evalharness.reports.leaderboard import Row, make_leaderboards
-from evalharness.run import make_plan, run_plan
-from evalharness.selection import Selection, select
-from evalharness.stored import read_runs
+from evalharness.results.stored import read_runs
+from evalharness.run.plan import make_plan, run_plan
 from evalharness.types import ModelSpec
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from evalharness.catalog import Member, TaskList, find_task
+from evalharness.catalog.tasks import Member, TaskList, find_task
 from evalharness.errors import UsageError
 from evalharness.reports import formats, render
 from evalharness.reports.leaderboard import Leaderboard, make_leaderboards
-from evalharness.stored import StoredRun, StoredTask
+from evalharness.results.stored import StoredRun, StoredTask
 
 SUITE = TaskList(
     name="trio",

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evalharness.rows import Contents, Index, StoredRows, mapped, read_contents, shard_name, text_digests
-from evalharness.shards import ArrayPlace, DamagedShardError, Shard, open_shard, write_shard
+from evalharness.store.index import Contents, Index, StoredRows, mapped, read_contents
+from evalharness.store.plan import shard_name, text_digests
+from evalharness.store.shards import ArrayPlace, DamagedShardError, Shard, open_shard, write_shard
 
 KEY = "a" * 32
 BLOCK = 1 << 20
@@ -45,7 +46,10 @@ def test_the_bytes_of_a_file(tmp_path: Path) -> None:
 
 def test_an_opened_file_knows_its_arrays(tmp_path: Path) -> None:
     path = tmp_path / "a.shard"
-    arrays = {"rows": np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::-1], "none": np.empty((0, 2), dtype=np.uint64)}
+    arrays: dict[str, NDArray[Any]] = {
+        "rows": np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::-1],
+        "none": np.empty((0, 2), dtype=np.uint64),
+    }
     write_shard(path, arrays)
     shard = open_shard(path)
     assert (shard.path, shard.size) == (path, path.stat().st_size)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evalharness import similarity
-from evalharness.multipart import PackedArrays
-from evalharness.similarity import id_ranks, nearest, nearest_scores, pairwise, rank_candidates, top_k
+from evalharness.ranking import similarity
+from evalharness.ranking.multipart import PackedArrays
+from evalharness.ranking.similarity import id_ranks, nearest, nearest_scores, pairwise, rank_candidates, top_k
 from evalharness.types import Dense, MultiPart, Similarity
 
 
@@ -42,8 +42,8 @@ def test_chunks_and_ties_do_not_matter(seed: int, k: int, chunk: int, count: int
         patch.setattr(similarity, "CHUNK", chunk)
         patch.setattr(similarity, "_MAX_BLOCK", chunk)  # and queries one by one
         found = top_k(queries, corpus, ids, k)
-    assert found.documents.tolist() == wanted
-    assert found.scores.tolist() == np.take_along_axis(scores, np.array(wanted), axis=1).tolist()
+    assert [row.tolist() for row in found.documents] == wanted
+    assert np.array(found.scores).tolist() == np.take_along_axis(scores, np.array(wanted), axis=1).tolist()
 
 
 def test_cosine_search_equals_a_naive_one() -> None:
@@ -54,19 +54,20 @@ def test_cosine_search_equals_a_naive_one() -> None:
     found = top_k(queries, corpus, ids, 50)
     left, right = (x.vectors / np.linalg.norm(x.vectors, axis=1, keepdims=True) for x in (queries, corpus))
     wanted = best(left @ right.T, ids, 50)
-    assert found.documents.tolist() == wanted
+    assert [row.tolist() for row in found.documents] == wanted
     np.testing.assert_allclose(found.scores, np.take_along_axis(left @ right.T, np.array(wanted), axis=1), atol=1e-6)
 
 
 def test_negative_zero_equals_zero() -> None:
     corpus = Dense(np.array([[-0.0], [0.0], [-0.0]], dtype=np.float32), similarity="dot")
     query = Dense(np.array([[1.0]], dtype=np.float32), similarity="dot")
-    assert top_k(query, corpus, ["a", "b", "c"], 3).documents.tolist() == [[2, 1, 0]]
+    assert top_k(query, corpus, ["a", "b", "c"], 3).documents[0].tolist() == [2, 1, 0]
 
 
 def test_an_empty_corpus_gives_nothing() -> None:
     empty = Dense(np.empty((0, 2), dtype=np.float32))
-    assert top_k(Dense(np.ones((3, 2), dtype=np.float32)), empty, [], 10).documents.shape == (3, 0)
+    found = top_k(Dense(np.ones((3, 2), dtype=np.float32)), empty, [], 10)
+    assert [row.tolist() for row in found.documents] == [[], [], []]
 
 
 def test_ids_are_ordered_by_code_point() -> None:
@@ -83,7 +84,8 @@ def test_pairwise_similarity() -> None:
 def test_read_only_vectors_are_searched() -> None:
     vectors = np.eye(3, dtype=np.float32)
     vectors.flags.writeable = False
-    assert top_k(Dense(vectors), Dense(vectors), ["a", "b", "c"], 1).documents.ravel().tolist() == [0, 1, 2]
+    found = top_k(Dense(vectors), Dense(vectors), ["a", "b", "c"], 1)
+    assert [row.tolist() for row in found.documents] == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
@@ -122,8 +124,8 @@ def test_candidates_are_ranked_by_score_then_id() -> None:
     candidates = Dense(np.array([[1], [-2], [3], [1], [0]], dtype=np.float32), "dot")
     query = Dense(np.array([[2]], dtype=np.float32), "dot")
     found = rank_candidates(query, candidates, ["a", "e", "c", "b", "d"], 4)
-    assert found.documents.tolist() == [[2, 3, 0, 4]]
-    assert found.scores.tolist() == [[6.0, 2.0, 2.0, 0.0]]
+    assert [row.tolist() for row in found.documents] == [[2, 3, 0, 4]]
+    assert [row.tolist() for row in found.scores] == [[6.0, 2.0, 2.0, 0.0]]
 
 
 def test_vectors_of_different_kinds_have_no_similarity() -> None:

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from support.lookup import LookupBackend, smooth
 
-from evalharness import embeddings as embeddings_module
-from evalharness import journal as journal_module
-from evalharness.embeddings import StoringEncoder
 from evalharness.errors import UsageError
-from evalharness.journal import ShardJournal
-from evalharness.marks import Mark, used_folders
-from evalharness.storefolders import add_model, key_folders, models_of, moved_aside, read_note, shard_paths
-from evalharness.storekeeping import KeyUse, collect, describe_store, verify_store
+from evalharness.store import storing as embeddings_module
+from evalharness.store.folders import add_model, key_folders, models_of, moved_aside, read_note, shard_paths
+from evalharness.store.journal import ShardJournal
+from evalharness.store.keeping import KeyUse, collect, describe_store, verify_store
+from evalharness.store.marks import Mark, used_folders
+from evalharness.store.storing import StoringEncoder
 from evalharness.types import Encoding, ignore_event
 
 ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="Q: ")
@@ -235,7 +234,7 @@ def test_a_journal_is_written_when_its_time_has_come_and_removed_when_the_shard_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(journal_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     path, sizes = tmp_path / "a.partial", []
     with ShardJournal(path) as journal:
         for number, moment in enumerate((101.0, 109.9, 110.0, 119.9, 120.0)):

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from support.tiny import save_bert, save_decoder, save_m3
 
-from evalharness.encoder import EmbeddingModel
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.tokens import PromptTokenizer
-from evalharness.shards import open_shard
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextColumn
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.forward.tokens import PromptTokenizer
+from evalharness.models.options import Execution
+from evalharness.models.system import ModelOptions, open_embedder, resolve_model
+from evalharness.store.shards import open_shard
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextColumn
 
 THAI, MIXED, HALF, ENGLISH = "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35", "a \u0e2a \u0e27", "a \u0e2a", "how do ferns grow?"
 MESSAGE = "texts consist mostly of tokens that the model does not know"

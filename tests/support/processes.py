@@ -1,0 +1,187 @@
+"""Python programs as processes of their own: forked from one that has imported everything, or started afresh."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+_SERVER = Path(__file__).parent / "fork_server.py"
+# what a child of the server may have otherwise than the server; libraries read anything else when they are imported
+_MOVABLE = ("HF_ENDPOINT", "HF_HOME", "XDG_CACHE_HOME")
+# changes from test to test, and no program reads it
+_IGNORED = "PYTEST_CURRENT_TEST"
+_SECONDS = 600
+
+
+def out_of_reach(folder: Path) -> dict[str, str]:
+    """An environment without a Hub, with caches in a folder."""
+    return {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(folder / "hf"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+
+
+class Process(Protocol):
+    """What is needed of `subprocess.Popen`."""
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def communicate(self, *, timeout: float | None = None) -> tuple[str, str]: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+
+class _Reader:
+    """Reads a pipe to its end while the process runs, so that it never waits for a reader."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._bytes = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with open(self._descriptor, "rb") as pipe:  # noqa: PTH123 -- a descriptor, no path
+            self._bytes = pipe.read()
+
+    def text(self) -> str:
+        """All of it; as text=True of subprocess, with any end of line."""
+        self._thread.join()
+        return self._bytes.decode().replace("\r\n", "\n").replace("\r", "\n")
+
+
+class _Forked:
+    """A child of the server."""
+
+    def __init__(self, pid: int, reply: socket.socket, pipes: Sequence[int]) -> None:
+        self._pid = pid
+        self._reply = reply
+        self._readers = [_Reader(pipe) for pipe in pipes]
+        self._handle = os.pidfd_open(pid)
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            self._reply.settimeout(timeout)
+            try:
+                told = self._reply.recv(32)
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(f"process {self._pid}", timeout or 0) from None
+            assert told, "the server that forks is gone"
+            self.returncode = int(told)
+            self._reply.close()
+            os.close(self._handle)
+        return self.returncode
+
+    def communicate(self, *, timeout: float | None = None) -> tuple[str, str]:
+        self.wait(timeout)
+        return self._readers[0].text(), self._readers[1].text()
+
+    def send_signal(self, number: int, /) -> None:
+        if self.returncode is None:
+            signal.pidfd_send_signal(self._handle, number)
+
+
+class Pythons:
+    """Starts Python programs; those that can be forked, from a server that is started with the first of them."""
+
+    def __init__(self, folder: Path) -> None:
+        """See the class.
+
+        Args:
+            folder: an empty one, whose path stands for other folders in the server.
+        """
+        self._folder = folder
+        self._server: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._environment = _shared(os.environ)
+
+    def start(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], *, fresh: bool = False
+    ) -> Process:
+        """Start what `python ARGUMENTS` starts.
+
+        Args:
+            arguments: `-m MODULE`, `-c CODE` or a file, then the program's own arguments.
+            folder: where it runs.
+            environment: what it has besides this process's.
+            fresh: whether the start of the interpreter and the imports are a part of what is tested. They are done
+                afresh, too, where the environment differs in more than the Hub's address and the folders of caches.
+        """
+        whole = {**os.environ, **environment}
+        if fresh or not self._can_fork(whole):
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=folder, env=whole, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+        return self._fork(arguments, folder, whole)
+
+    def run(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], *, fresh: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Start it and wait until it ends."""
+        process = self.start(arguments, folder, environment, fresh=fresh)
+        try:
+            output, errors = process.communicate(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            raise
+        assert process.returncode is not None
+        return subprocess.CompletedProcess([*arguments], process.returncode, output, errors)
+
+    def close(self) -> None:
+        """End the server."""
+        if self._server is not None and self._channel is not None:
+            self._channel.close()
+            self._server.communicate()
+
+    def _can_fork(self, environment: Mapping[str, str]) -> bool:
+        if sys.platform != "linux" or _shared(environment) != self._environment:
+            return False
+        endpoint, home, cache = (environment.get(name, "") for name in _MOVABLE)
+        return endpoint.startswith("http://") and not endpoint.endswith("/") and all(map(os.path.isabs, (home, cache)))
+
+    def _fork(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> _Forked:
+        if self._server is None or self._channel is None:
+            self._server, self._channel = self._start_server()
+        request = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
+        output, errors = os.pipe(), os.pipe()
+        reply, answer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with answer:
+            given = [output[1], errors[1], answer.fileno()]
+            socket.send_fds(self._channel, [json.dumps(request).encode()], given)
+        os.close(output[1])
+        os.close(errors[1])
+        told = reply.recv(32)
+        assert told, f"the server that forks ended: {self._server.communicate()[1].decode()}"
+        return _Forked(int(told), reply, [output[0], errors[0]])
+
+    def _start_server(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stand = [str(self._folder / "home"), str(self._folder / "cache"), f"{self._folder.name}.invalid"]
+        with theirs:
+            server = subprocess.Popen(
+                [sys.executable, str(_SERVER), str(theirs.fileno()), *stand],
+                env=self._environment | {"OMP_NUM_THREADS": "1"}, pass_fds=[theirs.fileno()],
+                # pipes, as its children have them
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+        return server, ours
+
+
+def _shared(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part that a program must have in common with the server."""
+    return {name: value for name, value in environment.items() if name not in (*_MOVABLE, _IGNORED)}
