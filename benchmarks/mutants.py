@@ -39,34 +39,39 @@ from hypothesis import Phase, settings
 from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).parents[1]
-_TYPES, _TASKS = "tests/parity/test_mteb_types.py::test_", "tests/parity/test_mteb_tasks.py"
-_RETRIEVAL = f"{_TASKS}::test_retrieval_equals_mteb"
-_SCORES, _M3, _RUNS = "tests/property/test_scores.py::test_", "tests/unit/test_m3.py", "tests/unit/test_score_run.py"
+_TYPES, _TASKS = "tests/parity/test_mteb_types.py::test_", "tests/parity/test_mteb_tasks.py::test_"
+_SCORES, _M3, _JOURNAL = (
+    "tests/property/test_scores.py::test_",
+    "tests/unit/test_m3.py::test_",
+    "tests/unit/test_journal.py",
+)
+_METRICS, _RETRIEVAL = "tests/unit/test_metrics.py", f"{_TASKS}retrieval_equals_mteb"
+_RERANKING = f"{_TYPES}reranking_equals_mteb"
+_STEPS = f"{_M3}chunks_do_not_matter_and_too_much_goes_in_two_steps"
 _STORE = (
     "tests/unit/test_store.py",
     "tests/unit/test_store_faults.py",
+    "tests/unit/test_shard_files.py",
+    "tests/unit/test_store_folders.py",
     # that load a model each
     "--deselect=tests/unit/test_store.py::test_a_changed_checkpoint_or_option_gives_new_vectors",
     "--deselect=tests/unit/test_store.py::test_device_batch_size_and_path_do_not_matter",
 )
-_STEPS = f"{_M3}::test_chunks_do_not_matter_and_too_much_goes_in_two_steps"
-_METRICS, _FILES = "tests/unit/test_metrics.py", "tests/unit/test_shard_files.py"
-_FOLDERS = "tests/unit/test_store_folders.py"
-_JOURNAL, _PORTABILITY = "tests/unit/test_journal.py", "tests/unit/test_portability.py"
 # of a module, the tests that are about it, quick ones first
 TESTS: dict[str, Sequence[str]] = {
     "metrics/abstention": (f"{_SCORES}confidence_equal_to_the_metric_is_an_oracle", _RETRIEVAL, _METRICS),
     "metrics/classification": (
-        f"{_TASKS}::test_classification_equals_mteb",
+        f"{_TASKS}classification_equals_mteb",
         f"{_TYPES}multilabel_classification_equals_mteb",
         _METRICS,
     ),
     "metrics/correlation": (
         f"{_SCORES}spearman_sees_only_the_order",
-        f"{_TASKS}::test_sts_equals_mteb",
+        f"{_TASKS}sts_equals_mteb",
         f"{_TYPES}summarization_equals_mteb",
         _METRICS,
     ),
+    "metrics/measures": ("tests/unit/test_measures.py",),
     "metrics/pairs": (
         f"{_SCORES}pairs_told_apart_perfectly_score_one_in_any_order",
         f"{_TYPES}pair_classification_equals_mteb",
@@ -75,53 +80,43 @@ TESTS: dict[str, Sequence[str]] = {
         _METRICS,
     ),
     "metrics/ranking": ("tests/parity/test_ranking.py", _RETRIEVAL, _METRICS),
-    "similarity": (
+    "metrics/trec_eval": ("tests/parity/test_trec_measures.py", "tests/unit/test_measures.py"),
+    "ranking/multipart": (
+        _STEPS,
+        f"{_M3}documents_without_words_or_vectors_score_zero",
+        f"{_M3}scores_of_every_mode_equal_compute_score",
+        f"{_M3}texts_are_loaded_in_parts_of_so_many_tokens",
+        f"{_M3}how_much_a_search_by_multi_vectors_takes",
+    ),
+    "ranking/records": ("tests/unit/test_ranking_records.py", _RETRIEVAL),
+    "ranking/scores": (
+        "tests/unit/test_ranking_records.py",
+        _RETRIEVAL,
+        f"{_TYPES}the_maximum_over_sub_queries_equals_mteb",
+        _RERANKING,
+    ),
+    "ranking/search": ("tests/unit/test_ranking_records.py", _RETRIEVAL, _RERANKING, _STEPS),
+    "ranking/similarity": (
         "tests/unit/test_similarity.py",
         f"{_TYPES}summarization_equals_mteb",
         f"{_TYPES}bitext_mining_equals_mteb",
-        f"{_TYPES}reranking_equals_mteb",
+        _RERANKING,
     ),
-    "multipart": (
-        _STEPS,
-        f"{_M3}::test_documents_without_words_or_vectors_score_zero",
-        f"{_M3}::test_scores_of_every_mode_equal_compute_score",
-        f"{_M3}::test_texts_are_loaded_in_parts_of_so_many_tokens",
-        f"{_M3}::test_how_much_a_search_by_multi_vectors_takes",
-    ),
-    "search": (_RUNS, _RETRIEVAL, f"{_TYPES}reranking_equals_mteb", _STEPS),
-    "rankings": (
-        _RUNS,
-        _RETRIEVAL,
-        f"{_TYPES}the_maximum_over_sub_queries_equals_mteb",
-        f"{_TYPES}reranking_equals_mteb",
-    ),
-    "trec": (_RUNS, "tests/property/test_odd_inputs.py"),
-    "shards": (
+    "store/filing": _STORE,
+    "store/folders": _STORE,
+    "store/index": _STORE,
+    "store/journal": (*_STORE, _JOURNAL, f"--deselect={_JOURNAL}::test_killed_within_a_shard"),
+    "store/keeping": _STORE,
+    "store/marks": (*_STORE, "tests/unit/test_portability.py::test_a_mark_dies_with_its_process"),
+    "store/plan": ("tests/property/test_plan.py", *_STORE),
+    "store/shards": (
         *_STORE,
         "tests/property/test_shards.py::test_added_bytes",
         "tests/property/test_shards.py::test_arrays_may_stand_in_any_order",
-        _FILES,
     ),
-    "rows": (*_STORE, _FILES),
-    "storefolders": (*_STORE, _FOLDERS),
-    "storekeeping": (*_STORE, f"{_JOURNAL}::test_gc_removes_journals_nobody_goes_on_with", _FOLDERS),
-    "marks": (_STORE[0], *_STORE[2:], f"{_PORTABILITY}::test_a_mark_dies_with_its_process", _FOLDERS),
-    "journal": (
-        f"{_JOURNAL}::test_what_goes_into_a_batch_is_its_name",
-        f"{_JOURNAL}::test_a_journal_goes_on_behind_what_is_whole",
-        f"{_JOURNAL}::test_a_quick_model_writes_no_journal",
-        f"{_JOURNAL}::test_half_an_entry_takes_no_room_on_a_full_disk",
-        f"{_JOURNAL}::test_the_journal_of_another_model_or_shard_is_not_believed",
-        f"{_JOURNAL}::test_a_journal_that_cannot_be_written_costs_work_and_nothing_else",
-        f"{_JOURNAL}::test_a_damaged_journal_costs_work_and_nothing_else",
-        _FOLDERS,
-    ),
-    "embeddings": (
-        *_STORE,
-        f"{_PORTABILITY}::test_a_shard_that_another_process_is_at_is_waited_for_with_an_eye_on_the_clock",
-        f"{_JOURNAL}::test_a_quick_model_writes_no_journal",
-        f"{_JOURNAL}::test_a_journal_goes_on_behind_what_is_whole",
-    ),
+    "store/storing": _STORE,
+    "store/text_encoder": ("tests/property/test_plan.py", *_STORE),
+    "store/uses": _STORE,
 }
 # imported once, before any fork; none of them imports the project
 _LIBRARIES = ("torch", "transformers", "mteb", "sklearn.metrics", "scipy.stats", "datasets", "FlagEmbedding", "typer")
@@ -312,7 +307,7 @@ def main() -> None:
     """Copy the project and try module by module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
-    parser.add_argument("modules", nargs="*", default=[*TESTS], metavar="MODULE", help="such as metrics/pairs")
+    parser.add_argument("modules", nargs="*", default=[*TESTS], metavar="MODULE", help="such as store/index")
     parser.add_argument("--most", type=int, default=150, help="mutants of a module; a random sample of more")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     given = parser.parse_args()
