@@ -97,22 +97,22 @@ TESTS: dict[str, Sequence[str]] = {
     ),
     "ranking/search": ("tests/unit/test_ranking_records.py", _RETRIEVAL, _RERANKING, _STEPS),
     "ranking/similarity": (
-        "tests/unit/test_similarity.py",
         f"{_TYPES}summarization_equals_mteb",
         f"{_TYPES}bitext_mining_equals_mteb",
-        _RERANKING,
+        _STEPS,
+        "tests/unit/test_similarity.py",
     ),
     "store/filing": _STORE,
     "store/folders": _STORE,
     "store/index": _STORE,
-    "store/journal": (*_STORE, _JOURNAL, f"--deselect={_JOURNAL}::test_killed_within_a_shard"),
+    "store/journal": (_JOURNAL, f"--deselect={_JOURNAL}::test_killed_within_a_shard", *_STORE),
     "store/keeping": _STORE,
-    "store/marks": (*_STORE, "tests/unit/test_portability.py::test_a_mark_dies_with_its_process"),
+    "store/marks": ("tests/unit/test_portability.py::test_a_mark_dies_with_its_process", *_STORE),
     "store/plan": ("tests/property/test_plan.py", *_STORE),
     "store/shards": (
-        *_STORE,
         "tests/property/test_shards.py::test_added_bytes",
         "tests/property/test_shards.py::test_arrays_may_stand_in_any_order",
+        *_STORE,
     ),
     "store/storing": _STORE,
     "store/text_encoder": ("tests/property/test_plan.py", *_STORE),
@@ -314,9 +314,12 @@ def main() -> None:
     output = given.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
-        copy = Path(folder, "copy")
-        left_out = shutil.ignore_patterns(".*", "__pycache__", "results", "notebooks")
-        shutil.copytree(ROOT, copy, ignore=left_out)
+        copy = Path(folder)
+        for part in ("pyproject.toml", "README.md", "evalharness", "tests", "tasks", "examples", "benchmarks", "docs"):
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+            else:
+                shutil.copy(ROOT / part, copy)
         os.chdir(copy)
         sys.path.insert(0, str(copy))
         os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
