@@ -46,6 +46,7 @@ _SCORES, _M3, _JOURNAL = (
     "tests/unit/test_journal.py",
 )
 _METRICS, _RETRIEVAL = "tests/unit/test_metrics.py", f"{_TASKS}retrieval_equals_mteb"
+_ELSEWHERE = "tests/unit/test_steps.py::test_"
 _RERANKING = f"{_TYPES}reranking_equals_mteb"
 _STEPS = f"{_M3}chunks_do_not_matter_and_too_much_goes_in_two_steps"
 _STORE = (
@@ -104,18 +105,18 @@ TESTS: dict[str, Sequence[str]] = {
     ),
     "store/filing": _STORE,
     "store/folders": _STORE,
-    "store/index": _STORE,
+    "store/index": (*_STORE, f"{_ELSEWHERE}stored_rows_are_sent_as_places_of_the_files_that_they_need"),
     "store/journal": (_JOURNAL, f"--deselect={_JOURNAL}::test_killed_within_a_shard", *_STORE),
     "store/keeping": _STORE,
     "store/marks": ("tests/unit/test_portability.py::test_a_mark_dies_with_its_process", *_STORE),
-    "store/plan": ("tests/property/test_plan.py", *_STORE),
+    "store/plan": ("tests/property/test_plan.py", _STORE[0], *_STORE[-2:]),
     "store/shards": (
         "tests/property/test_shards.py::test_added_bytes",
         "tests/property/test_shards.py::test_arrays_may_stand_in_any_order",
         *_STORE,
     ),
     "store/storing": _STORE,
-    "store/text_encoder": ("tests/property/test_plan.py", *_STORE),
+    "store/text_encoder": ("tests/property/test_plan.py", _STORE[0], *_STORE[-2:]),
     "store/uses": _STORE,
 }
 # imported once, before any fork; none of them imports the project
