@@ -1,7 +1,7 @@
 """Backends: code that turns texts into vectors, or pairs into scores.
 
 A backend is a row of BACKENDS, which says what it is, and code that does it, which `opening` imports on use. It may be
-a kind on an engine: KINDS and ENGINES. Any other is a file of its own name: `sentence-transformers` is
+a kind on an engine, a file each (`kinds`, `engines`). Any other is a file of its own name: `sentence-transformers` is
 `sentence_transformers.py`. Such a file defines `open_backend`, which loads a resolved model; where the model is no
 files of a folder or of the Hub, also `resolve`, which says what a named model is.
 """
@@ -77,7 +77,8 @@ class Backend:
         keeps_vectors: whether vectors may go into the store: only if the fingerprint tells one model from another.
         runs_by: what of `Execution` it heeds; the rest would be ignored, so it is refused.
         runs_own_classes: whether modules of the model's own may run, if the user trusts them.
-        engine: what computes for it, if it is a kind on an engine.
+        engine: what computes for it, if it is a kind on an engine: a file of `engines`.
+        holds: kinds whose graphs its engine can hold; empty where it is one kind by itself (KINDS).
     """
 
     uses: tuple[str, ...]
@@ -91,6 +92,7 @@ class Backend:
     runs_by: tuple[str, ...] = ("device", "batch_tokens")
     runs_own_classes: bool = False
     engine: str | None = None
+    holds: tuple[str, ...] = ()
 
 
 # fields of an encoding that a backend can do which has the model's tokens and its weights
@@ -161,6 +163,8 @@ BACKENDS: Mapping[str, Backend] = {
         needs=("onnxruntime",),
         extra="onnx",
         engine="onnx",
+        # a language model that is asked about pairs takes positions, and may stop after a layer: no file says how
+        holds=("dense", "m3", "cross_encoder"),
     ),
     "m3": Backend(
         uses=(*_WITH_TOKENS, "mode", "mode_weights"),
@@ -300,12 +304,6 @@ KINDS: Mapping[str, str] = {
     "cross_encoder": "cross-encoder",
     "llm_reranker": "llm-reranker",
 }
-# what turns token ids into hidden states or logits, a file `engine_<name>.py` each -> kinds whose graphs it can hold
-ENGINES: Mapping[str, tuple[str, ...]] = {
-    "torch": tuple(KINDS),
-    # a language model that is asked about pairs takes positions, and may stop after a layer: no file says how
-    "onnx": ("dense", "m3", "cross_encoder"),
-}
 
 
 def backend_for(name: str, usual: str | None, model: str) -> Backend:
@@ -320,9 +318,9 @@ def backend_for(name: str, usual: str | None, model: str) -> Backend:
         UsageError: there is no such backend, or its engine cannot hold what the model's kind wants.
     """
     backend = find_backend(name)
-    if backend.engine is None or usual is None or name in KINDS.values():
+    if not backend.holds or usual is None:
         return backend
-    held = [KINDS[kind] for kind in ENGINES[backend.engine]]
+    held = [KINDS[kind] for kind in backend.holds]
     if usual in KINDS.values() and usual not in held:
         raise UsageError(
             f"{model}: is run by the {usual} backend, and the {name} backend cannot hold what that computes; it runs "

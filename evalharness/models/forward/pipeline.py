@@ -1,6 +1,6 @@
 """Kind x engine: what is made of hidden states or logits, what computes them, and the one way of texts through both.
 
-A kind knows tokens and rows, an engine knows graphs; `backends.ENGINES` says which go together.
+A kind knows tokens and rows, an engine knows graphs; the rows of `registry.BACKENDS` say which go together.
 """
 
 from __future__ import annotations
