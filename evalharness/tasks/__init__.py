@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from evalharness.catalog.tasks import TaskSpec
-from evalharness.errors import UsageError, shorten, unknown_names
+from evalharness.errors import DataError, UsageError, shorten, unknown_names
 from evalharness.reading import validated
 from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn
 
@@ -26,6 +26,10 @@ Settings = TypeVar("Settings", bound=Frozen)
 
 class NoSettings(Frozen):
     """Settings of a type that has none."""
+
+
+def _not_in_mteb(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401 -- an mteb task object
+    raise DataError(f"{task.metadata.name} [{split}, {subset}]: mteb has no tasks of this type")
 
 
 def _no_notes(records: object) -> tuple[str, ...]:
@@ -39,12 +43,13 @@ class TaskType(Generic[Records]):
 
     Attributes:
         score_version: raised whenever the same data and vectors would give other numbers; part of the resume key.
-        from_mteb: (mteb task object with data, split, subset) -> records. Raises DataError.
         from_files: (local task, split) -> records. Raises DataError.
         columns: records -> texts to encode.
         score: (records, column name -> embeddings) -> scores.
         counts: records -> what there is of it, for people.
         metric_names: the metrics that can be a main score.
+        from_mteb: (mteb task object with data, split, subset) -> records; left out where mteb has no such type. Raises
+            DataError.
         settings: what a local task may set.
         draws_in_order: whether random draws for one subset depend on the splits and subsets before it in the same run;
             then `from_mteb` gets a task with all of them loaded, and they are part of the resume key.
@@ -55,12 +60,12 @@ class TaskType(Generic[Records]):
     """
 
     score_version: int
-    from_mteb: Callable[[Any, str, str], Records]
     from_files: Callable[[TaskSpec, str], Records]
     columns: Callable[[Records], Sequence[TextColumn]]
     score: Callable[[Records, Mapping[str, Embeddings]], Scores]
     counts: Callable[[Records], Mapping[str, int]]
     metric_names: Sequence[str]
+    from_mteb: Callable[[Any, str, str], Records] = _not_in_mteb
     settings: type[Frozen] = NoSettings
     draws_in_order: bool = False
     ranks: bool = False

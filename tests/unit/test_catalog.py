@@ -164,6 +164,13 @@ def test_task_types_in_any_spelling(name: str) -> None:
     assert [choice.spec.name for choice in chosen] == ["STS12" if len(name) == 3 else "SprintDuplicateQuestions"]
 
 
+def test_a_type_that_only_a_task_file_has_can_be_selected(task_file: Callable[[str], Path]) -> None:
+    path = str(task_file(TASK.replace('"STS"', '"Triplets"')))
+    assert [choice.spec.type for choice in select(Selection(tasks=["STS12", path], types=["triplets"]))] == ["Triplets"]
+    with pytest.raises(UsageError, match="unknown task type 'triplets'"):
+        select(Selection(tasks=["STS12"], types=["triplets"]))
+
+
 def test_nothing_left_is_an_error() -> None:
     expected = "no task is left: none of those named has the language cmn or zho and the type STS"
     with pytest.raises(UsageError, match=expected):
