@@ -123,14 +123,9 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
     """
     system = ResultsOf(name=run.name)
     _check_place(output, system, choice.spec.name)
-    if len(choice.splits) > 1 or len(choice.subsets) > 1:
-        raise UsageError(
-            f"a run file is about one split and one subset; name them with --splits ({shorten(choice.splits)}) and "
-            f"--subsets ({shorten(choice.subsets)})"
-        )
-    started = time.monotonic()
+    started, job = time.monotonic(), _job_of(choice)
     choice = replace(choice, spec=pin_revision(choice.spec))
-    spec, job = choice.spec, JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
+    spec = choice.spec
     if not is_native(spec) or not task_type(spec.scoring).ranks:
         raise UsageError(f"{spec.name} is of the type {spec.type}; a run file can be scored on retrieval and reranking")
     kind = task_type(spec.scoring)
@@ -158,6 +153,16 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
     )
     per_query = {str(measure): its.per_query for measure, its in added.items()}
     return _stored(output, system, record, replace(scores.items, columns={**scores.items.columns, **per_query}))
+
+
+def _job_of(choice: TaskChoice) -> JobId:
+    """The one job that a run file can be about. Raises UsageError."""
+    if len(choice.splits) > 1 or len(choice.subsets) > 1:
+        raise UsageError(
+            f"a run file is about one split and one subset; name them with --splits ({shorten(choice.splits)}) and "
+            f"--subsets ({shorten(choice.subsets)})"
+        )
+    return JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
 
 
 def _by_trec_eval(
