@@ -233,7 +233,7 @@ def test_a_ranking_that_is_asked_for_later_is_made(tmp_path: Path, choices: list
 
 
 def test_ids_that_a_trec_run_cannot_hold_fail_their_job_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, ranked: object, tag: str) -> NoReturn:
+    def refuse(path: Path, retrieved: object, tag: str) -> NoReturn:
         raise DataError("the id 'a b' has white space in it")
 
     monkeypatch.setattr(run_module, "write_run", refuse)
