@@ -14,7 +14,7 @@ import pytest
 from support.lookup import LookupBackend, smooth
 
 from evalharness.errors import UsageError
-from evalharness.store import storing as embeddings_module
+from evalharness.store import plan as plan_module
 from evalharness.store.folders import add_model, key_folders, models_of, moved_aside, read_note, shard_paths
 from evalharness.store.journal import ShardJournal
 from evalharness.store.keeping import KeyUse, collect, describe_store, verify_store
@@ -38,7 +38,7 @@ def filled(root: Path, model: str = "a/b", texts: int = 20, prompt: str = "Q: ")
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings_module, "SHARD_TEXTS", 8)
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 8)
 
 
 def test_folders_of_keys_are_named_by_32_digits(tmp_path: Path) -> None:
