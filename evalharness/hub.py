@@ -7,7 +7,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -58,6 +59,22 @@ def check_environment() -> None:
             raise UsageError(f"the environment has {name}={clip(given)}; expected {expected}, or leave it out")
 
 
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep the Hub's client from drawing, unless the environment says what it is to do."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
 def hub_errors() -> tuple[type[Exception], ...]:
     """Exceptions that mean: the Hub, or a file on it, cannot be had.
 
@@ -79,6 +96,10 @@ def endpoint() -> str:
 
     parts = urlsplit(constants.ENDPOINT)
     return without_secrets(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+
+
+class PartialSnapshotError(OSError):
+    """The Hub failed, and of what was asked for only a part is on disk."""
 
 
 def disk_full(error: BaseException) -> BaseException | None:
@@ -126,7 +147,7 @@ def is_transient(error: BaseException) -> bool:
         status = getattr(getattr(seen, "response", None), "status_code", None)
         if status is not None:
             return bool(status == _TOO_MANY or status >= _SERVER_ERROR)
-        if isinstance(seen, transport) or "Consistency check failed" in str(seen):
+        if isinstance(seen, (transport, PartialSnapshotError)) or "Consistency check failed" in str(seen):
             return True
         seen = seen.__cause__ or seen.__context__
     return False
