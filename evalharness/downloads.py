@@ -20,7 +20,15 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from evalharness.errors import DataError, PrerequisiteError, shorten
-from evalharness.hub import anchor_cache_folders, disk_full, hub_errors, ignore_message, reason, with_retries
+from evalharness.hub import (
+    PartialSnapshotError,
+    anchor_cache_folders,
+    disk_full,
+    hub_errors,
+    ignore_message,
+    reason,
+    with_retries,
+)
 
 Result = TypeVar("Result")
 
@@ -326,12 +334,17 @@ def sound_snapshot(
 
     Raises:
         PrerequisiteError: a file is damaged again, or nothing may be fetched.
+        PartialSnapshotError: a file is not there; the library falls back to what is on disk where the Hub fails.
     """
+    wanted = None if names is None else list(names)
 
     def used(folder: Path) -> Iterable[Path]:
-        return folder.rglob("*") if names is None else [folder / name for name in names]
+        return folder.rglob("*") if wanted is None else [folder / name for name in wanted]
 
-    return _sound_after(fetch, used, where, say, offline=offline)
+    found = _sound_after(fetch, used, where, say, offline=offline)
+    if missing := [name for name in wanted or () if not (Path(found) / name).exists()]:
+        raise PartialSnapshotError(f"{where}: the Hub failed, and {shorten(missing)} is not on disk")
+    return found
 
 
 def sound_file(

@@ -98,6 +98,10 @@ def endpoint() -> str:
     return without_secrets(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
 
 
+class PartialSnapshotError(OSError):
+    """The Hub failed, and of what was asked for only a part is on disk."""
+
+
 def disk_full(error: BaseException) -> BaseException | None:
     """The error that says that there was no room, however many libraries wrapped it; None if that is not the cause."""
     seen: BaseException | None = error
@@ -143,7 +147,7 @@ def is_transient(error: BaseException) -> bool:
         status = getattr(getattr(seen, "response", None), "status_code", None)
         if status is not None:
             return bool(status == _TOO_MANY or status >= _SERVER_ERROR)
-        if isinstance(seen, transport) or "Consistency check failed" in str(seen):
+        if isinstance(seen, (transport, PartialSnapshotError)) or "Consistency check failed" in str(seen):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

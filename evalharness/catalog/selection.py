@@ -72,9 +72,10 @@ def _members(selection: Selection) -> tuple[list[Member], list[str]]:
     return members, problems
 
 
-def _understood(selection: Selection, specs: Iterable[TaskSpec], problems: list[str]) -> Selection:
+def _understood(selection: Selection, specs: Sequence[TaskSpec], problems: list[str]) -> Selection:
     """The selection with codes of languages and names of task types as tasks have them."""
-    types = {letters(name): name for name in task_types()}
+    # a task file may be of a type that mteb has not
+    types = {letters(name): name for name in (*(spec.type for spec in specs), *task_types())}
     if wrong := [name for name in selection.types if letters(name) not in types]:
         problems.append(unknown_names("task type", wrong, task_types()))
     own = {

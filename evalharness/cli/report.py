@@ -11,6 +11,7 @@ import typer
 
 from evalharness.cli.lists import split_lists
 from evalharness.errors import UsageError, unknown_names
+from evalharness.reports import formats
 
 if TYPE_CHECKING:
     from evalharness.catalog.tasks import TaskList
@@ -20,7 +21,7 @@ def report(
     results: Annotated[list[Path] | None, typer.Argument(help="Folders with results; default: results.")] = None,
     suite: Annotated[list[str] | None, typer.Option(help="Columns and averages of these suites.")] = None,
     benchmark: Annotated[list[str] | None, typer.Option(help="Columns and averages of this benchmark.")] = None,
-    format: Annotated[str, typer.Option(help="md.")] = "md",  # noqa: A002 -- the flag's name
+    format: Annotated[str, typer.Option(help=f"{', '.join(formats())}.")] = "md",  # noqa: A002 -- the flag's name
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
 ) -> None:
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""

@@ -15,7 +15,8 @@ from evalharness.errors import UsageError, unknown_names
 Aggregate: TypeAlias = Literal["mean", "pearson", "spearman", "accuracy", "f1", "precision", "recall", "ap"]
 Confidence: TypeAlias = Literal["", "max", "std", "diff1"]
 
-_AT, _NAUC, _OVER_SUBQUERIES = "_at_", "nauc_", "max_over_subqueries_"
+OVER_SUBQUERIES = "max_over_subqueries_"
+_AT, _NAUC = "_at_", "nauc_"
 _CONFIDENCES: tuple[Confidence, ...] = ("max", "std", "diff1")
 # a rank beyond any corpus is a slip
 _MOST_DIGITS = 9
@@ -100,7 +101,7 @@ class Metric:
         >>> str(Metric("ndcg", k=10)), str(Metric("ap", similarity="max")), str(Metric("mrr", k=1, confidence="std"))
         ('ndcg_at_10', 'max_ap', 'nauc_mrr_at_1_std')
         """
-        before = (_OVER_SUBQUERIES if self.over_subqueries else "") + (_NAUC if self.confidence else "")
+        before = (OVER_SUBQUERIES if self.over_subqueries else "") + (_NAUC if self.confidence else "")
         parts = [self.similarity, self.measure, "" if self.k is None else f"at_{self.k}", self.variant, self.confidence]
         return before + "_".join(part for part in parts if part)
 
@@ -136,7 +137,7 @@ def parse(name: str) -> Metric:
     >>> parse("max_over_subqueries_nauc_map_at_5_diff1")
     Metric(measure='map', k=5, similarity='', variant='', confidence='diff1', over_subqueries=True)
     """
-    rest = name.removeprefix(_OVER_SUBQUERIES)
+    rest = name.removeprefix(OVER_SUBQUERIES)
     made = Metric("", over_subqueries=rest != name)
     confidence = next((after for after in _CONFIDENCES if rest.startswith(_NAUC) and rest.endswith(f"_{after}")), None)
     if confidence is not None:

@@ -6,13 +6,13 @@ what model it is of is believed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 
-from evalharness.catalog.tasks import find_task, task_types
+from evalharness.catalog.tasks import find_task
 from evalharness.errors import clip, shorten
 from evalharness.results.views import StoredJob, newest_first
 from evalharness.types import BY_KEY, ModelSpec, content_digest
@@ -22,6 +22,8 @@ _NO_SETTINGS = ("name", "revision", "facts_from", "origins", "languages", "notes
 _SIDES = ("query", "document")
 _MOST_SHOWN = 2
 _LONGEST_VALUE = 24
+# how a task type is called, one that mteb has not as well
+_TYPE = re.compile(r"[A-Z][A-Za-z0-9]{0,39}")
 
 
 def other_settings(tasks: Mapping[str, Sequence[StoredJob]]) -> dict[str, str]:
@@ -52,12 +54,7 @@ def other_settings(tasks: Mapping[str, Sequence[StoredJob]]) -> dict[str, str]:
 def recorded_type(jobs: Sequence[StoredJob]) -> str | None:
     """The type of a task as its newest record has it; None if none says it."""
     said = (job.record.facts.get("task_type") for job in newest_first(jobs) if job.record is not None)
-    return next((name for name in said if isinstance(name, str) and name in _types()), None)
-
-
-@cache
-def _types() -> frozenset[str]:
-    return frozenset(task_types())
+    return next((name for name in said if isinstance(name, str) and _TYPE.fullmatch(name)), None)
 
 
 def _type_of(task: str, jobs: Sequence[StoredJob]) -> str | None:

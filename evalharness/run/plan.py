@@ -19,6 +19,7 @@ from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.trec import write_run
 from evalharness.errors import DataError, PrerequisiteError, StoppedError, StorageError
 from evalharness.files import peak_memory, remove_stale_temporaries
+from evalharness.metrics.measures import OVER_SUBQUERIES
 from evalharness.models.encoder import encoding
 from evalharness.models.rankers import pair_facts
 from evalharness.results.records import (
@@ -93,6 +94,7 @@ def job_key(spec: ModelSpec, task: TaskSpec, protocol: Protocol) -> dict[str, An
         **({"output_weights": spec.output_weights} if spec.output_weights else {}),
         **(pair_facts(spec) if spec.kind == "reranker" else {}),
         **_scored_by(task),
+        **_over_subqueries(spec, task),
         **({} if task.data is None else _local_facts(task, task.data)),
     }
 
@@ -102,6 +104,13 @@ def _local_facts(task: TaskSpec, data: LocalData) -> dict[str, Any]:
     # until they counted, a Retrieval task with candidates searched the whole corpus
     candidates = {"candidates": True} if task.type == "Retrieval" and "candidates" in data.files else {}
     return {"settings": task.settings, "columns": dict(data.columns), **candidates}
+
+
+def _over_subqueries(spec: ModelSpec, task: TaskSpec) -> dict[str, Any]:
+    """Voids scores over sub-queries from when what was ranked by other than vectors gave scores to other documents."""
+    by_vectors = spec.kind == "embedder" and "reranker" not in spec.overrides
+    concerned = not by_vectors and task.main_score.startswith(OVER_SUBQUERIES)
+    return {"over_subqueries": "by document"} if concerned else {}
 
 
 def _scored_by(task: TaskSpec) -> dict[str, Any]:

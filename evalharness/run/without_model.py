@@ -21,6 +21,7 @@ from evalharness.data.tables import tell_all
 from evalharness.data.trec import best_first, read_run
 from evalharness.errors import DataError, UsageError, shorten
 from evalharness.hub import ignore_message
+from evalharness.metrics.measures import OVER_SUBQUERIES
 from evalharness.metrics.trec_eval import TrecMeasure, TrecScores, evaluate
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.results.records import (
@@ -136,6 +137,7 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
             "dataset_revision": spec.revision,
             "score_version": task_type(spec.scoring).score_version,
             "mteb": installed_version("mteb"),
+            **({"over_subqueries": "by document"} if spec.main_score.startswith(OVER_SUBQUERIES) else {}),
         },
         main_score=spec.main_score,
         languages=list(spec.languages[job.subset]),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pandas as pd
 import pytest
 from conftest import Cli, StartHub
@@ -250,6 +251,26 @@ def test_a_spoilt_model_is_fetched_once_more(
             find_model("some/model", Lookup(download=False))
         find_model("some/model", Lookup(say=said.append))
         assert len(said) == 2
+
+
+def test_a_hub_that_fails_between_two_files_is_asked_again(
+    start_hub: StartHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, said = save_sentence_model(tmp_path / "model"), list[str]()
+    monkeypatch.setattr(hub_module, "_PAUSES", (0, 0, 0, 0))
+    whole, failures = huggingface_hub.snapshot_download, iter((True, False))
+
+    def fails_once(*arguments: Any, **options: Any) -> str:
+        # what the library does where the Hub does not tell it the files: a warning, and what is on disk
+        return whole(*arguments, **options | ({"local_files_only": True} if next(failures) else {}))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails_once)
+    with start_hub("--model", f"some/model={folder}") as address:
+        point_clients_at(address, tmp_path / "hf", monkeypatch)
+        found = find_model("some/model", Lookup(say=said.append))
+    assert (found.folder / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert len(said) == 1
+    assert "trying again" in said[0]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -68,14 +68,15 @@ def main() -> None:
     from evalharness.models.opening import file_of, imported
     from evalharness.models.options import Execution
     from evalharness.models.rankers import Pair, RankingModel
-    from evalharness.models.registry import BACKENDS, ENGINES, KINDS
+    from evalharness.models.registry import BACKENDS, KINDS
     from evalharness.models.system import ModelOptions, System, open_model, resolve_model
     from evalharness.types import ignore_event
 
     for name, backend in BACKENDS.items():
         if backend.is_files:
             imported("forward.pipeline" if backend.engine is not None else file_of(name))
-    for file in (*(f"kinds.{kind}" for kind in KINDS), *(f"engines.{engine}" for engine in ENGINES)):
+    engines = {backend.engine for backend in BACKENDS.values()} - {None}
+    for file in (*(f"kinds.{kind}" for kind in KINDS), *(f"engines.{engine}" for engine in engines)):
         imported(file)
 
     def load(case: dict[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from evalharness.models.cards import cards
 from evalharness.models.config import FileFacts
 from evalharness.models.named import name_model
 from evalharness.models.options import Execution
-from evalharness.models.registry import BACKENDS, ENGINES, KINDS, backend_for, check_execution, check_used
+from evalharness.models.registry import BACKENDS, KINDS, backend_for, check_execution, check_used
 from evalharness.models.system import ModelOptions, ResolvedModel, open_embedder, resolve_model
 from evalharness.ranking.records import K_VALUES
 
@@ -52,18 +52,20 @@ ALWAYS = {"name", "protocol", "backend", "cards", "trust_remote_code", "safetens
 
 def test_every_file_of_a_table_s_folder_is_a_row_of_it_or_shared() -> None:
     own = {name.replace("-", "_") for name, backend in BACKENDS.items() if backend.engine is None}
-    for folder, rows in {"backends": own, "kinds": set(KINDS), "engines": set(ENGINES)}.items():
+    engines = {backend.engine for backend in BACKENDS.values() if backend.engine is not None}
+    for folder, rows in {"backends": own, "kinds": set(KINDS), "engines": engines}.items():
         files = {path.stem for path in (FOLDER / folder).glob("*.py") if path.stem not in SHARED[folder]}
         assert files == rows
 
 
-def test_every_kind_goes_by_itself_on_torch_and_every_engine_is_some_backend_s() -> None:
+def test_every_kind_goes_by_itself_on_torch_and_other_engines_say_what_they_hold() -> None:
     assert {BACKENDS[backend].engine for backend in KINDS.values()} == {"torch"}
-    assert {backend.engine for backend in BACKENDS.values()} == {None, *ENGINES}
-    assert {kind for kinds in ENGINES.values() for kind in kinds} == set(KINDS) == set(ENGINES["torch"])
+    for name, backend in BACKENDS.items():
+        assert set(backend.holds) <= set(KINDS)
+        assert bool(backend.holds) == (backend.engine is not None and name not in KINDS.values())
 
 
-@pytest.mark.parametrize("usual", [KINDS[kind] for kind in ENGINES["onnx"]])
+@pytest.mark.parametrize("usual", [KINDS[kind] for kind in BACKENDS["onnx"].holds])
 def test_an_engine_has_a_use_for_what_the_kind_has_and_for_its_own(usual: str) -> None:
     row = backend_for("onnx", usual, "a/b")
     assert set(row.uses) == {*BACKENDS[usual].uses, "onnx_file"}

@@ -21,7 +21,7 @@ from evalharness.models.engines import exports
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
 from evalharness.models.rankers import Pair, PairModel, RankingModel, join_pair
-from evalharness.models.registry import ENGINES, KINDS, M3_HEADS
+from evalharness.models.registry import BACKENDS, KINDS, M3_HEADS
 from evalharness.models.system import ModelOptions, ResolvedModel, System, open_embedder, open_model, resolve_model
 from evalharness.ranking.multipart import unpack
 from evalharness.types import Dense, MultiPart, ignore_event
@@ -38,12 +38,13 @@ MODELS: dict[str, list[tuple[Callable[[Path], Path], dict[str, Any]]]] = {
     "m3": [(save_m3, {**M3, "mode": mode}) for mode in ("sparse", "multi-vector", ALL)],
     "cross_encoder": [(save_cross_encoder, {}), (save_real_words_cross_encoder, BGE)],
 }
+# what an engine is asked for beside its name
+ASKED: dict[str, dict[str, Any]] = {"onnx": {"onnx_file": "export"}}
 PLACES = [
     (engine, kind, number)
-    for engine, kinds in ENGINES.items()
-    for kind in kinds
+    for engine, backend in BACKENDS.items()
+    for kind in backend.holds
     for number in range(len(MODELS.get(kind, ())))
-    if engine != "torch"
 ]
 
 
@@ -52,7 +53,7 @@ def resolved(folder: Path, **options: Any) -> ResolvedModel:
 
 
 def exported(folder: Path, engine: str = "onnx", **options: Any) -> ResolvedModel:
-    return resolved(folder, backend=engine, onnx_file="export", **options)
+    return resolved(folder, backend=engine, **ASKED.get(engine, {}), **options)
 
 
 def numbers(model: ResolvedModel) -> list[NDArray[np.float32]]:
@@ -74,7 +75,7 @@ def largest_difference(left: list[NDArray[np.float32]], right: list[NDArray[np.f
 
 
 def test_all_kinds_that_an_engine_holds_are_tried_here() -> None:
-    assert {kind for engine, kind, _ in PLACES if engine == "onnx"} == set(ENGINES["onnx"])
+    assert {kind for engine, kind, _ in PLACES if engine == "onnx"} == set(BACKENDS["onnx"].holds)
 
 
 @pytest.mark.parametrize(("engine", "kind", "number"), PLACES)
@@ -89,7 +90,7 @@ def test_a_kind_gives_the_same_on_every_engine(tmp_path: Path, engine: str, kind
     assert largest_difference(found[:1], found[2:3] if len(found[2]) == len(found[0]) else [found[0] + 1]) > 1e-3
 
 
-@pytest.mark.parametrize("kind", ENGINES["onnx"])
+@pytest.mark.parametrize("kind", BACKENDS["onnx"].holds)
 def test_identities_name_the_engine_and_what_the_kind_adds(tmp_path: Path, kind: str) -> None:
     save, options = MODELS[kind][-1]
     folder = save(tmp_path / "m")

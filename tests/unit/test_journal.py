@@ -128,9 +128,8 @@ import os, sys, time
 from pathlib import Path
 import test_journal
 from evalharness.store import journal
-from evalharness.models.system import transformers
-from evalharness.models.kinds import cross_encoder
-from evalharness.models.kinds import m3
+from evalharness.models.engines import torch
+from evalharness.models.kinds import cross_encoder, dense, m3
 from evalharness.models.forward.batches import BatchRunner
 journal.FLUSH_SECONDS = 0.0
 real = BatchRunner._tried

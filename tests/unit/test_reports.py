@@ -177,7 +177,7 @@ def test_what_cannot_be_read_makes_no_column() -> None:
 
 
 def test_formats() -> None:
-    assert "markdown" in formats()
+    assert {"markdown", "md"} <= set(formats())
     with pytest.raises(UsageError, match="unknown format 'markdwn': did you mean markdown"):
         render(make_leaderboards([run("a/x", STS12=0.5)], None), "markdwn")
 

@@ -26,7 +26,7 @@ from evalharness.results.records import model_meta, read_job, run_folder
 from evalharness.run import plan as run_module
 from evalharness.run import steps as steps_module
 from evalharness.run.job import JobEnded, RunEvent
-from evalharness.run.plan import Limits, Plan, make_plan, run_plan
+from evalharness.run.plan import Limits, Plan, job_key, make_plan, run_plan
 from evalharness.store import plan as plan_module
 from evalharness.store.keeping import describe_store
 from evalharness.store.storing import StoringEncoder
@@ -115,6 +115,15 @@ def test_whatever_can_change_a_score_makes_a_job_undone(
 ) -> None:
     run(choices, tmp_path / "out", lookup_model())
     assert len(make_plan(choices, model, tmp_path / "out").todo) == 2
+
+
+def test_scores_over_subqueries_are_voided_where_they_were_wrong_and_nowhere_else() -> None:
+    (mind,) = select(Selection(tasks=["MindSmallReranking"]))
+    (other,) = select(Selection(tasks=["AskUbuntuDupQuestions"]))
+    for change in ({"kind": "reranker"}, {"kind": "lexical"}, {"overrides": {"reranker": "a/b"}}):
+        assert "over_subqueries" in job_key(spec().changed(change), mind.spec, "mteb")
+        assert "over_subqueries" not in job_key(spec().changed(change), other.spec, "mteb")
+    assert "over_subqueries" not in job_key(spec(), mind.spec, "mteb")
 
 
 def test_new_data_and_new_scoring_code_make_a_job_undone(

@@ -14,7 +14,7 @@ import pytest
 from support.lookup import LookupBackend, smooth
 
 from evalharness.errors import UsageError
-from evalharness.store import storing as embeddings_module
+from evalharness.store import plan as plan_module
 from evalharness.store.folders import add_model, key_folders, models_of, moved_aside, read_note, shard_paths
 from evalharness.store.journal import ShardJournal
 from evalharness.store.keeping import KeyUse, collect, describe_store, verify_store
@@ -38,7 +38,7 @@ def filled(root: Path, model: str = "a/b", texts: int = 20, prompt: str = "Q: ")
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings_module, "SHARD_TEXTS", 8)
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 8)
 
 
 def test_folders_of_keys_are_named_by_32_digits(tmp_path: Path) -> None:
@@ -120,8 +120,6 @@ def test_what_is_in_a_store(tmp_path: Path) -> None:
     small = filled(tmp_path, "c/d", texts=3, prompt="")
     large = filled(tmp_path)
     shards = shard_paths(large)
-    for age, path in enumerate(shards):
-        os.utime(path, (1000 - age, 1000 - age))
     sizes = [path.stat().st_size for path in shards]
     uses = {
         "a.json": {"task": "Task", "shards": [path.name for path in shards]},
@@ -141,7 +139,6 @@ def test_what_is_in_a_store(tmp_path: Path) -> None:
         shards=3,
         texts=20,
         bytes=sum(sizes),
-        last_used=1000.0,
         tasks={"Task": sum(sizes), "Other": sizes[0]},
     )
     assert (second.folder, second.models, second.prompt, second.shards, second.texts) == (small, ["c/d"], "", 1, 3)

@@ -1,1 +1,1 @@
-"""What turns token ids into hidden states or logits, a file each; the table is `registry.ENGINES`."""
+"""What turns token ids into hidden states or logits, a file each; rows of `registry.BACKENDS` name them."""
