@@ -28,11 +28,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FunctionType, ModuleType
+from typing import Any
 
 import libcst as cst
 import pytest
@@ -135,7 +137,7 @@ class Mutant:
     source: str
 
 
-class _Places(cst.CSTVisitor):
+class _Places(cst.CSTVisitor):  # type: ignore[misc,unused-ignore]  # absent in CI
     """What can be changed in a module, and into what."""
 
     def __init__(self) -> None:
@@ -202,7 +204,7 @@ def _put(module: ModuleType, source: str) -> None:
                     setattr(user, name, new)
 
 
-def _give_code(old: object, new: object) -> bool:
+def _give_code(old: Any, new: Any) -> bool:  # noqa: ANN401 -- whatever stands in a module
     """Give a function, or what is made of one, the code of another; whether they are functions."""
     old, new = (getattr(value, "fget", None) or inspect.unwrap(value) for value in (old, new))
     if not (isinstance(old, FunctionType) and isinstance(new, FunctionType)):
@@ -233,7 +235,7 @@ class _Trial:
         gc.freeze()
         for mutant in self.todo:
             self.path.write_text(mutant.source, encoding="utf-8")
-            self.tell(mutant, _killer(session, limit, lambda source=mutant.source: _put(module, source)))
+            self.tell(mutant, _killer(session, limit, partial(_put, module, mutant.source)))
         return True
 
 
