@@ -164,7 +164,7 @@ class ModelSpec(Facts):
         revision: commit of a Hub model, or the first 40 digits of the fingerprint.
         fingerprint: sha256 over the content of all files that can change a vector.
         kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
-        backend: name of what runs it; see `evalharness.models.system`.
+        backend: name of what runs it; see `evalharness.models.registry`.
         encodes_by: what of a text's side and task the model itself goes by; see `Encoding`.
         outputs: as in `Encoding`.
         output_weights: where more than one kind of vector counts, or another than the dense, by how much each.

@@ -20,12 +20,12 @@ from evalharness.cli.lists import list_app, split_lists
 from evalharness.cli.report import report
 from evalharness.cli.shell import Loudness, loudness, run_guarded, say, tell, with_flags
 from evalharness.cli.store import duration, store_app
-from evalharness.errors import DataError, EvalHarnessError, StoppedError, UsageError
+from evalharness.errors import DataError, EvalHarnessError, UsageError
 
 if TYPE_CHECKING:
-    from evalharness.models.options import Execution
     from evalharness.models.system import System
-    from evalharness.run.plan import Limits, Plan
+    from evalharness.run.evaluate import Means
+    from evalharness.run.plan import Plan
 
 EXIT_FAILED_JOBS = 3
 # a shell's exit code for a command that a signal ended is this and the signal's number
@@ -163,26 +163,19 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     if dry_run:
         _show_plan(plan, models_known=system is not None)
     elif system is not None:
+        from evalharness.run.evaluate import Means
         from evalharness.run.plan import Limits
 
         limits = Limits(seconds=seconds, ends=ends, fail_fast=fail_fast)
-        _execute(plan, system, execution, limits, _store(store, no_store))
+        _execute(plan, system, Means(execution, _store(store, no_store), limits))
 
 
 def _store(named: Path | None, no_store: bool) -> Path | None:
-    from evalharness.files import no_folder
     from evalharness.store.storing import default_store
 
     if no_store and named is not None:
         raise UsageError("--store and --no-store contradict each other; leave one of them out")
-    if no_store:
-        return None
-    root = named or default_store()
-    if odd := no_folder(root):
-        raise UsageError(
-            f"the embedding store {root} cannot be used: {odd}. Name another with --store, or do without: --no-store"
-        )
-    return root
+    return None if no_store else named or default_store()
 
 
 def _warn(message: str) -> None:
@@ -196,30 +189,13 @@ def _show_plan(plan: Plan, *, models_known: bool) -> None:
     print_plan(make_console(), plan, model_known=models_known)
 
 
-def _execute(plan: Plan, system: System, execution: Execution, limits: Limits, store: Path | None) -> None:
+def _execute(plan: Plan, system: System, means: Means) -> None:
     """Run what is to do, print the scores, and leave with the fitting exit code."""
     from evalharness.cli.display import RunDisplay, make_console, print_scores
-    from evalharness.run.plan import refresh_views, run_plan
+    from evalharness.run.evaluate import carry_out
 
-    if done := len(plan.jobs) - len(plan.todo):
-        _warn(f"{done} of {len(plan.jobs)} jobs are done already; --overwrite does them again")
-        if named := [stage.name for stage in system.stages if stage.backend == "python"]:
-            _warn(
-                f"{named[0]} is known by its module's own file: changes of what that imports or loads are not noticed"
-            )
-    records = [job.record for job in plan.jobs if job.record is not None]
-    if plan.todo:
-        from evalharness.models.system import open_model
-
-        _warn(f"loading {system.spec.name} ({system.spec.facts_from})")
-        try:
-            model = open_model(system, execution, store=store)
-            with RunDisplay(make_console(stderr=True), loudness()) as display:
-                records = run_plan(plan, model, display, limits)
-        except StoppedError as stopped:
-            _warn(str(stopped))
-    else:
-        refresh_views(plan, system.spec)
+    display = RunDisplay(make_console(stderr=True), loudness())
+    records = carry_out(plan, system, means, say=_warn, watching=display)
     print_scores(make_console(), plan, records)
     if undone := len(plan.jobs) - len(records):
         tell(f"{undone} jobs are not done; the same command goes on with them")

@@ -115,8 +115,27 @@ class DedupingEncoder:
         return distinct.rows(places)
 
 
+def describe(kind: str, spec: ModelSpec, device: str) -> str:
+    """A model for people: what it is, and where it runs.
+
+    Args:
+        kind: what is in front of the brackets.
+        spec: the model as it is used.
+        device: torch device name.
+
+    >>> spec = ModelSpec(name="a/b", revision="0", fingerprint="0", pooling="cls", normalize=True, max_length=512)
+    >>> describe("Model", spec, "cpu")  # doctest: +NORMALIZE_WHITESPACE
+    "Model('a/b', backend='transformers', pooling='cls', normalize=True, max_length=512, dtype='float32',
+           device='cpu')"
+    """
+    of_spec = ("backend", "pooling", "normalize", "max_length", "dtype")
+    of_stages = {name: value for name, value in spec.overrides.items() if name in ("reranker", "rerank_top_k")}
+    facts = {name: getattr(spec, name) for name in of_spec} | of_stages | {"device": device}
+    return f"{kind}({spec.name!r}, {', '.join(f'{name}={value!r}' for name, value in facts.items())})"
+
+
 class EmbeddingModel:
-    """A model with its prompts: what `load_model` gives.
+    """A model with its prompts: it encodes texts the way that its authors mean it.
 
     Attributes:
         spec: the model as it is used; also what identifies it in results.
@@ -127,6 +146,9 @@ class EmbeddingModel:
         self.spec = spec
         self.device = device
         self._encoder = DedupingEncoder(backend)
+
+    def __repr__(self) -> str:
+        return describe(type(self).__name__, self.spec, self.device)
 
     def encode_queries(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
         """Encode queries, with the prompt that the model's card has for the query side of this task.

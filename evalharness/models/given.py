@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from os import PathLike, fspath
 
 from evalharness.errors import UsageError, clip, shorten
 
@@ -70,3 +71,34 @@ def checked_documents(given: object) -> list[str | Mapping[str, str]]:
             raise UsageError(f"the title of item {place} of the corpus is {kind(title)}; expected a text, or None")
         found.append(item)
     return found
+
+
+def checked_kind(call: str, given: object, kinds: tuple[type, ...], expected: str) -> None:
+    """See that what a user hands over is of some kind.
+
+    Args:
+        call: to what, for the message.
+        given: the value.
+        kinds: those that it may be of.
+        expected: what they are, in words.
+
+    Raises:
+        UsageError: it is of none.
+    """
+    if not isinstance(given, kinds):
+        raise UsageError(f"{call} got {type(given).__name__} {clip(str(given))}; expected {expected}")
+
+
+def checked_name(call: str, given: object) -> str:
+    """A model's name that a user hands over to `call`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    expected = "a name such as 'BAAI/bge-base-en-v1.5', or a folder"
+    name = fspath(given) if isinstance(given, str | PathLike) else None
+    if not isinstance(name, str):
+        raise UsageError(f"{call} got {type(given).__name__} {clip(str(given))}; expected {expected}")
+    if not name.strip():
+        raise UsageError(f"{call} got an empty name; expected {expected}")
+    return name

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from evalharness.errors import UsageError
 from evalharness.models.degenerate import same_score_notes
-from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, encoding
+from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe, encoding
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
@@ -145,6 +145,9 @@ class RankingModel:
         self._reranker = reranker
         stages = [first, reranker.model if reranker else None]
         self.device = ", ".join(dict.fromkeys(stage.device for stage in stages if stage is not None))
+
+    def __repr__(self) -> str:
+        return describe(type(self).__name__, self.spec, self.device)
 
     def rank(self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit) -> Ranking:
         """Rank the documents of each query.

@@ -1,9 +1,15 @@
 """Backends: code that turns texts into vectors, or pairs into scores.
 
-A backend is a row of BACKENDS, which says what it is, and code that does it, which `opening` imports on use. It may be
-a kind on an engine, a file each (`kinds`, `engines`). Any other is a file of its own name: `sentence-transformers` is
-`sentence_transformers.py`. Such a file defines `open_backend`, which loads a resolved model; where the model is no
-files of a folder or of the Hub, also `resolve`, which says what a named model is.
+A backend is a row of BACKENDS, which says what it is, and code that does it, which `opening` imports on use. There are
+two sorts:
+
+- a kind on an engine, where the row names an engine, and which kinds it holds if they are several; the code is a file
+  of `kinds` and one of `engines`, and `forward` takes texts through both.
+- any other is a file of `backends`, of its own name: `sentence-transformers` is `sentence_transformers.py`. It defines
+  `open_backend`, which loads a resolved model; where the model is no files of a folder or of the Hub, also `resolve`,
+  which says what a named model is.
+
+Below the tables: which backend and kind run a model, and what is refused before anything is loaded.
 """
 
 from __future__ import annotations
@@ -93,32 +99,6 @@ class Backend:
     runs_own_classes: bool = False
     engine: str | None = None
     holds: tuple[str, ...] = ()
-
-
-# fields of an encoding that a backend can do which has the model's tokens and its weights
-OF_TOKENS = ("pooling", "dtype", "prompt_as_tokens", "pool_prompt", "prompt_within", "layer_norm")
-
-
-def beyond_texts(encoding: Encoding, able: Collection[str]) -> list[str]:
-    """What an encoding wants that cannot be done by handing over texts and taking vectors.
-
-    Args:
-        encoding: what is wanted.
-        able: fields of it that the backend can do all the same.
-    """
-    prompted = bool(encoding.prompt)
-    wanted = {
-        "pooling": f"{encoding.pooling} pooling" if encoding.pooling != "own" else "",
-        "dtype": f"dtype {encoding.dtype}" if encoding.dtype != "float32" else "",
-        "prompt_as_tokens": "prompts as tokens of their own" if encoding.prompt_as_tokens else "",
-        "pool_prompt": "prompts left out of the pooling" if prompted and not encoding.pool_prompt else "",
-        "prompt_within": "prompts left out of long texts" if prompted and encoding.prompt_within is not None else "",
-        "layer_norm": "a layer norm" if encoding.layer_norm else "",
-        "adapter": f"the adapter {encoding.adapter!r}" if encoding.adapter else "",
-        "side": f"a way of its own for the side {encoding.side!r}" if encoding.side else "",
-        "task": f"a way of its own for the task {encoding.task!r}" if encoding.task else "",
-    }
-    return [what for field, what in wanted.items() if what and field not in able]
 
 
 def _m3_weights(options: ModelOptions) -> WeightFiles:
@@ -218,6 +198,13 @@ BACKENDS: Mapping[str, Backend] = {
     ),
     "mteb": Backend(uses=(), why="mteb's own code decides on that", is_files=False, runs_by=("device",)),
 }
+# what is made of hidden states or logits, a file of `kinds` each -> the backend that runs it on torch
+KINDS: Mapping[str, str] = {
+    "dense": "transformers",
+    "m3": "m3",
+    "cross_encoder": "cross-encoder",
+    "llm_reranker": "llm-reranker",
+}
 
 
 def find_backend(name: str) -> Backend:
@@ -229,6 +216,39 @@ def find_backend(name: str) -> Backend:
     if name not in BACKENDS:
         raise UsageError(unknown_names("backend", [name], BACKENDS))
     return BACKENDS[name]
+
+
+def backend_for(name: str, usual: str | None, model: str) -> Backend:
+    """A backend as it runs a model: if its engine runs several kinds, it is and takes what the model's kind does.
+
+    Args:
+        name: the backend's.
+        usual: the backend that runs the model unless another one is asked for; None where only the files can tell.
+        model: its name, for the message.
+
+    Raises:
+        UsageError: there is no such backend, or its engine cannot hold what the model's kind wants.
+    """
+    backend = find_backend(name)
+    if not backend.holds or usual is None:
+        return backend
+    held = [KINDS[kind] for kind in backend.holds]
+    if usual in KINDS.values() and usual not in held:
+        raise UsageError(
+            f"{model}: is run by the {usual} backend, and the {name} backend cannot hold what that computes; it runs "
+            f"what usually runs by {shorten(held)}. Leave --backend out"
+        )
+    made = BACKENDS[usual if usual in held else KINDS["dense"]]
+    of_kinds = {option for of_torch in held for option in BACKENDS[of_torch].uses}
+    uses = tuple(option for option in backend.uses if option in made.uses or option not in of_kinds)
+    return replace(backend, uses=uses, why=made.why, kind=made.kind)
+
+
+def kind_of(spec: ModelSpec) -> str:
+    """The kind of what is made by a backend that is a kind on an engine."""
+    own = next((kind for kind, backend in KINDS.items() if backend == spec.backend), None)
+    kind = own or ("cross_encoder" if spec.kind == "reranker" else "m3")
+    return "dense" if kind == "m3" and spec.outputs == (OUTPUTS[0],) else kind
 
 
 def check_installed(name: str) -> None:
@@ -297,43 +317,27 @@ def check_execution(specs: Sequence[ModelSpec], execution: Execution) -> None:
     raise UsageError(f"{flags}: without effect on {stages}. Leave that out ({'; '.join(hints)})")
 
 
-# what is made of hidden states or logits, a file each -> the backend that runs it on torch
-KINDS: Mapping[str, str] = {
-    "dense": "transformers",
-    "m3": "m3",
-    "cross_encoder": "cross-encoder",
-    "llm_reranker": "llm-reranker",
-}
+# fields of an encoding that a backend can do which has the model's tokens and its weights
+OF_TOKENS = ("pooling", "dtype", "prompt_as_tokens", "pool_prompt", "prompt_within", "layer_norm")
 
 
-def backend_for(name: str, usual: str | None, model: str) -> Backend:
-    """A backend as it runs a model: if its engine runs several kinds, it is and takes what the model's kind does.
+def beyond_texts(encoding: Encoding, able: Collection[str]) -> list[str]:
+    """What an encoding wants that cannot be done by handing over texts and taking vectors.
 
     Args:
-        name: the backend's.
-        usual: the backend that runs the model unless another one is asked for; None where only the files can tell.
-        model: its name, for the message.
-
-    Raises:
-        UsageError: there is no such backend, or its engine cannot hold what the model's kind wants.
+        encoding: what is wanted.
+        able: fields of it that the backend can do all the same.
     """
-    backend = find_backend(name)
-    if not backend.holds or usual is None:
-        return backend
-    held = [KINDS[kind] for kind in backend.holds]
-    if usual in KINDS.values() and usual not in held:
-        raise UsageError(
-            f"{model}: is run by the {usual} backend, and the {name} backend cannot hold what that computes; it runs "
-            f"what usually runs by {shorten(held)}. Leave --backend out"
-        )
-    made = BACKENDS[usual if usual in held else KINDS["dense"]]
-    of_kinds = {option for of_torch in held for option in BACKENDS[of_torch].uses}
-    uses = tuple(option for option in backend.uses if option in made.uses or option not in of_kinds)
-    return replace(backend, uses=uses, why=made.why, kind=made.kind)
-
-
-def kind_of(spec: ModelSpec) -> str:
-    """The kind of what is made by a backend that is a kind on an engine."""
-    own = next((kind for kind, backend in KINDS.items() if backend == spec.backend), None)
-    kind = own or ("cross_encoder" if spec.kind == "reranker" else "m3")
-    return "dense" if kind == "m3" and spec.outputs == (OUTPUTS[0],) else kind
+    prompted = bool(encoding.prompt)
+    wanted = {
+        "pooling": f"{encoding.pooling} pooling" if encoding.pooling != "own" else "",
+        "dtype": f"dtype {encoding.dtype}" if encoding.dtype != "float32" else "",
+        "prompt_as_tokens": "prompts as tokens of their own" if encoding.prompt_as_tokens else "",
+        "pool_prompt": "prompts left out of the pooling" if prompted and not encoding.pool_prompt else "",
+        "prompt_within": "prompts left out of long texts" if prompted and encoding.prompt_within is not None else "",
+        "layer_norm": "a layer norm" if encoding.layer_norm else "",
+        "adapter": f"the adapter {encoding.adapter!r}" if encoding.adapter else "",
+        "side": f"a way of its own for the side {encoding.side!r}" if encoding.side else "",
+        "task": f"a way of its own for the task {encoding.task!r}" if encoding.task else "",
+    }
+    return [what for field, what in wanted.items() if what and field not in able]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
-from evalharness.errors import UsageError, clip
+from evalharness.errors import UsageError
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.given import checked_kind, checked_name
 from evalharness.models.named import Named, name_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution, ModelOptions
@@ -20,24 +22,26 @@ from evalharness.store.text_encoder import TextEncoder
 from evalharness.types import ModelSpec
 
 __all__ = [
-    "ModelOptions", "Named", "ResolvedModel", "System", "load_model", "name_model", "open_embedder", "open_model",
-    "resolve", "resolve_model",
+    "LoadedModel", "ModelOptions", "Named", "ResolvedModel", "System", "load_model", "name_model", "open_embedder",
+    "open_model", "resolve", "resolve_model",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What is evaluated: a model, alone or with a reranker as second stage; nothing is loaded yet.
+    """What is evaluated: a model, alone or with a reranker as second stage; nothing has to be loaded yet.
 
     Attributes:
         model: the model, or the first stage.
         reranker: the second stage.
         top_k: how many documents of the first stage the second gets per query.
+        opened: the model's backend, if it is loaded already.
     """
 
     model: ResolvedModel
     reranker: ResolvedModel | None = None
     top_k: int = 100
+    opened: OpenBackend | None = None
 
     @property
     def stages(self) -> list[ModelSpec]:
@@ -67,16 +71,24 @@ def open_embedder(
         ModelError: the weights do not fit, are missing, or belong to another kind of model.
         PrerequisiteError: the device or a package is not there.
     """
+    execution = execution or Execution()
+    return _embedder(resolved, _opened_embedder(resolved, execution), store)
+
+
+def _opened_embedder(resolved: ResolvedModel, execution: Execution) -> OpenBackend:
     spec = resolved.spec
     if spec.kind != "embedder":
-        raise UsageError(f"{spec.name} is of the kind {spec.kind}: it ranks documents and has no embeddings")
-    check_execution([spec], execution or Execution())
-    return _open_embedder(resolved, execution or Execution(), store)
+        raise UsageError(
+            f"{spec.name} is of the kind {spec.kind}: it ranks documents and has no embeddings; `evaluate` takes it by "
+            "its name"
+        )
+    check_execution([spec], execution)
+    opened: OpenBackend = open_backend(resolved, execution)
+    return opened
 
 
-def _open_embedder(resolved: ResolvedModel, execution: Execution, store: Path | None) -> EmbeddingModel:
-    spec, opened = resolved.spec, open_backend(resolved, execution)
-    return EmbeddingModel(spec, _planned(resolved, opened, store), device=opened.device)
+def _embedder(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) -> EmbeddingModel:
+    return EmbeddingModel(resolved.spec, _planned(resolved, opened, store), device=opened.device)
 
 
 def open_model(
@@ -90,10 +102,10 @@ def open_model(
         opened = open_backend(system.reranker, execution)
         pairs = PairModel(system.reranker.spec, _planned(system.reranker, opened, store), device=opened.device)
         second = Reranker(pairs, system.top_k)
+    first: Any = open_backend(model, execution) if system.opened is None else system.opened
     if model.spec.kind == "embedder":
-        embedder = _open_embedder(model, execution, store)
+        embedder = _embedder(model, first, store)
         return embedder if second is None else RankingModel(system.spec, embedder, second)
-    first = open_backend(model, execution)
     if model.spec.kind == "lexical":
         return RankingModel(system.spec, first, second)
     alone = PairModel(model.spec, _planned(model, first, store), device=first.device)
@@ -109,9 +121,27 @@ def _planned(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) -
     return StoringEncoder(opened, store, identity, spec.similarity)
 
 
+class LoadedModel(EmbeddingModel):
+    """What `load_model` gives: a model that is open, with what `evaluate` has to know of it.
+
+    Attributes:
+        named: the model as it was asked for.
+        resolved: what it turned out to be.
+        opened: its backend.
+        execution: how it runs.
+    """
+
+    def __init__(self, named: Named, resolved: ResolvedModel, opened: OpenBackend, execution: Execution) -> None:
+        super().__init__(resolved.spec, UnstoredEncoder(opened), device=opened.device)
+        self.named = named
+        self.resolved = resolved
+        self.opened = opened
+        self.execution = execution
+
+
 def load_model(
     name: str | PathLike[str], options: ModelOptions | None = None, *, execution: Execution | None = None
-) -> EmbeddingModel:
+) -> LoadedModel:
     """Load a model for use from Python.
 
     Args:
@@ -120,18 +150,21 @@ def load_model(
         execution: device and batch size; they never change a number.
 
     Returns:
-        An object with `encode_queries`, `encode_corpus` and `encode`.
+        An object with `encode_queries`, `encode_corpus` and `encode`, which `evaluate` takes, too.
 
     Raises:
         UsageError, PrerequisiteError, ModelError: see `resolve_model` and `open_embedder`.
+
+    >>> model = load_model("all-MiniLM-L6-v2", execution=Execution(device="cpu"))
+    >>> model  # doctest: +NORMALIZE_WHITESPACE
+    LoadedModel('sentence-transformers/all-MiniLM-L6-v2', backend='transformers', pooling='mean', normalize=True,
+                max_length=256, dtype='float32', device='cpu')
+    >>> model.encode(["a text", "another"]).shape
+    (2, 384)
     """
-    for value, kinds, expected in (
-        (name, (str, PathLike), "a name such as 'BAAI/bge-base-en-v1.5', or a folder"),
-        (options, (ModelOptions, type(None)), "a ModelOptions"),
-        (execution, (Execution, type(None)), "an Execution"),
-    ):
-        if not isinstance(value, kinds):
-            raise UsageError(f"load_model got {type(value).__name__} {clip(str(value))}; expected {expected}")
-    if not fspath(name).strip():
-        raise UsageError("load_model got an empty name; expected a name such as 'BAAI/bge-base-en-v1.5', or a folder")
-    return open_embedder(resolve_model(fspath(name), options), execution)
+    checked = checked_name("load_model", name)
+    checked_kind("load_model", options, (ModelOptions, type(None)), "a ModelOptions")
+    checked_kind("load_model", execution, (Execution, type(None)), "an Execution")
+    named, execution = name_model(checked, options or ModelOptions()), execution or Execution()
+    resolved = resolve(named)
+    return LoadedModel(named, resolved, _opened_embedder(resolved, execution), execution)

@@ -13,7 +13,7 @@ _ADVICE = "run the command again that made it, which does this job anew"
 
 
 def write_items(path: Path, items: ItemScores) -> None:
-    """Write the scores of a job's items, atomically. See `results.items_path`."""
+    """Write the scores of a job's items, atomically. See `records.items_path`."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -23,7 +23,7 @@ def write_items(path: Path, items: ItemScores) -> None:
 
 
 def read_items(path: Path) -> ItemScores:
-    """The scores of a job's items, to the last bit as they were written. See `results.items_path`.
+    """The scores of a job's items, to the last bit as they were written. See `records.items_path`.
 
     Raises:
         DataError: there is no such file, or it is not what `write_items` writes.

@@ -181,7 +181,7 @@ def refresh_view(folder: Path, task: str, leader: RunKey) -> None:
     """See that the task's file is the view of its records; without any record it is not ours and stays as it is.
 
     Args:
-        folder: see `results.run_folder`.
+        folder: see `records.run_folder`.
         task: its name.
         leader: the run that counts.
 

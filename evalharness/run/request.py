@@ -15,7 +15,7 @@ from evalharness.files import check_writable
 from evalharness.hub import work_offline_if_unreachable
 from evalharness.models.options import Execution, ParsedOptions
 from evalharness.models.registry import check_execution
-from evalharness.models.system import ModelOptions, Named, System, name_model, resolve
+from evalharness.models.system import LoadedModel, ModelOptions, Named, System, name_model, resolve
 from evalharness.run.plan import Plan, make_plan
 from evalharness.tasks import check_runnable, is_native, task_type
 from evalharness.types import ModelSpec
@@ -41,7 +41,7 @@ class RunRequest:
     """What `run` was asked for.
 
     Attributes:
-        model: the model's name, as the user gave it.
+        model: the model's name, as the user gave it, or the model itself, loaded.
         options: what is changed of it.
         selection: which tasks.
         output: root of all results.
@@ -51,7 +51,7 @@ class RunRequest:
         execution: how the model runs; looked at only to refuse what would do nothing.
     """
 
-    model: str
+    model: str | LoadedModel
     options: ParsedOptions
     selection: Selection
     output: Path
@@ -66,12 +66,17 @@ class _Names:
     """A request whose names are all right; no choices means that no task was named."""
 
     model: Named
+    loaded: LoadedModel | None
     reranker: Named | None
     choices: list[TaskChoice] | None
 
     @property
-    def models(self) -> list[Named]:
-        return [self.model, *([] if self.reranker is None else [self.reranker])]
+    def to_find(self) -> list[Named]:
+        """The models whose files are not known yet."""
+        return [
+            *([self.model] if self.loaded is None else []),
+            *([] if self.reranker is None else [self.reranker]),
+        ]
 
 
 _RERANK_TOP_K = 100
@@ -115,9 +120,11 @@ def plan_run(request: RunRequest, *, download: bool, warn: Callable[[str], None]
 
 
 def _resolved(names: _Names, top_k: int | None, *, download: bool, warn: Callable[[str], None]) -> System:
-    model = resolve(names.model, download=download, say=warn)
+    loaded = names.loaded
+    model = resolve(names.model, download=download, say=warn) if loaded is None else loaded.resolved
+    opened = None if loaded is None else loaded.opened
     if names.reranker is None:
-        return System(model)
+        return System(model, opened=opened)
     second, name = resolve(names.reranker, download=download, say=warn), names.reranker.name
     if second.spec.kind != "reranker":
         raise UsageError(
@@ -128,7 +135,7 @@ def _resolved(names: _Names, top_k: int | None, *, download: bool, warn: Callabl
         raise UsageError(
             f"--model {names.model.name} is a reranker, too; the first stage finds documents. Give an embedder or bm25"
         )
-    return System(model, second, top_k or _RERANK_TOP_K)
+    return System(model, second, top_k or _RERANK_TOP_K, opened)
 
 
 def _reranker_options(url: str | None, options: ModelOptions) -> ModelOptions:
@@ -173,17 +180,18 @@ def _gathered(problems: list[str]) -> Iterator[None]:
 def _all_checked(request: RunRequest) -> _Names:
     """Resolve all names that can be resolved without the Hub."""
     options, problems = request.options.options, list(request.options.problems)
+    loaded = request.model if isinstance(request.model, LoadedModel) else None
     model: Named | None = None
     reranker, choices = None, None
     with _gathered(problems):
-        model = name_model(request.model, options)
+        model = request.model.named if isinstance(request.model, LoadedModel) else name_model(request.model, options)
     with _gathered(problems):
         reranker = _second_stage(request.second, options)
     with _gathered(problems):
         choices = _runnable_choices(request.selection) if _names_tasks(request.selection) else None
     if problems or model is None:
         raise UsageError("\n".join(problems))
-    return _Names(model, reranker, choices)
+    return _Names(model, loaded, reranker, choices)
 
 
 def _runnable_choices(selection: Selection) -> list[TaskChoice]:
@@ -204,7 +212,7 @@ def _second_stage(second: SecondStage, options: ModelOptions) -> Named | None:
 def _offline_warning(names: _Names) -> str | None:
     """Ask whether the Hub answers, if the command needs it for the model or for a task."""
     needs_data = names.choices is None or any(needs_hub(choice.spec) for choice in names.choices)
-    return work_offline_if_unreachable() if needs_data or any(named.needs_hub for named in names.models) else None
+    return work_offline_if_unreachable() if needs_data or any(named.needs_hub for named in names.to_find) else None
 
 
 def _names_tasks(selection: Selection) -> bool:

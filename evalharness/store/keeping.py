@@ -42,7 +42,6 @@ class KeyUse:
         models: names under which the model was used.
         prompt, max_length: of the encoding, to tell it from others.
         shards, texts, bytes: how much there is.
-        last_used: seconds since 1970.
         tasks: task -> bytes of the shards that it read last; a shard may serve several.
     """
 
@@ -53,7 +52,6 @@ class KeyUse:
     shards: int
     texts: int
     bytes: int
-    last_used: float
     tasks: dict[str, int]
 
 
@@ -86,7 +84,6 @@ def _describe(folder: Path) -> KeyUse:
         shards=len(sizes),
         texts=sum(_texts(folder / SHARDS / name) for name in sizes),
         bytes=sum(status.st_size for status in sizes.values()),
-        last_used=max((status.st_mtime for status in sizes.values()), default=0.0),
         tasks=_tasks(folder, {name: status.st_size for name, status in sizes.items()}),
     )
 

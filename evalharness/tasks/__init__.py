@@ -2,7 +2,8 @@
 
 Each file defines TASK_TYPE: how mteb's data or local files become records, which texts of the records are encoded,
 and how embeddings become scores. The last is a pure function: no model, no file, no clock. A type that is another by
-another name is a row of a table; types that are neither are scored by mteb itself (`mteb_bridge.py`).
+another name is a row of a table; types that are neither are scored by mteb itself (`mteb_bridge.py`). What types of
+pairs have in common is in `pairs.py`.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def native_types() -> tuple[str, ...]:
     return tuple(sorted([*named, *_SAME_AS], key=_module_name))
 
 
-_OTHERS = ("__init__", "mteb_bridge")
+_OTHERS = ("__init__", "mteb_bridge", "pairs")
 _TYPE_NAMES = {"sts": "STS"}
 # queries carry an instruction; robustness, paired accuracy and p-MRR come with mteb's tasks
 _SAME_AS = {"InstructionRetrieval": "Retrieval", "InstructionReranking": "Retrieval"}

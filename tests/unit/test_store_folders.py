@@ -120,8 +120,6 @@ def test_what_is_in_a_store(tmp_path: Path) -> None:
     small = filled(tmp_path, "c/d", texts=3, prompt="")
     large = filled(tmp_path)
     shards = shard_paths(large)
-    for age, path in enumerate(shards):
-        os.utime(path, (1000 - age, 1000 - age))
     sizes = [path.stat().st_size for path in shards]
     uses = {
         "a.json": {"task": "Task", "shards": [path.name for path in shards]},
@@ -141,7 +139,6 @@ def test_what_is_in_a_store(tmp_path: Path) -> None:
         shards=3,
         texts=20,
         bytes=sum(sizes),
-        last_used=1000.0,
         tasks={"Task": sum(sizes), "Other": sizes[0]},
     )
     assert (second.folder, second.models, second.prompt, second.shards, second.texts) == (small, ["c/d"], "", 1, 3)

@@ -44,7 +44,7 @@ def test_shards_without_such_texts_are_as_before(tmp_path: Path) -> None:
 
 def test_prompts_do_not_count(tmp_path: Path) -> None:
     resolved = resolve_model(str(save_bert(tmp_path / "model")), ModelOptions(pooling="cls"))
-    tokens = PromptTokenizer(resolved)
+    tokens = PromptTokenizer(resolved, "cpu")
     for prompt_as_tokens in (False, True):
         how = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="a long english prompt: ",
                        prompt_as_tokens=prompt_as_tokens)  # fmt: skip

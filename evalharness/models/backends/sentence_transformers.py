@@ -31,6 +31,7 @@ from evalharness.models.forward.loading import (
 )
 from evalharness.models.forward.pipeline import run_texts
 from evalharness.models.forward.tokens import PromptTokenizer, Tokenized
+from evalharness.models.forward.vocabulary import check_vocabulary, padding_facts
 from evalharness.models.kinds.dense import finish
 from evalharness.models.options import Execution
 from evalharness.models.registry import OF_TOKENS, ResolvedModel, beyond_texts
@@ -54,12 +55,12 @@ class SentenceTransformersBackend:
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         self.device = choose_device(execution.device)
-        self._tokens = PromptTokenizer(model)
+        self._tokens = PromptTokenizer(model, self.device)
         self.identity = {
             "backend": "sentence-transformers",
             **precision(model.spec.dtype, self.device),
             "version": ".".join(__version__.split(".")[:2]),
-            **self._tokens.identity,
+            **padding_facts(self._tokens.tokenizer),
         }
         self._name = model.spec.name
         self._file_pooling = model.facts.said.stated().get("pooling")
@@ -69,7 +70,7 @@ class SentenceTransformersBackend:
         if model.facts.unheeded:
             self._tokens.adopt(self._model.tokenizer)
         check_runs(model, lambda: self._tried(["a"])[0])
-        company = find_company(model, Trial(self._tried, self._tokens.length, computes_exactly(model)))
+        company = find_company(model, Trial(self._tried, self._tokens.plain_tokens, computes_exactly(model)))
         self.identity |= company_facts(company)
         self._runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
         self._similarity = model.spec.similarity
@@ -181,7 +182,7 @@ def _checked_width(model: ResolvedModel, tokens: PromptTokenizer) -> int:
     if model.facts.is_table:
         return 0
     encoder = load_encoder(model)
-    tokens.check_vocabulary(embedding_rows(encoder))
+    check_vocabulary(model.spec.name, tokens.tokenizer, embedding_rows(encoder))
     return int(encoder.config.hidden_size)
 
 

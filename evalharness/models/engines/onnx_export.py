@@ -95,7 +95,7 @@ def _check_exportable(model: ResolvedModel, kind: Exportable) -> None:
 
 def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401 -- a torch model
     """A torch model as ONNX, for any number of texts and tokens."""
-    inputs = kind.inputs(kind.plain_tokens(_EXAMPLES))
+    inputs = kind.reader.inputs(kind.reader.plain_tokens(_EXAMPLES))
     names, output = list(inputs), _OUTPUTS[kind.wants]
     module = torch.nn.Module().eval()
     module.encoder = encoder
@@ -130,7 +130,7 @@ def _compared(encoder: Any, kind: Exportable, session: OnnxSession, model: Resol
     """
 
     def differences(part: dict[str, list[Any]]) -> torch.Tensor:
-        inputs = kind.inputs(part)
+        inputs = kind.reader.inputs(part)
         wanted, found = getattr(encoder(**inputs), _OUTPUTS[kind.wants]), session.run(inputs, kind.wants)
         if kind.wants == "hidden":
             mask = inputs["attention_mask"][:, :, None]
@@ -138,7 +138,7 @@ def _compared(encoder: Any, kind: Exportable, session: OnnxSession, model: Resol
         largest: torch.Tensor = (wanted - found).abs().flatten(1).amax(dim=1)
         return largest
 
-    tokens = kind.plain_tokens(_check_texts(model.spec.max_length or 1))
+    tokens = kind.reader.plain_tokens(_check_texts(model.spec.max_length or 1))
     with torch.inference_mode():
         batches = BatchRunner(model.spec.name, "cpu", None).run(tokens, differences, ignore_event)
         largest = float(torch.cat([batch.rows for batch in batches]).nan_to_num(nan=float("inf")).max())

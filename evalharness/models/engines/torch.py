@@ -12,7 +12,7 @@ from evalharness.errors import ModelError
 from evalharness.models.forward.batches import choose_device, precision
 from evalharness.models.forward.company import computes_exactly
 from evalharness.models.forward.loading import embedding_rows
-from evalharness.models.forward.pipeline import Graphed, GraphOutput
+from evalharness.models.forward.pipeline import GraphOutput, Kind
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Encoding
@@ -30,7 +30,7 @@ class TorchEngine:
 
     is_alone = False
 
-    def __init__(self, model: ResolvedModel, execution: Execution, kind: Graphed) -> None:
+    def __init__(self, model: ResolvedModel, execution: Execution, kind: Kind) -> None:
         self.device = choose_device(execution.device)
         self.identity: Mapping[str, Any] = precision(model.spec.dtype, self.device)
         self.is_exact = computes_exactly(model)

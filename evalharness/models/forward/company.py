@@ -6,8 +6,9 @@ files tells; what comes out does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from evalharness.errors import ModelError
 from evalharness.models.forward.batches import ANY_LENGTHS, Company
 from evalharness.models.forward.loading import library_errors
+from evalharness.models.forward.tokens import BatchReader
 from evalharness.models.registry import ResolvedModel
 
 _SHORT, _SWAPPED = "a b", "b a"
@@ -30,13 +32,31 @@ class Trial:
 
     Attributes:
         rows: what comes out for each of some texts that go through the model as one batch; nothing of padding.
-        length: how many tokens a text has.
+        tokens: of such texts, by the tokenizer's names.
         is_exact: whether the model computes as exactly as float32 can.
     """
 
     rows: Callable[[Sequence[str]], Sequence[NDArray[np.float32]]]
-    length: Callable[[str], int]
+    tokens: Callable[[Sequence[str]], Mapping[str, Any]]
     is_exact: bool
+
+
+def trial_of(reader: BatchReader, forward: Callable[[Any], torch.Tensor], *, is_exact: bool) -> Trial:
+    """How to try what takes padded tokens.
+
+    Args:
+        reader: makes them.
+        forward: from the inputs of a batch to vectors: of its tokens, or of its texts.
+        is_exact: see `Trial`.
+    """
+
+    def rows(texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        tokens = reader.plain_tokens(texts)
+        found = forward(reader.inputs(tokens)).float().cpu().numpy()
+        # the padding is on the right
+        return [row if row.ndim == 1 else row[: len(ids)] for row, ids in zip(found, tokens["input_ids"], strict=True)]
+
+    return Trial(rows, reader.plain_tokens, is_exact)
 
 
 def computes_exactly(model: ResolvedModel) -> bool:
@@ -80,4 +100,5 @@ def find_company(model: ResolvedModel, trial: Trial) -> Company:
 
 
 def _are_equal(trial: Trial) -> bool:
-    return trial.length(_SHORT) == trial.length(_SWAPPED)
+    short, swapped = trial.tokens([_SHORT, _SWAPPED])["input_ids"]
+    return len(short) == len(swapped)

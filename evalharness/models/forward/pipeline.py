@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from evalharness.models.forward.batches import ANY_LENGTHS, BatchRunner, Forward, blocks
 from evalharness.models.forward.company import Trial, company_facts, find_company
 from evalharness.models.forward.loading import check_runs
-from evalharness.models.forward.tokens import PROMPT_TOKENS, Tokenized
+from evalharness.models.forward.tokens import PROMPT_TOKENS, BatchReader, Reader, Tokenized
+from evalharness.models.forward.vocabulary import check_vocabulary
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel
 from evalharness.store.journal import NO_JOURNAL, Journal
@@ -67,37 +68,21 @@ class Engine(Protocol):
         ...
 
 
-class Graphed(Protocol):
-    """What an engine has to know of a kind.
+class Kind(Protocol):
+    """What is made of hidden states or logits. Its file defines `open_kind`.
 
     Attributes:
         wants: what it is made of.
+        reader: what makes tokens for it.
     """
 
     wants: GraphOutput
 
+    @property
+    def reader(self) -> Reader: ...  # noqa: D102 -- see Attributes
+
     def load(self) -> Any:  # noqa: ANN401 -- transformers has no common type
         """The torch model that computes it."""
-        ...
-
-
-class Exportable(Graphed, Protocol):
-    """What an engine has to know of a kind whose graph can be a file."""
-
-    def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
-        """Tokens of texts, or of pairs of each with itself, to try the model with."""
-        ...
-
-    def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
-        """Tokens as a padded batch."""
-        ...
-
-
-class Kind(Protocol):
-    """What is made of hidden states or logits. Its file defines `open_kind`."""
-
-    def fit(self, engine: Engine) -> None:
-        """See that an engine's graph belongs to it. Raises ModelError."""
         ...
 
     def identity(self, engine: Engine) -> dict[str, Any]:
@@ -105,7 +90,7 @@ class Kind(Protocol):
         ...
 
     def try_out(self, engine: Engine) -> torch.Tensor:
-        """All that it makes of a short text, in any form."""
+        """All that it makes of a short text, in any form. Raises ModelError if the engine has another graph."""
         ...
 
     def trial(self, engine: Engine) -> Trial | None:
@@ -116,10 +101,6 @@ class Kind(Protocol):
         """See that it can do what an encoding wants. Raises ModelError."""
         ...
 
-    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
-        """Texts, or joined pairs, as tokens."""
-        ...
-
     def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> Any:  # noqa: ANN401
         """From a batch to a row per text: an array, or a list of arrays of different lengths."""
         ...
@@ -127,6 +108,13 @@ class Kind(Protocol):
     def gather(self, encoded: Rows, engine: Engine) -> Embeddings:
         """The rows of all texts as what they are."""
         ...
+
+
+class Exportable(Kind, Protocol):
+    """A kind whose graph can be a file."""
+
+    @property
+    def reader(self) -> BatchReader: ...  # noqa: D102 -- see `Kind`
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +212,7 @@ class PipelineBackend:
         self._kind: Kind = kind.open_kind(model, engine.home(execution))
         self._engine: Engine = engine.open_engine(model, execution, self._kind)
         self.device = self._engine.device
-        self._kind.fit(self._engine)
+        check_vocabulary(model.spec.name, self._kind.reader.tokenizer, self._engine.vocabulary)
         check_runs(model, lambda: self._kind.try_out(self._engine))
         trial = None if self._engine.is_alone else self._kind.trial(self._engine)
         company = ANY_LENGTHS if trial is None else find_company(model, trial)
@@ -245,7 +233,7 @@ class PipelineBackend:
             texts,
             self._runner,
             emit,
-            tokenize=lambda part: self._kind.tokenize(part, encoding),
+            tokenize=lambda part: self._kind.reader.tokenize(part, encoding),
             forward=lambda tokens: self._rows(tokens, encoding),
             journal=journal,
         )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.models.forward.company import Trial
 from evalharness.models.forward.loading import library_errors
-from evalharness.models.forward.vocabulary import check_room, check_vocabulary, load_tokenizer, padding_facts
+from evalharness.models.forward.vocabulary import check_room, load_tokenizer
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Encoding
 
@@ -48,27 +45,64 @@ class Padded:
         counted: the same, 0 also for tokens that do not count in the pooling.
     """
 
-    inputs: Any
+    inputs: Mapping[str, torch.Tensor]
     attended: torch.Tensor
     counted: torch.Tensor
 
 
-class PromptTokenizer:
-    """A model's tokenizer that applies all that an encoding says of the text."""
+class Reader(Protocol):
+    """What makes tokens of texts, or of joined pairs.
 
-    def __init__(self, model: ResolvedModel) -> None:
+    Attributes:
+        tokenizer: the model's own, of transformers.
+    """
+
+    tokenizer: Any
+
+    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        """All that an encoding says of the text is applied."""
+        ...
+
+
+class BatchReader(Reader, Protocol):
+    """One whose padded tokens are all that a graph takes, so that a model can be tried and exported with any texts."""
+
+    def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Tokens of texts without a prompt, or of pairs of each with itself."""
+        ...
+
+    def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
+        """Tokens as tensors of one width, padded on the right."""
+        ...
+
+
+def short_inputs(reader: BatchReader) -> Mapping[str, torch.Tensor]:
+    """A short text, or pair, as a batch, to see that a model runs."""
+    return reader.inputs(reader.plain_tokens([_SHORT]))
+
+
+class PromptTokenizer:
+    """A `BatchReader` of texts.
+
+    Attributes:
+        tokenizer: see `Reader`.
+    """
+
+    def __init__(self, model: ResolvedModel, home: str) -> None:
+        """See the class.
+
+        Args:
+            model: its tokenizer is loaded.
+            home: torch device of the tensors.
+        """
         self._name = model.spec.name
-        self._tokenizer = load_tokenizer(model)
+        self._home = home
+        self.tokenizer = load_tokenizer(model)
         self._max_length = model.spec.max_length
         self._lowercase = model.facts.lowercase
         with library_errors(model, "the tokenizer cannot be used"):
-            self._unknown = _unknown_token(self._tokenizer)
-        check_room(self._name, model.spec.max_length, self._tokenizer.num_special_tokens_to_add())
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What of the tokenizer's use can change a vector: padding that is not on the side that its files say."""
-        return padding_facts(self._tokenizer)
+            self._unknown = _unknown_token(self.tokenizer)
+        check_room(self._name, model.spec.max_length, self.tokenizer.num_special_tokens_to_add())
 
     def adopt(self, tokenizer: Any) -> None:  # noqa: ANN401 -- transformers has no common type
         """Use a library's tokenizer from now on, where it loads another one from the same files.
@@ -78,18 +112,7 @@ class PromptTokenizer:
         """
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(f"{self._name}: needs a fast tokenizer, found {type(tokenizer).__name__}")
-        self._tokenizer, self._unknown = tokenizer, _unknown_token(tokenizer)
-
-    def check_vocabulary(self, rows: int | None) -> None:
-        """See that a model has a vector for each token, and hardly more.
-
-        Args:
-            rows: how many vectors it has; None where nobody knows.
-
-        Raises:
-            ModelError: it has not.
-        """
-        check_vocabulary(self._name, self._tokenizer, rows)
+        self.tokenizer, self._unknown = tokenizer, _unknown_token(tokenizer)
 
     def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         """Tokens of the prompted texts.
@@ -101,7 +124,7 @@ class PromptTokenizer:
             return self._wrapped(texts, encoding)
         prompts = self._prompts(texts, encoding)
         prompted = [f"{prompt}{text}{encoding.suffix}" for prompt, text in zip(prompts, texts, strict=True)]
-        found = self._tokenizer(self._cased(prompted), truncation=True, max_length=encoding.max_length)
+        found = self.tokenizer(self._cased(prompted), truncation=True, max_length=encoding.max_length)
         tokens = dict(found)
         if encoding.prompt and not encoding.pool_prompt:
             count = self._prompt_tokens(encoding)
@@ -114,14 +137,14 @@ class PromptTokenizer:
         if not any(self._unknown in ids for ids in texts):
             return [False] * len(texts)
         prompt = self._plain([encoding.prompt])[0] if encoding.prompt else []
-        special = self._tokenizer.num_special_tokens_to_add()
+        special = self.tokenizer.num_special_tokens_to_add()
         return [self._is_unknown(ids, prompt, special) for ids in texts]
 
     def _is_unknown(self, ids: Sequence[int], prompt: Sequence[int], special: int) -> bool:
         unknown = ids.count(self._unknown) - prompt.count(self._unknown)
         return self._unknown is not None and 2 * unknown > max(len(ids) - len(prompt) - special, 0)
 
-    def padded(self, tokens: dict[str, list[Any]], device: str) -> Padded:
+    def padded(self, tokens: dict[str, list[Any]]) -> Padded:
         """Tokens as tensors of one width.
 
         Padding is on the right whatever the tokenizer's side: then a text's first token has the first position in
@@ -129,50 +152,27 @@ class PromptTokenizer:
         """
         prompt_tokens = tokens.get(PROMPT_TOKENS)
         own = {key: values for key, values in tokens.items() if key != PROMPT_TOKENS}
-        inputs = self._tokenizer.pad(own, padding_side="right", return_tensors="pt").to(device)
+        inputs = self.tokenizer.pad(own, padding_side="right", return_tensors="pt").to(self._home)
         mask = inputs["attention_mask"]
         if prompt_tokens is None:
             return Padded(inputs, mask, mask)
-        counted = mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=device)[:, None])
+        counted = mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=self._home)[:, None])
         return Padded(inputs, mask, counted)
 
-    def short_inputs(self, device: str) -> Any:  # noqa: ANN401 -- a tokenizer's batch
-        """A short text as a batch, to see that a model runs."""
-        return self.padded(dict(self._tokenizer([_SHORT])), device).inputs
-
-    def trial(self, forward: Callable[[Any], torch.Tensor], device: str, *, is_exact: bool) -> Trial:
-        """How to try whether texts depend on each other.
-
-        Args:
-            forward: from the inputs of a batch to vectors: of its tokens, or of its texts.
-            device: torch device name.
-            is_exact: see `Trial`.
-        """
-
-        def rows(texts: Sequence[str]) -> list[NDArray[np.float32]]:
-            tokens = self.plain_tokens(texts)
-            found = forward(self.padded(tokens, device).inputs).float().cpu().numpy()
-            # the padding is on the right
-            return [
-                row if row.ndim == 1 else row[: len(ids)] for row, ids in zip(found, tokens["input_ids"], strict=True)
-            ]
-
-        return Trial(rows, self.length, is_exact)
-
-    def length(self, text: str) -> int:
-        """Tokens of a text without a prompt."""
-        return len(self.plain_tokens([text])["input_ids"][0])
+    def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
+        """See `BatchReader`."""
+        return self.padded(tokens).inputs
 
     def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
-        """Tokens of texts without a prompt."""
-        return dict(self._tokenizer(self._cased(texts), truncation=True, max_length=self._max_length))
+        """See `BatchReader`."""
+        return dict(self.tokenizer(self._cased(texts), truncation=True, max_length=self._max_length))
 
     def _prompts(self, texts: Sequence[str], encoding: Encoding) -> list[str]:
         """The prompt of each text; none for those that are too long with it."""
         prompt, limit = encoding.prompt, encoding.prompt_within
         if not prompt or limit is None:
             return [prompt] * len(texts)
-        whole = self._tokenizer(self._cased([prompt + text for text in texts]), truncation=False, verbose=False)
+        whole = self.tokenizer(self._cased([prompt + text for text in texts]), truncation=False, verbose=False)
         return [prompt if len(ids) <= limit else "" for ids in whole["input_ids"]]
 
     def _cased(self, texts: Sequence[str]) -> list[str]:
@@ -180,9 +180,9 @@ class PromptTokenizer:
 
     def _prompt_tokens(self, encoding: Encoding) -> int:
         """Tokens at the start of every text that are the prompt's or come before it; the one at the end is not."""
-        ids = self._tokenizer(self._cased([encoding.prompt]), truncation=True, max_length=encoding.max_length)
+        ids = self.tokenizer(self._cased([encoding.prompt]), truncation=True, max_length=encoding.max_length)
         found: list[int] = ids["input_ids"][0]
-        return len(found) - 1 if found and found[-1] in self._tokenizer.all_special_ids else len(found)
+        return len(found) - 1 if found and found[-1] in self.tokenizer.all_special_ids else len(found)
 
     def _wrapped(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         """Prompt and suffix as tokens of their own around the text, which is cut to leave room for them."""
@@ -197,7 +197,7 @@ class PromptTokenizer:
         return Tokenized(tokens, cut, [self._is_unknown(ids[:room], [], 0) for ids in inner])
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self._tokenizer(self._cased(texts), add_special_tokens=False, truncation=False, verbose=False)
+        found = self.tokenizer(self._cased(texts), add_special_tokens=False, truncation=False, verbose=False)
         return list(found["input_ids"])
 
 

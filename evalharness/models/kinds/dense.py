@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.models.forward.company import Trial
+from evalharness.models.forward.company import Trial, trial_of
 from evalharness.models.forward.loading import check_order, check_settings, load_dense, load_encoder
 from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
-from evalharness.models.forward.tokens import PromptTokenizer, Tokenized
+from evalharness.models.forward.tokens import PromptTokenizer, short_inputs
+from evalharness.models.forward.vocabulary import padding_facts
 from evalharness.models.registry import OF_TOKENS, ResolvedModel, beyond_texts
 from evalharness.types import Dense, Encoding, ModelSpec, Pooling
 
@@ -22,7 +22,7 @@ class DenseKind:
     """A `Kind`: hidden states, or a graph's own vectors, to one vector per text.
 
     Attributes:
-        wants: see `Graphed`.
+        wants, reader: see `Kind`.
     """
 
     wants: GraphOutput = "hidden"
@@ -31,43 +31,27 @@ class DenseKind:
         check_order(model)
         check_settings(model)
         self._model = model
-        self._home = home
-        self._tokens = PromptTokenizer(model)
+        self.reader = PromptTokenizer(model, home)
         self._dense = load_dense(model).to(home)
 
-    def load(self) -> Any:  # noqa: ANN401 -- see `Graphed`
-        """See `Graphed`."""
-        return load_encoder(self._model)
-
-    def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
-        """See `Exportable`."""
-        return self._tokens.plain_tokens(texts)
-
-    def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
-        """See `Exportable`."""
-        inputs: Mapping[str, torch.Tensor] = self._tokens.padded(tokens, self._home).inputs
-        return inputs
-
-    def fit(self, engine: Engine) -> None:
+    def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`."""
-        self._tokens.check_vocabulary(engine.vocabulary)
+        return load_encoder(self._model)
 
     def identity(self, engine: Engine) -> dict[str, Any]:
         """See `Kind`."""
         del engine
-        return {"backend": "transformers", **self._tokens.identity, **pooling_facts(self._model.spec)}
+        return {"backend": "transformers", **padding_facts(self.reader.tokenizer), **pooling_facts(self._model.spec)}
 
     def try_out(self, engine: Engine) -> torch.Tensor:
         """See `Kind`."""
-        found = engine.run(self._tokens.short_inputs(self._home), _main(engine)).float()
+        found = engine.run(short_inputs(self.reader), _main(engine)).float()
         tried: torch.Tensor = self._dense(found[:, 0]) if "hidden" in engine.gives else found
         return tried
 
     def trial(self, engine: Engine) -> Trial:
         """See `Kind`."""
-        return self._tokens.trial(
-            lambda inputs: engine.run(inputs, _main(engine)), self._home, is_exact=engine.is_exact
-        )
+        return trial_of(self.reader, lambda inputs: engine.run(inputs, _main(engine)), is_exact=engine.is_exact)
 
     def check(self, encoding: Encoding) -> None:
         """See `Kind`."""
@@ -82,13 +66,9 @@ class DenseKind:
                 "give --pooling"
             )
 
-    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
-        """See `Kind`."""
-        return self._tokens.tokenize(texts, encoding)
-
     def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[np.float32]:
         """See `Kind`."""
-        batch, name = self._tokens.padded(tokens, self._home), self._model.spec.name
+        batch, name = self.reader.padded(tokens), self._model.spec.name
         if encoding.pooling == "own":
             vectors = engine.run(batch.inputs, "vectors")
         else:

@@ -19,10 +19,10 @@ from evalharness.models.cards import cards
 from evalharness.models.engines.torch import TorchEngine
 from evalharness.models.forward.loading import check_complete, load_config, load_weights
 from evalharness.models.forward.pipeline import GraphOutput, Rows
-from evalharness.models.forward.tokens import Tokenized
-from evalharness.models.forward.vocabulary import check_vocabulary, load_tokenizer
+from evalharness.models.forward.tokens import Reader, Tokenized
+from evalharness.models.forward.vocabulary import load_tokenizer
 from evalharness.models.options import check_remote_code
-from evalharness.models.rankers import Pair, split_pair
+from evalharness.models.rankers import split_pair
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Dense, Encoding, PairTemplate
 
@@ -49,7 +49,7 @@ class LLMRerankerKind:
     """A `Kind` on torch alone: joined pairs to what follows them; a score is a vector of length 1.
 
     Attributes:
-        wants: see `Graphed`.
+        wants, reader: see `Kind`.
     """
 
     wants: GraphOutput = "logits"
@@ -65,27 +65,18 @@ class LLMRerankerKind:
         self._config = load_config(model)
         _check_head(self._name, self._config)
         self._layer = _layer(model, self._config, self._template)
-        self._tokenizer = load_tokenizer(model)
-        self._asked: _Asked = (
-            _ChatPrompt(self._tokenizer, self._name)
+        tokenizer = load_tokenizer(model)
+        self.reader: _Asked = (
+            _ChatPrompt(tokenizer, self._name)
             if self._template == "qwen3"
-            else _PassagePrompt(self._tokenizer, self._name, layerwise=is_layerwise)
+            else _PassagePrompt(tokenizer, self._name, layerwise=is_layerwise)
         )
 
-    def load(self) -> Any:  # noqa: ANN401 -- transformers has no common type
-        """See `Graphed`; the head must be in the weight file or be tied to the token vectors."""
+    def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
+        """See `Kind`; the head must be in the weight file or be tied to the token vectors."""
         loaded, report = load_weights(self._model, AutoModelForCausalLM, self._config)
         check_complete(self._name, list(report["missing_keys"]))
         return loaded
-
-    def fit(self, engine: TorchEngine) -> None:
-        """See `Kind`."""
-        if self._layer is not None and _LAYERS not in engine.takes:
-            raise ModelError(
-                f"{self._name}: {engine.class_name} takes no {_LAYERS}, so it is no layer-wise reranker; "
-                "give --like the card of a model of its own kind"
-            )
-        check_vocabulary(self._name, self._tokenizer, engine.vocabulary)
 
     def identity(self, engine: TorchEngine) -> dict[str, Any]:
         """See `Kind`."""
@@ -98,6 +89,11 @@ class LLMRerankerKind:
 
     def try_out(self, engine: TorchEngine) -> torch.Tensor:
         """See `Kind`."""
+        if self._layer is not None and _LAYERS not in engine.takes:
+            raise ModelError(
+                f"{self._name}: {engine.class_name} takes no {_LAYERS}, so it is no layer-wise reranker; "
+                "give --like the card of a model of its own kind"
+            )
         return torch.as_tensor(self._scores(engine, {"input_ids": [[0, 0]]}))
 
     def trial(self, engine: TorchEngine) -> None:
@@ -105,15 +101,6 @@ class LLMRerankerKind:
 
     def check(self, encoding: Encoding) -> None:
         """See `Kind`; nothing of an encoding is of no use."""
-
-    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
-        """See `Kind`.
-
-        Raises:
-            ModelError: the maximum length leaves no room for a pair.
-        """
-        tokens, cut = self._asked.tokenize([split_pair(text) for text in texts], encoding.max_length)
-        return Tokenized(tokens, cut)
 
     def rows(self, engine: TorchEngine, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[Any]:
         """See `Kind`."""
@@ -149,7 +136,7 @@ class LLMRerankerKind:
         if self._layer is not None:
             logits = self._of_layer(engine, logits, ids.shape)
         last = -1 if is_left else mask.sum(dim=1) - 1
-        scores = self._asked.scores(logits[torch.arange(len(rows)), last].float())
+        scores = self.reader.scores(logits[torch.arange(len(rows)), last].float())
         found: NDArray[Any] = scores[:, None].cpu().numpy()
         return found
 
@@ -166,12 +153,8 @@ class LLMRerankerKind:
         return layer
 
 
-class _Asked(Protocol):
+class _Asked(Reader, Protocol):
     """How a model is asked about a pair, and where its answer stands."""
-
-    def tokenize(self, pairs: Sequence[Pair], max_length: int | None) -> tuple[dict[str, Any], list[bool]]:
-        """Tokens of the pairs, and whether each was cut."""
-        ...
 
     def scores(self, last: torch.Tensor) -> torch.Tensor:
         """Scores from the float32 logits of the last position, one per row."""
@@ -182,7 +165,7 @@ class _PassagePrompt:
     """FlagEmbedding's way: the query, the document and then the question, each in a line of its own."""
 
     def __init__(self, tokenizer: Any, name: str, *, layerwise: bool) -> None:  # noqa: ANN401
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._line, question = self._plain(["\n", _FLAG_QUESTION])
         self._after = [*self._line, *question]
         begin = tokenizer.bos_token_id
@@ -194,12 +177,13 @@ class _PassagePrompt:
             self._before = [] if begin is None or begin == tokenizer.pad_token_id else [begin]
             self._yes = self._yes_token(name)
 
-    def tokenize(self, pairs: Sequence[Pair], max_length: int | None) -> tuple[dict[str, Any], list[bool]]:
-        """Tokens of the pairs, and whether each was cut.
+    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        """See `Reader`.
 
         As in FlagEmbedding, the limit is one for query and document and what stands between them; it grows by as many
         tokens as the question has, and the question itself is not counted.
         """
+        pairs, max_length = [split_pair(text) for text in texts], encoding.max_length
         queries = self._plain([f"A: {pair.query}" for pair in pairs])
         documents = self._plain([f"B: {pair.document}" for pair in pairs])
         tokens, cut = [], []
@@ -211,19 +195,19 @@ class _PassagePrompt:
             tokens.append([*joined, *self._after])
             whole = len(self._before) + len(query) + len(self._line) + len(document)
             cut.append(len(joined) < whole)
-        return {"input_ids": tokens}, cut
+        return Tokenized({"input_ids": tokens}, cut)
 
     def scores(self, last: torch.Tensor) -> torch.Tensor:
         """The logit of "Yes"; a layer-wise model gives its score as it is."""
         return last if self._yes is None else last[:, self._yes]
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self._tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
+        found = self.tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
         return list(found["input_ids"])
 
     def _yes_token(self, name: str) -> int:
         (ids,) = self._plain(["Yes"])
-        if len(ids) != 1 or ids[0] == self._tokenizer.unk_token_id:
+        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
             raise ModelError(_no_token(name, ["Yes"]))
         return ids[0]
 
@@ -233,7 +217,7 @@ class _ChatPrompt:
 
     def __init__(self, tokenizer: Any, name: str) -> None:  # noqa: ANN401
         self._name = name
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         vocabulary = tokenizer.get_vocab()
         if missing := [word for word in ("no", "yes") if word not in vocabulary]:
             raise ModelError(_no_token(name, missing))
@@ -241,27 +225,27 @@ class _ChatPrompt:
         self._before = tokenizer.encode(_QWEN_BEFORE, add_special_tokens=False)
         self._after = tokenizer.encode(_QWEN_AFTER, add_special_tokens=False)
 
-    def tokenize(self, pairs: Sequence[Pair], max_length: int | None) -> tuple[dict[str, Any], list[bool]]:
-        """Tokens of the pairs, and whether each was cut; the document stands last and is cut first.
+    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
+        """See `Reader`; the document stands last and is cut first.
 
         Raises:
             ModelError: the maximum length leaves no room for a pair.
         """
-        around = len(self._before) + len(self._after)
-        if max_length is not None and max_length <= around + self._tokenizer.num_special_tokens_to_add():
+        around, max_length = len(self._before) + len(self._after), encoding.max_length
+        if max_length is not None and max_length <= around + self.tokenizer.num_special_tokens_to_add():
             raise ModelError(
                 f"{self._name}: a maximum length of {max_length} tokens leaves no room for a pair, for the words "
                 f"around it take {around}; give a greater --max-length"
             )
-        texts = [
+        prompted = [
             f"<Instruct>: {_QWEN_INSTRUCTION if pair.instruction is None else pair.instruction}\n"
             f"<Query>: {pair.query}\n<Document>: {pair.document}"
-            for pair in pairs
+            for pair in map(split_pair, texts)
         ]
         room = None if max_length is None else max_length - around
-        found = self._tokenizer(texts, truncation=room is not None, max_length=room, verbose=False)
+        found = self.tokenizer(prompted, truncation=room is not None, max_length=room, verbose=False)
         tokens = [[*self._before, *ids, *self._after] for ids in found["input_ids"]]
-        return {"input_ids": tokens}, [bool(item.overflowing) for item in found.encodings]
+        return Tokenized({"input_ids": tokens}, [bool(item.overflowing) for item in found.encodings])
 
     def scores(self, last: torch.Tensor) -> torch.Tensor:
         """How likely yes is, if it is yes or no."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.models.forward.company import Trial
+from evalharness.models.forward.company import Trial, trial_of
 from evalharness.models.forward.loading import check_settings, load_encoder, load_pickle
 from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
-from evalharness.models.forward.tokens import PromptTokenizer, Tokenized
-from evalharness.models.forward.vocabulary import load_tokenizer
+from evalharness.models.forward.tokens import PromptTokenizer, short_inputs
+from evalharness.models.forward.vocabulary import padding_facts
 from evalharness.models.kinds.dense import pool
 from evalharness.models.registry import M3_HEADS, ResolvedModel
 from evalharness.ranking.multipart import PackedArrays, Parts, pack
@@ -29,7 +29,7 @@ class M3Kind:
     """A `Kind`: hidden states through bge-m3's two heads to several vectors of a text.
 
     Attributes:
-        wants: see `Graphed`.
+        wants, reader: see `Kind`.
     """
 
     wants: GraphOutput = "hidden"
@@ -37,49 +37,35 @@ class M3Kind:
     def __init__(self, model: ResolvedModel, home: str) -> None:
         check_settings(model)
         self._model = model
-        self._home = home
-        self._tokens = PromptTokenizer(model)
-        tokenizer = load_tokenizer(model)
+        self.reader = PromptTokenizer(model, home)
+        tokenizer = self.reader.tokenizer
         named = (getattr(tokenizer, name, None) for name in _SPECIAL)
         self._special = {tokenizer.convert_tokens_to_ids(token) for token in named if token is not None}
         wanted = [output for output in model.spec.outputs if output in M3_HEADS]
         self._heads = {output: _load_head(model, output).to(home) for output in wanted}
 
-    def load(self) -> Any:  # noqa: ANN401 -- see `Graphed`
-        """See `Graphed`."""
+    def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
+        """See `Kind`."""
         return load_encoder(self._model)
 
-    def plain_tokens(self, texts: Sequence[str]) -> dict[str, Any]:
-        """See `Exportable`."""
-        return self._tokens.plain_tokens(texts)
-
-    def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
-        """See `Exportable`."""
-        inputs: Mapping[str, torch.Tensor] = self._tokens.padded(tokens, self._home).inputs
-        return inputs
-
-    def fit(self, engine: Engine) -> None:
+    def identity(self, engine: Engine) -> dict[str, Any]:
         """See `Kind`."""
-        self._tokens.check_vocabulary(engine.vocabulary)
+        del engine
+        return {"backend": "m3", **padding_facts(self.reader.tokenizer)}
+
+    def try_out(self, engine: Engine) -> torch.Tensor:
+        """See `Kind`."""
         if "hidden" not in engine.gives:
             raise ModelError(
                 f"{self._model.spec.name}: the file gives no token vectors (last_hidden_state), which the sparse and "
                 "multi-vector modes are made of; use another file, or --mode dense"
             )
-
-    def identity(self, engine: Engine) -> dict[str, Any]:
-        """See `Kind`."""
-        del engine
-        return {"backend": "m3", **self._tokens.identity}
-
-    def try_out(self, engine: Engine) -> torch.Tensor:
-        """See `Kind`."""
-        hidden = engine.run(self._tokens.short_inputs(self._home), "hidden").float()
+        hidden = engine.run(short_inputs(self.reader), "hidden").float()
         return torch.cat([hidden, *(head(hidden) for head in self._heads.values())], dim=2)
 
     def trial(self, engine: Engine) -> Trial:
         """See `Kind`."""
-        return self._tokens.trial(lambda inputs: engine.run(inputs, "hidden"), self._home, is_exact=engine.is_exact)
+        return trial_of(self.reader, lambda inputs: engine.run(inputs, "hidden"), is_exact=engine.is_exact)
 
     def check(self, encoding: Encoding) -> None:
         """See `Kind`."""
@@ -89,13 +75,9 @@ class M3Kind:
                 "dimensions; leave --pooling and --dimensions out, or use --mode dense"
             )
 
-    def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
-        """See `Kind`."""
-        return self._tokens.tokenize(texts, encoding)
-
     def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> list[NDArray[np.float32]]:
         """See `Kind`."""
-        padded = self._tokens.padded(tokens, self._home)
+        padded = self.reader.padded(tokens)
         mask = padded.attended
         hidden = engine.run(padded.inputs, "hidden").float()
         dense = _scaled(pool(hidden, mask, "cls"), encoding) if "dense" in encoding.outputs else None
