@@ -2,12 +2,12 @@
 
     python benchmarks/mutants.py OUTPUT [MODULE ...] [--most 150] [--seed 0]
 
-The changes are those of mutmut's operators, and each call, assertion or `raise` that stands alone is left out in turn.
-Texts of errors, annotations, decorators, imports and aliases of types stay as they are: no test need notice them. A
-module is mutated in a copy of the project, where a process forked from this one, which has imported the large libraries
-before, runs the tests named in `TESTS` until one fails: seconds for a mutant, not half a minute.
+The changes are those of mutmut's operators, and each call or `raise` that stands alone is left out in turn. Texts of
+errors, annotations, decorators, imports and names of types stay as they are: no test need notice them. pytest collects
+the tests named in `TESTS` once for a module, in a copy of the project; for each mutant a fork of that process gets the
+changed functions and constants and runs the tests until one fails. Processes that a test starts read the changed file.
 
-OUTPUT/<module>.jsonl has a line for each mutant. Those killed there before are not tried again; the others are.
+OUTPUT/<module>.jsonl tells of each mutant what killed it. Those killed there before are not tried again; others are.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from itertools import zip_longest
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FunctionType, ModuleType
@@ -46,6 +47,7 @@ _SCORES, _M3, _JOURNAL = (
     "tests/unit/test_journal.py",
 )
 _METRICS, _RETRIEVAL = "tests/unit/test_metrics.py", f"{_TASKS}retrieval_equals_mteb"
+_ELSEWHERE = "tests/unit/test_steps.py::test_"
 _RERANKING = f"{_TYPES}reranking_equals_mteb"
 _STEPS = f"{_M3}chunks_do_not_matter_and_too_much_goes_in_two_steps"
 _STORE = (
@@ -53,6 +55,7 @@ _STORE = (
     "tests/unit/test_store_faults.py",
     "tests/unit/test_shard_files.py",
     "tests/unit/test_store_folders.py",
+    "tests/unit/test_stored_vectors.py",
     # that load a model each
     "--deselect=tests/unit/test_store.py::test_a_changed_checkpoint_or_option_gives_new_vectors",
     "--deselect=tests/unit/test_store.py::test_device_batch_size_and_path_do_not_matter",
@@ -104,18 +107,18 @@ TESTS: dict[str, Sequence[str]] = {
     ),
     "store/filing": _STORE,
     "store/folders": _STORE,
-    "store/index": _STORE,
+    "store/index": (*_STORE, f"{_ELSEWHERE}stored_rows_are_sent_as_places_of_the_files_that_they_need"),
     "store/journal": (_JOURNAL, f"--deselect={_JOURNAL}::test_killed_within_a_shard", *_STORE),
     "store/keeping": _STORE,
     "store/marks": ("tests/unit/test_portability.py::test_a_mark_dies_with_its_process", *_STORE),
-    "store/plan": ("tests/property/test_plan.py", *_STORE),
+    "store/plan": ("tests/property/test_plan.py", _STORE[0], _STORE[4], *_STORE[-2:]),
     "store/shards": (
         "tests/property/test_shards.py::test_added_bytes",
         "tests/property/test_shards.py::test_arrays_may_stand_in_any_order",
         *_STORE,
     ),
     "store/storing": _STORE,
-    "store/text_encoder": ("tests/property/test_plan.py", *_STORE),
+    "store/text_encoder": ("tests/property/test_plan.py", _STORE[0], _STORE[4], *_STORE[-2:]),
     "store/uses": _STORE,
 }
 # imported once, before any fork; none of them imports the project
@@ -223,7 +226,7 @@ class _Trial:
         start = time.monotonic()
         source = self.path.read_text(encoding="utf-8")
         if killer := _killer(session, 600, lambda: _put(module, source)):
-            sys.exit(f"{self.path}: its tests fail without any mutant: {killer}")
+            raise pytest.UsageError(f"{self.path}: without any mutant its tests fail: {killer}")
         limit = 5 + 2 * (time.monotonic() - start)
         # each fork would look through all that was imported
         gc.collect()
@@ -266,8 +269,8 @@ def _killer(session: pytest.Session, limit: float, change: Callable[[], None]) -
     return "" if found == "nothing" else found or "its end"
 
 
-def try_module(name: str, output: Path, *, most: int, seed: int) -> str:
-    """Try a sample of a module's mutants, in the copy that is the current folder; a row of the table."""
+def try_module(name: str, output: Path, *, most: int, seed: int) -> None:
+    """Try a sample of a module's mutants, in the copy that is the current folder, and print a row of the table."""
     path = Path("evalharness", f"{name}.py")
     source = path.read_text(encoding="utf-8")
     every = mutants(source)
@@ -285,22 +288,13 @@ def try_module(name: str, output: Path, *, most: int, seed: int) -> str:
         report.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
     with report.with_suffix(".log").open("w", encoding="utf-8") as log, redirect_stdout(log):
-        pytest.main([*_PYTEST, *TESTS[name], f"evalharness/{name}.py"], plugins=[_Trial(path, todo, tell)])
+        failed = pytest.main([*_PYTEST, *TESTS[name], str(path)], plugins=[_Trial(path, todo, tell)])
     path.write_text(source, encoding="utf-8")
+    if failed:
+        print(f"| {name} | {len(every)} | 0 | nothing came of it: see {report.with_suffix('.log')} | |")
+        return
     count = sum(bool(outcomes.get((mutant.line, mutant.change))) for mutant in sample)
-    return f"| {name} | {len(every)} | {len(sample)} | {count} | {count / len(sample):.1%} |"
-
-
-def _in_a_process(action: Callable[[], object]) -> None:
-    """Do something in a fork, so that what it imports is gone after it."""
-    child = os.fork()
-    if not child:
-        try:
-            action()
-        finally:
-            sys.stdout.flush()
-            os._exit(0)
-    os.waitpid(child, 0)
+    print(f"| {name} | {len(every)} | {len(sample)} | {count} | {count / len(sample):.1%} |")
 
 
 def main() -> None:
@@ -331,9 +325,13 @@ def main() -> None:
         settings.load_profile("mutants")
         for library in _LIBRARIES:
             importlib.import_module(library)
-        print("| module | mutants | tried | killed | share |\n| --- | --- | --- | --- | --- |")
+        print("| module | mutants | tried | killed | share |\n| --- | --- | --- | --- | --- |", flush=True)
         for name in given.modules:
-            _in_a_process(lambda name=name: print(try_module(name, output, most=given.most, seed=given.seed)))
+            # what it imports of the project is gone after it
+            options = {"most": given.most, "seed": given.seed}
+            process = get_context("fork").Process(target=try_module, args=(name, output), kwargs=options)
+            process.start()
+            process.join()
         os.chdir(ROOT)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Cli
+from conftest import Cli, StartHub
 from support.lookup import lookup_model, smooth
 from support.pairs import reranker_alone
 from support.processes import Pythons, out_of_reach
@@ -375,16 +375,20 @@ def test_nothing_is_printed_and_who_watches_is_told(
 
 @pytest.mark.hub
 def test_nothing_is_printed_where_something_is_downloaded(
-    folder: Path, hub: str, pythons: Pythons, tmp_path: Path
+    folder: Path, start_hub: StartHub, pythons: Pythons, tmp_path: Path
 ) -> None:
     code = (
         "from evalharness import evaluate\n"
-        f"results = evaluate({str(folder / 'model')!r}, 'PoemSentimentClassification')\n"
+        "results = evaluate('some/model', 'PoemSentimentClassification')\n"
         "assert not results.failed, results\n"
     )
-    done = pythons.run(["-c", code], tmp_path, {**out_of_reach(tmp_path), "HF_ENDPOINT": hub}, fresh=True)
+    # libraries draw bars on terminals only
+    on_terminal = f"import pty, sys\nraise SystemExit(pty.spawn([sys.executable, '-c', {code!r}]))"
+    with start_hub("--model", f"some/model={folder / 'model'}") as address:
+        environment = {**out_of_reach(tmp_path), "HF_ENDPOINT": address}
+        done = pythons.run(["-c", on_terminal], tmp_path, environment, fresh=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert any((tmp_path / "hf").rglob("*.parquet"))
+    assert len(list((tmp_path / "hf" / "hub").glob("*--*"))) == 2  # the model and the data
 
 
 def test_jobs_that_a_limit_leaves_undone_are_named(folder: Path, pairs: Path) -> None:

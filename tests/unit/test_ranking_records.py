@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.ranking.scores import score_ranking
-from evalharness.ranking.search import ranked
+from evalharness.ranking.search import ranked, text_columns
 from evalharness.run.without_model import ranking_of
+from evalharness.types import TextColumn
 
 IDS = ["b", "a", "é", "中", "B", "10", "9"]
 FOUND = st.dictionaries(st.integers(0, len(IDS) - 1), st.sampled_from([-1.0, -0.0, 0.0, 0.1, 2.5]), max_size=len(IDS))
@@ -47,4 +48,12 @@ def test_what_was_found_goes_with_the_scores_to_another_process() -> None:
     assert list(scores.retrieved) == [("q", {"d": 0.25})]
     assert list(scores.retrieved) == [("q", {"d": 0.25})]
     assert scores.metrics["ndcg_at_1"] == 1
+    assert scores.items.ids == ["q"]
     assert scores.notes == ("a note",)
+
+
+def test_queries_and_documents_are_texts_of_two_sides() -> None:
+    records = RetrievalRecords(["d"], ["a document"], ["q"], ["a query"], [{"d": 1}])
+    assert text_columns(records) == [
+        TextColumn("queries", ["a query"], "query"), TextColumn("corpus", ["a document"], "document")
+    ]  # fmt: skip
