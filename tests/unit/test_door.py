@@ -23,20 +23,19 @@ from evalharness import Evaluation, Execution, JobResult, ModelOptions, RunOptio
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 from evalharness.models import opening, resolving
 from evalharness.models import system as system_module
-from evalharness.models.system import LoadedModel, System, open_model, resolve_model
+from evalharness.models.system import System, open_model, resolve_model
 from evalharness.results.items import read_items
 from evalharness.results.records import items_path
 from evalharness.run import evaluate as evaluate_module
 from evalharness.run.job import JobEnded, JobStarted, RunEvent
 from evalharness.types import Notice, TextsEncoded
 
-NAMES = [
-    "Evaluation", "Execution", "JobResult", "ModelOptions", "RunOptions", "Selection", "__version__", "evaluate",
-    "load_model",
-]  # fmt: skip
+NAMES = ["Evaluation", "Execution", "JobResult", "ModelOptions", "RunOptions", "Selection"]
+NAMES += ["__version__", "evaluate", "load_model"]
 # what two runs of the same differ in
 TIMES = ("seconds", "written", "evaluation_time", "date")
 CPU = Execution(device="cpu")
+Change = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +133,6 @@ def test_evaluate_writes_what_run_writes_and_gives_it(folder: Path, here: Cli) -
         pd.testing.assert_frame_equal(result.frame(), pd.read_parquet(place))
         assert result.score == result.metrics[result.main_score] == result.record.metrics[result.record.main_score]
         assert result.error is None
-    # as the command line tells it
     assert f"{results[1].score:.4f}" in ran.stdout
 
 
@@ -176,7 +174,6 @@ def test_items_that_are_not_those_of_the_record_are_refused(folder: Path, pairs:
     result = evaluate(folder / "model", pairs)[0]
     without = JobResult(replace(result.record, items=None), result.folder)
     assert (without.items.ids, list(without.frame())) == ([], ["item_id"])
-    evaluate(folder / "model", folder / "tasks" / "SmallLabels.toml")
     items_path(result.folder, result.record.job).write_bytes(b"of another run")
     with pytest.raises(DataError, match=r"the items of SmallPairs .* are gone: .* is not what was written"):
         result.frame()
@@ -247,9 +244,6 @@ def test_a_loaded_model_keeps_how_it_was_loaded(folder: Path, pairs: Path) -> No
         load_model(folder / "reranker")
 
 
-Change = dict[str, Any]
-
-
 @pytest.mark.parametrize(
     ("flags", "call"),
     [
@@ -301,7 +295,6 @@ def test_results_of_another_system_are_not_touched(folder: Path, pairs: Path, he
     with pytest.raises(UsageError, match="holds results of another system") as raised:
         evaluate(folder / "model", pairs, options=named)
     told = here("run", "--model", str(folder / "model"), "--tasks", str(pairs), "--name", "me/it")
-    # the command line has the folder as it was given, and so has a call
     assert told.stderr.endswith(f"error: {raised.value}\n")
 
 
@@ -404,4 +397,3 @@ def test_jobs_that_a_limit_leaves_undone_are_named(folder: Path, pairs: Path) ->
 def test_a_model_may_rank_without_vectors(folder: Path) -> None:
     results = evaluate("bm25", folder / "tasks" / "SmallSearch.toml")
     assert results[0].main_score == "ndcg_at_10"
-    assert isinstance(load_model(folder / "model"), LoadedModel)
