@@ -25,7 +25,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -85,7 +85,7 @@ TESTS: dict[str, Sequence[str]] = {
         _METRICS,
     ),
     "metrics/ranking": ("tests/parity/test_ranking.py", _RETRIEVAL, _METRICS),
-    "metrics/trec_eval": ("tests/parity/test_trec_measures.py", "tests/unit/test_measures.py"),
+    "metrics/trec_eval": ("tests/unit/test_measures.py", "tests/parity/test_trec_measures.py"),
     "ranking/multipart": (
         _STEPS,
         f"{_M3}documents_without_words_or_vectors_score_zero",
@@ -137,23 +137,17 @@ class Mutant:
     source: str
 
 
-class _Places(cst.CSTVisitor):  # type: ignore[misc,unused-ignore]  # absent in CI
-    """What can be changed in a module, and into what."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[cst.CSTNode, cst.CSTNode]] = []
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        """Collect the changes of a node; says whether to look at what is in it, too."""
-        if isinstance(node, cst.Raise) or (isinstance(node, cst.Expr) and isinstance(node.value, cst.Call)):
-            self.found.append((node, cst.Pass()))
-        if isinstance(node, cst.Annotation | cst.Decorator | cst.ImportFrom | cst.Raise) or _is_alias(node):
-            return False
-        for kind, operator in mutation_operators:
-            if isinstance(node, kind):
-                self.found += [(node, changed) for changed in operator(node)]
-        return True
+def _changes(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
+    """What can be changed in a part of a module, and into what."""
+    if isinstance(node, cst.Raise) or (isinstance(node, cst.Expr) and isinstance(node.value, cst.Call)):
+        yield node, cst.Pass()
+    if isinstance(node, cst.Annotation | cst.Decorator | cst.ImportFrom | cst.Raise) or _is_alias(node):
+        return
+    for kind, operator in mutation_operators:
+        if isinstance(node, kind):
+            yield from ((node, changed) for changed in operator(node))
+    for child in node.children:
+        yield from _changes(child)
 
 
 def _is_alias(node: cst.CSTNode) -> bool:
@@ -165,11 +159,9 @@ def _is_alias(node: cst.CSTNode) -> bool:
 def mutants(source: str) -> list[Mutant]:
     """All mutants of a module, in the order of its lines."""
     module = cst.parse_module(source)
-    places = _Places()
-    module.visit(places)
     before = source.splitlines()
     found = []
-    for node, changed in places.found:
+    for node, changed in _changes(module):
         mutated = module.deep_replace(node, changed)
         after = mutated.code.splitlines()
         compared = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
@@ -204,7 +196,7 @@ def _put(module: ModuleType, source: str) -> None:
                     setattr(user, name, new)
 
 
-def _give_code(old: Any, new: Any) -> bool:  # noqa: ANN401 -- whatever stands in a module
+def _give_code(old: Any, new: Any) -> bool:  # noqa: ANN401 -- whatever a module holds
     """Give a function, or what is made of one, the code of another; whether they are functions."""
     old, new = (getattr(value, "fget", None) or inspect.unwrap(value) for value in (old, new))
     if not (isinstance(old, FunctionType) and isinstance(new, FunctionType)):
@@ -227,7 +219,7 @@ class _Trial:
         module = importlib.import_module(".".join(self.path.with_suffix("").parts))
         start = time.monotonic()
         source = self.path.read_text(encoding="utf-8")
-        if killer := _killer(session, 600, lambda: _put(module, source)):
+        if killer := _killer(session, 600, partial(_put, module, source)):
             raise pytest.UsageError(f"{self.path}: without any mutant its tests fail: {killer}")
         limit = 5 + 2 * (time.monotonic() - start)
         # each fork would look through all that was imported

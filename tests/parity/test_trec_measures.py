@@ -134,3 +134,12 @@ def test_negative_grades_alone_are_scored_and_score_nothing() -> None:
     zero = {str(measure) for measure, scores in found.items() if scores.per_query == [0]}
     # the number of documents that were found, what they cost, and logarithms of almost nothing
     assert {str(measure) for measure in ALL} - zero == {"num_ret", "utility", "gm_map", "gm_bpref"}
+
+
+def test_several_depths_of_one_measure() -> None:
+    measures = trec_eval.parse_all(["P@1 P@2 P@4", "IPrec@0.5 IPrec@1", "Rprec"])
+    found = trec_eval.evaluate(measures, {"q": {"d1": 1, "d3": 1}}, {"q": {"d1": 4.0, "d2": 3.0, "d3": 2.0}})
+    assert {str(measure): scores.per_query for measure, scores in found.items()} == {
+        "P_1": [1.0], "P_2": [0.5], "P_4": [0.5], "iprec_at_recall_0.50": [1.0],
+        "iprec_at_recall_1.00": [pytest.approx(2 / 3)], "Rprec": [0.5],
+    }  # fmt: skip
