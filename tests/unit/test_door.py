@@ -21,9 +21,9 @@ from support.tiny import save_cross_encoder, save_sentence_model
 import evalharness
 from evalharness import Evaluation, Execution, JobResult, ModelOptions, RunOptions, Selection, evaluate, load_model
 from evalharness.errors import DataError, EvalHarnessError, UsageError
+from evalharness.models import loading as system_module
 from evalharness.models import opening, resolving
-from evalharness.models import system as system_module
-from evalharness.models.system import System, open_model, resolve_model
+from evalharness.models.loading import System, open_model, resolve_model
 from evalharness.results.items import read_items
 from evalharness.results.records import items_path
 from evalharness.run import evaluate as evaluate_module
@@ -77,7 +77,7 @@ def test_the_package_shows_its_public_names() -> None:
     assert {getattr(evalharness, name).__module__ for name in NAMES if name != "__version__"} == {
         "evalharness.catalog.selection",
         "evalharness.models.options",
-        "evalharness.models.system",
+        "evalharness.models.loading",
         "evalharness.results.evaluation",
         "evalharness.run.evaluate",
     }

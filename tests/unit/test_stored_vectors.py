@@ -11,7 +11,7 @@ import pytest
 from support.lookup import LookupBackend, smooth, stack
 
 from evalharness.ranking.multipart import PackedArrays
-from evalharness.store import plan as plan_module
+from evalharness.store import shards as plan_module
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.storing import StoringEncoder, default_store
 from evalharness.types import (
