@@ -88,12 +88,3 @@ def write_run(path: Path, retrieved: Iterable[tuple[str, Mapping[str, float]]], 
                     if len(name.split()) != 1:
                         raise DataError(f"{path}: the id {name!r} has white space in it, which a TREC run cannot hold")
                 handle.write(f"{query} Q0 {document} {rank} {score!r} {tag}\n")
-
-
-def best_first(documents: Mapping[str, float]) -> list[str]:
-    """Document ids by score, descending; among equal scores the larger id comes first, as in trec_eval.
-
-    >>> best_first({"a": 1.0, "b": 2.0, "c": 1.0})
-    ['b', 'c', 'a']
-    """
-    return sorted(documents, key=lambda name: (documents[name], name), reverse=True)

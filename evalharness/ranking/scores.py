@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from evalharness.metrics import ranking
 from evalharness.metrics.abstention import confidences, heap_order, nauc
 from evalharness.metrics.measures import ITEM_METRICS, Metric
+from evalharness.ranking.order import best_order, id_ranks
 from evalharness.ranking.records import K_VALUES, Ranking, RetrievalRecords, Retrieved
-from evalharness.ranking.similarity import id_ranks
 from evalharness.types import ItemScores, Metrics, Scores
 
 # mteb rounds the means of these, and not those of mrr_at_k and nauc_*
@@ -99,7 +99,7 @@ def _merged_subqueries(
         distinct, first, place = np.unique(named, return_index=True, return_inverse=True)
         best = np.full(len(distinct), -np.inf, dtype=np.float32)
         np.maximum.at(best, place, values)
-        order = np.lexsort((ranks[distinct], best))[::-1]
+        order = best_order(best, ranks[distinct])
         documents.append(distinct[order])
         scores.append(best[order])
         arrival.append(np.argsort(order)[np.argsort(first)])

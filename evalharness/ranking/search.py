@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.ranking.multipart import only, products
+from evalharness.ranking.order import best_order, id_ranks
 from evalharness.ranking.records import Ranking, RetrievalRecords
-from evalharness.ranking.similarity import best_order, rank_candidates, top_k
+from evalharness.ranking.similarity import rank_candidates, top_k
 from evalharness.types import Embeddings, MultiPart, TextColumn
 
 # about a quarter of an hour on a few cores; the same everywhere, so that a result does not depend on the machine
@@ -54,7 +55,7 @@ def _ranked_candidates(
     corpus: Embeddings,
     wanted: Sequence[Sequence[int] | NDArray[np.int64]],
 ) -> Ranking:
-    depth = max(records.k_values)
+    depth, ranks = max(records.k_values), id_ranks(records.corpus_ids)
     documents: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float32]] = []
     for number, candidates in enumerate(wanted):
@@ -63,10 +64,9 @@ def _ranked_candidates(
             documents.append(chosen)
             scores.append(np.empty(0, dtype=np.float32))
             continue
-        names = [records.corpus_ids[document] for document in chosen]
-        best = rank_candidates(queries.rows([number]), corpus.rows(chosen), names, depth)
-        documents.append(chosen[best.documents[0]])
-        scores.append(best.scores[0])
+        best, values = rank_candidates(queries.rows([number]), corpus.rows(chosen), ranks[chosen], depth)
+        documents.append(chosen[best])
+        scores.append(values)
     return Ranking(documents, scores)
 
 
@@ -84,10 +84,8 @@ def ranked(
         ids: of all documents.
         notes: what a reader of the numbers must know.
     """
-    orders = [
-        best_order(values, [ids[number] for number in numbers])
-        for numbers, values in zip(documents, scores, strict=True)
-    ]
+    ranks = id_ranks(ids)
+    orders = [best_order(values, ranks[numbers]) for numbers, values in zip(documents, scores, strict=True)]
     return Ranking(
         [numbers[order] for numbers, order in zip(documents, orders, strict=True)],
         [values[order] for values, order in zip(scores, orders, strict=True)],

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evalharness.ranking import multipart
+from evalharness.ranking import multipart, order
 from evalharness.ranking.records import Ranking
 from evalharness.types import Dense, Embeddings, MultiPart, Similarity
 
@@ -23,8 +23,6 @@ _MAX_BLOCK = 2**28
 
 # mteb's blocks in bitext mining
 _NEAREST_ROWS, _NEAREST_CHUNK = 100, 500_000
-
-_LOW = np.uint64(32)
 
 
 def _tensor(vectors: NDArray[np.float32]) -> torch.Tensor:
@@ -83,35 +81,15 @@ def nearest(first: Embeddings, second: Embeddings) -> list[int]:
     return found
 
 
-def id_ranks(ids: Sequence[str]) -> NDArray[np.int64]:
-    """Position of each id in ascending string order (by code point, as strcmp on UTF-8)."""
-    ranks = np.empty(len(ids), dtype=np.int64)
-    ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-    return ranks
-
-
-def _sort_keys(scores: NDArray[np.float32], ranks: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """One integer per (score, id): a larger score gives a larger key; among equal scores the larger id does."""
-    bits = (scores + np.float32(0.0)).view(np.uint32)  # + 0.0 turns -0.0 into 0.0, which it equals
-    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
-    return (ordered.astype(np.uint64) << _LOW) | ranks.astype(np.uint64)
-
-
-def _scores_of(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
-    ordered = (keys >> _LOW).astype(np.uint32)
-    bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
-    return bits.astype(np.uint32).view(np.float32)
-
-
 def _best_keys(scores: torch.Tensor, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
     """Keys of the k best of each row, unordered. Exact also where the cut falls among equal scores."""
     if scores.shape[1] <= k:
-        return _sort_keys(scores.numpy(), ranks[None, :])
+        return order.keys(scores.numpy(), ranks[None, :])
     values, index = torch.topk(scores, k + 1, dim=1)
-    keys = _sort_keys(values[:, :k].numpy(), ranks[index[:, :k].numpy()])
+    keys = order.keys(values[:, :k].numpy(), ranks[index[:, :k].numpy()])
     for row in torch.nonzero(values[:, k] == values[:, k - 1]).flatten().tolist():
         # torch chose arbitrarily among the equal ones
-        every = _sort_keys(scores[row].numpy(), ranks)
+        every = order.keys(scores[row].numpy(), ranks)
         keys[row] = np.partition(every, len(every) - k)[-k:]
     return keys
 
@@ -134,7 +112,7 @@ def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -
         ids: one document id per row of the corpus.
         k: documents wanted per query; fewer come back if the corpus is smaller.
     """
-    ranks = id_ranks(ids)
+    ranks = order.id_ranks(ids)
     chunk = multipart.CHUNK if isinstance(corpus, MultiPart) else CHUNK
     block = multipart.CHUNK if isinstance(corpus, MultiPart) else max(1, _MAX_BLOCK // min(CHUNK, max(1, len(corpus))))
     keys = np.empty((len(queries), min(k, len(corpus))), dtype=np.uint64)
@@ -143,34 +121,26 @@ def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -
         keys[part] = _search(queries.rows(part), corpus, _Depth(ranks, k, chunk))
     by_rank = np.empty(len(ids), dtype=np.int64)
     by_rank[ranks] = np.arange(len(ids))
-    documents = by_rank[(keys & np.uint64(0xFFFFFFFF)).astype(np.int64)]
-    return Ranking(list(documents), list(_scores_of(keys)))
+    return Ranking(list(by_rank[order.ranks_of(keys)]), list(order.scores_of(keys)))
 
 
-def best_order(scores: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.int64]:
-    """Positions of documents in the order of a `Ranking`; -0.0 equals 0.0.
-
-    >>> best_order(np.array([0.5, 1.0, 0.5], dtype=np.float32), ["a", "b", "c"]).tolist()
-    [1, 2, 0]
-    """
-    return np.argsort(_sort_keys(scores, id_ranks(ids)))[::-1]
-
-
-def rank_candidates(query: Embeddings, candidates: Embeddings, ids: Sequence[str], k: int) -> Ranking:
+def rank_candidates(
+    query: Embeddings, candidates: Embeddings, ranks: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rank one query's candidates.
 
     Args:
         query: one row.
         candidates: a row per candidate; at least one.
-        ids: one document id per candidate, all different.
+        ranks: of the candidates' ids.
         k: documents wanted.
 
     Returns:
-        Of this query alone; documents are positions among the candidates.
+        Positions among the candidates, best first, and their scores.
     """
     scores = _all_scores(query, candidates).numpy()[0]
-    order = best_order(scores, ids)[:k]
-    return Ranking([order], [scores[order]])
+    best = order.best_order(scores, ranks)[:k]
+    return best, scores[best]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,12 @@ from evalharness.catalog.selection import TaskChoice
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import pin_revision
 from evalharness.data.tables import tell_all
-from evalharness.data.trec import best_first, read_run
+from evalharness.data.trec import read_run
 from evalharness.errors import DataError, UsageError, shorten
 from evalharness.hub import ignore_message
 from evalharness.metrics.measures import OVER_SUBQUERIES
 from evalharness.metrics.trec_eval import TrecMeasure, TrecScores, evaluate
+from evalharness.ranking.order import best_order, id_ranks
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.results.records import (
     JobId,
@@ -215,21 +216,23 @@ def ranking_of(records: RetrievalRecords, found: Mapping[str, Mapping[str, float
         DataError: a document is not in the corpus, or a score is too large.
     """
     numbers = {document: number for number, document in enumerate(records.corpus_ids)}
-    depth = max(records.k_values)
+    depth, ranks = max(records.k_values), id_ranks(records.corpus_ids)
     documents, scores = [], []
     for query in records.query_ids:
         # in float32, as models' scores are, and as trec_eval compares them up to 9.0.8 (10.0 compares doubles)
         with np.errstate(over="ignore"):
-            single = {name: float(np.float32(score)) for name, score in found.get(query, {}).items()}
+            single = {name: np.float32(score) for name, score in found.get(query, {}).items()}
         if large := [name for name, score in single.items() if not isfinite(score)]:
             raise DataError(
                 f"{where}: scores of the query {query} leave float32: those of {shorten(large)}; scale them"
             )
         if absent := [name for name in single if name not in numbers]:
             raise DataError(f"{where}: documents of the query {query} are not in the corpus: {shorten(absent)}")
-        names = best_first(single)[:depth]
-        documents.append(np.array([numbers[name] for name in names], dtype=np.int64))
-        scores.append(np.array([single[name] for name in names], dtype=np.float32))
+        values = np.array(list(single.values()), dtype=np.float32)
+        chosen = np.array([numbers[name] for name in single], dtype=np.int64)
+        best = best_order(values, ranks[chosen])[:depth]
+        documents.append(chosen[best])
+        scores.append(values[best])
     return Ranking(documents, scores, [np.arange(len(found)) for found in documents])
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from evalharness.ranking import similarity
 from evalharness.ranking.multipart import PackedArrays
-from evalharness.ranking.similarity import id_ranks, nearest, nearest_scores, pairwise, rank_candidates, top_k
+from evalharness.ranking.order import id_ranks
+from evalharness.ranking.similarity import nearest, nearest_scores, pairwise, rank_candidates, top_k
 from evalharness.types import Dense, MultiPart, Similarity
 
 
@@ -123,9 +124,9 @@ def test_scores_of_the_nearest_rows(one_by_one: bool) -> None:
 def test_candidates_are_ranked_by_score_then_id() -> None:
     candidates = Dense(np.array([[1], [-2], [3], [1], [0]], dtype=np.float32), "dot")
     query = Dense(np.array([[2]], dtype=np.float32), "dot")
-    found = rank_candidates(query, candidates, ["a", "e", "c", "b", "d"], 4)
-    assert [row.tolist() for row in found.documents] == [[2, 3, 0, 4]]
-    assert [row.tolist() for row in found.scores] == [[6.0, 2.0, 2.0, 0.0]]
+    order, scores = rank_candidates(query, candidates, id_ranks(["a", "e", "c", "b", "d"]), 4)
+    assert order.tolist() == [2, 3, 0, 4]
+    assert scores.tolist() == [6.0, 2.0, 2.0, 0.0]
 
 
 def test_vectors_of_different_kinds_have_no_similarity() -> None:
@@ -133,7 +134,7 @@ def test_vectors_of_different_kinds_have_no_similarity() -> None:
     packed = MultiPart(PackedArrays([np.zeros(3, dtype=np.float32)]), {"sparse": 1.0})
     for query, candidates in ((dense, packed), (packed, dense)):
         with pytest.raises(TypeError, match="embeddings of different kinds"):
-            rank_candidates(query, candidates, ["a"], 1)
+            rank_candidates(query, candidates, id_ranks(["a"]), 1)
 
 
 @pytest.mark.parametrize(("documents", "blocks"), [(4, [2, 2, 1]), (2, [4, 1]), (100, [1] * 5)])
