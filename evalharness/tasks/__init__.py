@@ -1,106 +1,42 @@
 """Task types. A file here is a type: `PairClassification` is run by `pair_classification.py`, imported on use.
 
-Each file defines TASK_TYPE: how mteb's data or local files become records, which texts of the records are encoded,
-and how embeddings become scores. The last is a pure function: no model, no file, no clock. A type that is another by
-another name is a row of a table; types that are neither are scored by mteb itself (`mteb_bridge.py`). What types of
-pairs have in common is in `pairs.py`.
+Each file defines TASK_TYPE (a `definition.TaskType`): how mteb's data or local files become records, which texts of
+the records are encoded, and how embeddings become scores. The last is a pure function: no model, no file, no clock. A
+type that is another by another name is a row of a table; types that are neither are scored by mteb itself
+(`mteb_bridge.py`). What types of pairs have in common is in `pairs.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any
 
 from evalharness.catalog.tasks import TaskSpec
-from evalharness.errors import DataError, UsageError, shorten, unknown_names
-from evalharness.reading import validated
-from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn
-
-Records = TypeVar("Records")
-Settings = TypeVar("Settings", bound=Frozen)
-
-
-class NoSettings(Frozen):
-    """Settings of a type that has none."""
-
-
-def _not_in_mteb(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401 -- an mteb task object
-    raise DataError(f"{task.metadata.name} [{split}, {subset}]: mteb has no tasks of this type")
-
-
-def _no_notes(records: object) -> tuple[str, ...]:
-    del records
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class TaskType(Generic[Records]):
-    """One task type.
-
-    Attributes:
-        score_version: raised whenever the same data and vectors would give other numbers; part of the resume key.
-        from_files: (local task, split) -> records. Raises DataError.
-        columns: records -> texts to encode.
-        score: (records, column name -> embeddings) -> scores.
-        counts: records -> what there is of it, for people.
-        metric_names: the metrics that can be a main score.
-        from_mteb: (mteb task object with data, split, subset) -> records; left out where mteb has no such type. Raises
-            DataError.
-        settings: what a local task may set.
-        draws_in_order: whether random draws for one subset depend on the splits and subsets before it in the same run;
-            then `from_mteb` gets a task with all of them loaded, and they are part of the resume key.
-        ranks: whether its records are `RetrievalRecords`, of which all that is scored is a ranking; then what makes no
-            vectors can be scored, too.
-        parts: what a local task's files may hold beside its splits.
-        notes: records -> what a reader of the scores must know of the data.
-    """
-
-    score_version: int
-    from_files: Callable[[TaskSpec, str], Records]
-    columns: Callable[[Records], Sequence[TextColumn]]
-    score: Callable[[Records, Mapping[str, Embeddings]], Scores]
-    counts: Callable[[Records], Mapping[str, int]]
-    metric_names: Sequence[str]
-    from_mteb: Callable[[Any, str, str], Records] = _not_in_mteb
-    settings: type[Frozen] = NoSettings
-    draws_in_order: bool = False
-    ranks: bool = False
-    parts: tuple[str, ...] = ()
-    notes: Callable[[Records], Sequence[str]] = _no_notes
-
-
-def side_of(prompt_type: Any) -> Side:  # noqa: ANN401 -- mteb's enum or None
-    """The side that an mteb task gives a column; None for a symmetric one."""
-    return None if prompt_type is None else cast("Side", prompt_type.value)
-
-
-def settings_of(spec: TaskSpec, model: type[Settings]) -> Settings:
-    """What a local task sets of its type's parameters; defaults for the rest.
-
-    Raises:
-        DataError: it sets what does not exist, or a wrong value.
-    """
-    return validated(model, spec.settings, f"{spec.origin} [settings]")
+from evalharness.errors import UsageError, shorten, unknown_names
+from evalharness.tasks.definition import TaskType, settings_of
 
 
 def _module_name(task_type: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", task_type).lower()
 
 
+def files_of_types() -> list[str]:
+    """The files here that are types; all of them may be imported."""
+    return [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _OTHERS]
+
+
 @cache
 def native_types() -> tuple[str, ...]:
     """Task types that are scored here, by mteb's names."""
-    files = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _OTHERS]
-    named = [_TYPE_NAMES.get(name) or "".join(map(str.title, name.split("_"))) for name in files]
+    named = [_TYPE_NAMES.get(name) or "".join(map(str.title, name.split("_"))) for name in files_of_types()]
     return tuple(sorted([*named, *_SAME_AS], key=_module_name))
 
 
-_OTHERS = ("__init__", "mteb_bridge", "pairs")
+_OTHERS = ("__init__", "definition", "mteb_bridge", "pairs")
 _TYPE_NAMES = {"sts": "STS"}
 # queries carry an instruction; robustness, paired accuracy and p-MRR come with mteb's tasks
 _SAME_AS = {"InstructionRetrieval": "Retrieval", "InstructionReranking": "Retrieval"}

@@ -13,7 +13,7 @@ from evalharness.data.mteb import mteb_rows, text_column
 from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.ranking.similarity import nearest
-from evalharness.tasks import TaskType
+from evalharness.tasks.definition import TaskType
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
 
 _PARALLEL = "parallel"

@@ -21,7 +21,7 @@ from evalharness.data.mteb import column, mteb_rows, text_column
 from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError, shorten
 from evalharness.metrics.classification import classification_scores
-from evalharness.tasks import TaskType, settings_of
+from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores, TextColumn
 
 SEED = 42

@@ -19,7 +19,7 @@ from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import abstract_class, column, mteb_rows, text_column
 from evalharness.data.tables import Table, check_label, split_table, tell_all
 from evalharness.errors import DataError
-from evalharness.tasks import TaskType, settings_of
+from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Metrics, Scores, TextColumn
 
 SEED = 42

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evalharness.data.mteb import abstract_class
 from evalharness.downloads import hub_only, standing_in
 from evalharness.errors import UsageError
-from evalharness.tasks import side_of
+from evalharness.tasks.definition import side_of
 from evalharness.types import Embeddings, ItemScores, ModelSpec, Scores, TextColumn
 
 NOTE = "scored by mteb's own code; no per-item scores"

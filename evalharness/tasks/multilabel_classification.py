@@ -21,8 +21,8 @@ from evalharness.data.mteb import column, mteb_rows, text_column
 from evalharness.data.tables import check_label, split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.metrics.classification import hamming_scores
-from evalharness.tasks import TaskType, settings_of
 from evalharness.tasks.classification import ClassificationSettings, unlearnt
+from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
 
 SEED = 42

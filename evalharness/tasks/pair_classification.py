@@ -13,7 +13,7 @@ from evalharness.data.mteb import mteb_rows
 from evalharness.data.tables import listed, split_table
 from evalharness.errors import DataError
 from evalharness.metrics.pairs import pair_scores
-from evalharness.tasks import TaskType
+from evalharness.tasks.definition import TaskType
 from evalharness.tasks.pairs import SENTENCES, JudgedPairs, local_pairs, mteb_pairs, pair_columns, similarities_within
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores
 

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_d
 from evalharness.data.mteb import column, text_column
 from evalharness.data.tables import Table, tell_all
 from evalharness.ranking.similarity import pairwise
-from evalharness.tasks import side_of
+from evalharness.tasks.definition import side_of
 from evalharness.types import Embeddings, Side, TextColumn
 
 Gold = TypeVar("Gold", int, float)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.tables import split_table, tell_all
 from evalharness.ranking.records import RetrievalRecords
-from evalharness.tasks import retrieval, settings_of
+from evalharness.tasks import retrieval
+from evalharness.tasks.definition import settings_of
 from evalharness.tasks.retrieval import RetrievalSettings
 
 

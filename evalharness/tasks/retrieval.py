@@ -15,7 +15,7 @@ from evalharness.errors import DataError, clip, shorten
 from evalharness.ranking.records import OwnScores, RetrievalRecords
 from evalharness.ranking.scores import METRIC_NAMES, score_ranking
 from evalharness.ranking.search import search, text_columns
-from evalharness.tasks import TaskType, settings_of
+from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, Metrics, Scores
 
 # part of a local task: which documents a query's ranking chooses from

@@ -13,7 +13,7 @@ from evalharness.data.mteb import mteb_rows
 from evalharness.data.tables import split_table
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import correlate
-from evalharness.tasks import TaskType, settings_of
+from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.tasks.pairs import SENTENCES, JudgedPairs, local_pairs, mteb_pairs, pair_columns, similarities_within
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores
 

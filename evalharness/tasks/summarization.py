@@ -14,7 +14,7 @@ from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import TestedCorrelation, correlate_tested
 from evalharness.ranking.similarity import nearest_scores
-from evalharness.tasks import TaskType
+from evalharness.tasks.definition import TaskType
 from evalharness.tasks.sts import StsSettings, scale_of
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores, TextColumn
 

@@ -1,4 +1,4 @@
-"""The limits of the design: sizes, no **kwargs, cheap imports."""
+"""The limits of the design: sizes, no **kwargs, cheap imports without circles."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
+
+from evalharness.models.opening import file_of
+from evalharness.models.registry import BACKENDS, KINDS
+from evalharness.reports import files_of_formats
+from evalharness.tasks import files_of_types
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = sorted((ROOT / "evalharness").rglob("*.py"))
@@ -96,3 +103,36 @@ def test_help_imports_few_modules() -> None:
     imported = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
     assert "evalharness.cli.main" in imported
     assert len(imported) < 220, sorted({name.partition(".")[0] for name in imported})
+
+
+def arrows_by_name() -> dict[str, set[str]]:
+    """What files import by names that are made on use, which no linter sees."""
+    engines = {backend.engine for backend in BACKENDS.values() if backend.engine is not None}
+    opened = {file_of(name) for name, backend in BACKENDS.items() if backend.engine is None}
+    opened |= {f"engines.{engine}" for engine in engines} | {f"kinds.{kind}" for kind in KINDS} | {"forward.pipeline"}
+    return {
+        "evalharness.models.opening": {f"evalharness.models.{file}" for file in opened},
+        "evalharness.reports": {f"evalharness.reports.{file}" for file in files_of_formats()},
+        "evalharness.tasks": {f"evalharness.tasks.{file}" for file in files_of_types()},
+    }
+
+
+def test_no_module_imports_what_imports_it() -> None:
+    graph = grimp.build_graph("evalharness", exclude_type_checking_imports=True, cache_dir=None)
+    imported = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
+    for module, by_name in arrows_by_name().items():
+        assert by_name <= graph.modules
+        imported[module] |= by_name
+    # raises where there is a circle, and names it
+    assert set(TopologicalSorter(imported).static_order()) == graph.modules
+
+
+def test_the_files_that_import_by_a_name_are_known() -> None:
+    calling = set()
+    for path in PACKAGE:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__"))
+            if named and "evalharness" in ast.unparse(node):
+                calling.add(path.relative_to(ROOT).as_posix().removesuffix(".py").removesuffix("/__init__"))
+    # at the door of the package are its public names, from every room
+    assert {place.replace("/", ".") for place in calling} == {"evalharness", *arrows_by_name()}
