@@ -25,8 +25,8 @@ def heap_order(count: int) -> NDArray[np.int64]:
     The standard deviation of the scores depends on their order in its last bit, and that bit decides which queries
     are equally confident.
 
-    >>> heap_order(4).tolist()
-    [3, 2, 1, 0]
+    >>> heap_order(7).tolist()
+    [6, 3, 5, 0, 2, 1, 4]
     """
     heap: list[int] = []
     for place in range(count):
