@@ -113,14 +113,14 @@ TESTS: dict[str, Sequence[str]] = {
     "store/journal": (_JOURNAL, f"--deselect={_JOURNAL}::test_killed_within_a_shard", *_STORE),
     "store/keeping": _STORE,
     "store/marks": ("tests/unit/test_portability.py::test_a_mark_dies_with_its_process", *_STORE),
-    "store/plan": ("tests/property/test_plan.py", _STORE[0], _STORE[4], *_STORE[-2:]),
-    "store/shards": (
-        "tests/property/test_shards.py::test_added_bytes",
-        "tests/property/test_shards.py::test_arrays_may_stand_in_any_order",
+    "store/shards": ("tests/property/test_shards.py", _STORE[0], _STORE[4], *_STORE[-2:]),
+    "store/shard_files": (
+        "tests/property/test_shard_files.py::test_added_bytes",
+        "tests/property/test_shard_files.py::test_arrays_may_stand_in_any_order",
         *_STORE,
     ),
     "store/storing": _STORE,
-    "store/text_encoder": ("tests/property/test_plan.py", _STORE[0], _STORE[4], *_STORE[-2:]),
+    "store/text_encoder": ("tests/property/test_shards.py", _STORE[0], _STORE[4], *_STORE[-2:]),
     "store/uses": _STORE,
 }
 # imported once, before any fork; none of them imports the project

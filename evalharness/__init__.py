@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalharness.catalog.selection import Selection as Selection
+    from evalharness.models.loading import load_model as load_model
     from evalharness.models.options import Execution as Execution
     from evalharness.models.options import ModelOptions as ModelOptions
-    from evalharness.models.system import load_model as load_model
     from evalharness.results.evaluation import Evaluation as Evaluation
     from evalharness.results.evaluation import JobResult as JobResult
     from evalharness.run.evaluate import RunOptions as RunOptions
@@ -32,7 +32,7 @@ _PLACES = {
     "RunOptions": "run.evaluate",
     "Selection": "catalog.selection",
     "evaluate": "run.evaluate",
-    "load_model": "models.system",
+    "load_model": "models.loading",
 }
 
 

@@ -23,7 +23,7 @@ from evalharness.cli.store import duration, store_app
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 
 if TYPE_CHECKING:
-    from evalharness.models.system import System
+    from evalharness.models.loading import System
     from evalharness.run.evaluate import Means
     from evalharness.run.plan import Plan
 

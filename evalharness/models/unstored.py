@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.store.journal import NO_JOURNAL, Journal
-from evalharness.store.plan import PlannedShard, plan_shards
+from evalharness.store.shards import PlannedShard, plan_shards
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
 from evalharness.types import Dense, Embeddings, Emit, Encoding, MultiPart
 

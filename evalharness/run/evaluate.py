@@ -17,8 +17,8 @@ from evalharness.errors import StoppedError, UsageError
 from evalharness.files import no_folder
 from evalharness.hub import check_environment, without_progress_bars
 from evalharness.models.given import checked_kind, checked_name, kind
+from evalharness.models.loading import LoadedModel, System, open_model
 from evalharness.models.options import Execution, ModelOptions, ParsedOptions
-from evalharness.models.system import LoadedModel, System, open_model
 from evalharness.ranking.records import K_VALUES
 from evalharness.results.evaluation import Evaluation, JobResult
 from evalharness.results.records import JobRecord

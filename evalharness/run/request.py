@@ -13,9 +13,9 @@ from evalharness.data.mteb import pin_revision
 from evalharness.errors import PrerequisiteError, UsageError
 from evalharness.files import check_writable
 from evalharness.hub import work_offline_if_unreachable
+from evalharness.models.loading import LoadedModel, ModelOptions, Named, System, name_model, resolve
 from evalharness.models.options import Execution, ParsedOptions
 from evalharness.models.registry import check_execution
-from evalharness.models.system import LoadedModel, ModelOptions, Named, System, name_model, resolve
 from evalharness.run.plan import Plan, make_plan
 from evalharness.tasks import check_runnable, is_native, task_type
 from evalharness.types import ModelSpec

@@ -17,8 +17,8 @@ from evalharness.files import atomic_path, lock
 from evalharness.store.folders import CLAIM, PARTIAL, SHARD, SHARDS, storage_errors_of
 from evalharness.store.index import STARTS, VECTORS
 from evalharness.store.journal import ShardJournal
-from evalharness.store.plan import PlannedShard, text_digests
-from evalharness.store.shards import write_shard
+from evalharness.store.shard_files import write_shard
+from evalharness.store.shards import PlannedShard, text_digests
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.types import Dense, Embeddings, Emit, Encoding, TextsEncoded, Waiting
 

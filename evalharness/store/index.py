@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import StorageError
-from evalharness.store.plan import shard_name
-from evalharness.store.shards import DamagedShardError, Shard, open_shard
+from evalharness.store.shard_files import DamagedShardError, Shard, open_shard
+from evalharness.store.shards import shard_name
 
 # names of arrays in a shard: a vector per text; or packed rows end to end, with where each begins
 VECTORS, STARTS = "vectors", "starts"

@@ -28,7 +28,7 @@ from evalharness.store.folders import (
 )
 from evalharness.store.index import check_name
 from evalharness.store.marks import used_folders
-from evalharness.store.shards import DamagedShardError, open_shard
+from evalharness.store.shard_files import DamagedShardError, open_shard
 
 _DAY = 86_400
 

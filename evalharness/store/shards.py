@@ -1,235 +1,105 @@
-"""Shard files: named arrays in one immutable file, each with a checksum, readable through a memory map.
+"""Which shards some texts are, and what they and their folders are called: a pure function of the texts.
 
-    magic (8 bytes) | length of the header (8) | sha256 of the header (32) | header (JSON) | arrays, 64-byte aligned
-
-The header names each array with dtype, shape, offset and sha256, and the size of the whole file, so that any flipped
-bit and any missing or added byte is noticed.
-
-Wrong content is damage, which the store mends; what the operating system refuses says nothing of the content, so it is
-an error of the store, and the file stays as it is.
+Texts are cut into parts of similar length, longest first, whatever of them is in a store already, so that a text has
+the same neighbours in a batch; a batch decides the last bits of a vector. Of each part, the texts that are missing go
+through the model together and become one file.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import math
-import os
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.errors import DataError, StorageError
-from evalharness.reading import NoJsonError, checked, parse_json
+from evalharness.types import Encoding, content_digest
 
-MAGIC = b"EVHSHRD1"
-_ALIGNMENT = 64
-_LENGTH = 8
-_DIGEST = 32
-_FIXED = len(MAGIC) + _LENGTH + _DIGEST
-# there is no such file, or something else than a file
-_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-# numbers and booleans
-_KINDS = "fiub"
+# raised when the same model, encoding and text would give other vectors
+ENCODE_VERSION = 1
+# a shard is work that a kill may cost: so many texts, or so many characters, whichever is less
+SHARD_TEXTS = 4096
+SHARD_CHARACTERS = 1_000_000
 
 
-class DamagedShardError(Exception):
-    """A shard file is not what was written; the message says how. Caught by the store, which encodes again."""
+def store_key(identity: Mapping[str, Any], encoding: Encoding) -> str:
+    """Folder name of all vectors that one model gives under one encoding; the model's name plays no part."""
+    content = {name: value for name, value in identity.items() if name != "model"}
+    return content_digest({"version": ENCODE_VERSION, **content, "encoding": encoding.facts()})[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayPlace:
-    """Where an array stands in its file."""
+def text_digests(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """128 bits of BLAKE2b per text, shape (texts, 2)."""
+    joined = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
+    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
 
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-    digest: str
 
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+def shard_name(key: str, digests: NDArray[np.uint64]) -> str:
+    """Name of the shard of these texts, without its suffix: the same for the same texts under the same key.
+
+    Args:
+        key: name of the folder of all vectors of one model and one encoding.
+        digests: see `text_digests`.
+    """
+    return blake2b(key.encode() + digests.tobytes(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """An opened shard file, its header checked.
+class PlannedShard:
+    """Texts that go through the model together, and into one file where vectors are kept.
 
     Attributes:
-        path: the file.
-        arrays: by name.
-        size: bytes of the file.
+        key: name of the folder of all vectors of one model and one encoding.
+        rows: places of its texts among those of the plan.
+        texts: in the order of the rows.
     """
 
-    path: Path
-    arrays: Mapping[str, ArrayPlace]
-    size: int
+    key: str
+    rows: NDArray[np.int64]
+    texts: Sequence[str]
 
-    def read(self, name: str) -> NDArray[Any]:
-        """An array, in memory and checked.
+    @property
+    def name(self) -> str:
+        """Of its file, without the suffix."""
+        return shard_name(self.key, text_digests(self.texts))
 
-        Raises:
-            DamagedShardError: it is not what was written.
-            StorageError: the system does not let it be read.
-        """
-        place = self._place(name)
-        with _reading(self.path), self.path.open("rb") as handle:
-            handle.seek(place.offset)
-            content = handle.read(place.size)
-        if sha256(content).hexdigest() != place.digest:
-            raise DamagedShardError(f"the checksum of {name} is wrong")
-        return np.frombuffer(content, dtype=place.dtype).reshape(place.shape)
-
-    def check(self, name: str) -> None:
-        """Check an array without keeping it; errors as `read`."""
-        found, place = sha256(), self._place(name)
-        with _reading(self.path), self.path.open("rb") as handle:
-            handle.seek(place.offset)
-            left = place.size
-            while left and (part := handle.read(min(left, 1 << 20))):
-                found.update(part)
-                left -= len(part)
-        if found.hexdigest() != place.digest:
-            raise DamagedShardError(f"the checksum of {name} is wrong")
-
-    def map(self, name: str) -> NDArray[Any]:
-        """An array as a read-only memory map; check it first. Errors as `read`."""
-        place = self._place(name)
-        # NumPy maps no empty array
-        if not place.size:
-            return np.empty(place.shape, dtype=place.dtype)
-        with _reading(self.path):
-            return np.memmap(self.path, dtype=place.dtype, mode="r", offset=place.offset, shape=place.shape)
-
-    def _place(self, name: str) -> ArrayPlace:
-        if name not in self.arrays:
-            raise DamagedShardError(f"has no array {name}")
-        return self.arrays[name]
+    def only(self, wanted: NDArray[np.bool_]) -> PlannedShard:
+        """The shard of those of its texts that are wanted, by a flag for each text of the plan."""
+        kept = np.flatnonzero(wanted[self.rows])
+        return PlannedShard(self.key, self.rows[kept], [self.texts[place] for place in kept.tolist()])
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Tell a file that is gone, which is damage, from one that the system does not let be read."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            raise DamagedShardError(f"cannot be read ({error.strerror})") from None
-        raise StorageError(
-            f"the store's file {path} cannot be read ({error.strerror or error}), which says nothing of its content. "
-            "Mend that, name another store with --store, or do without with --no-store"
-        ) from error
+def plan_shards(texts: Sequence[str], key: str) -> list[PlannedShard]:
+    """Cut texts into shards, longest texts first; each text is in exactly one.
 
-
-def write_shard(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a shard file and flush it to the disk; for a file under a temporary name.
-
-    Raises:
-        OSError: it cannot be written.
+    Args:
+        texts: any number.
+        key: see `store_key`.
     """
-    contents = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    # offsets count from the end of the header, whose own length depends on them
-    places: dict[str, dict[str, Any]] = {}
-    end = 0
-    for name, array in contents.items():
-        places[name] = {
-            "dtype": array.dtype.str,
-            "shape": list(array.shape),
-            "offset": end,
-            "sha256": sha256(array.data.cast("B") if array.size else b"").hexdigest(),
-        }
-        end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-    header = json.dumps({"arrays": places, "bytes": end}, sort_keys=True).encode()
-    header += b" " * (-(_FIXED + len(header)) % _ALIGNMENT)
-    with path.open("wb") as handle:
-        handle.write(MAGIC + len(header).to_bytes(_LENGTH, "little") + sha256(header).digest() + header)
-        for array in contents.values():
-            handle.write(array.data.cast("B") if array.size else b"")
-            handle.write(b"\0" * (-array.nbytes % _ALIGNMENT))
-        handle.flush()
-        os.fsync(handle.fileno())
+    return [PlannedShard(key, np.array(part), [texts[row] for row in part]) for part in _parts(texts)]
 
 
-def open_shard(path: Path) -> Shard:
-    """Open a shard file and check its header and length; arrays are checked by `read` and `check`.
+def missing_shards(texts: Sequence[str], key: str, missing: NDArray[np.bool_]) -> list[PlannedShard]:
+    """What is left of the shards of a plan if only some texts are wanted; those of which nothing is left are not there.
 
-    Raises:
-        DamagedShardError: it is not what was written.
-        StorageError: the system does not let it be read.
+    Args:
+        texts: all of them, wanted or not.
+        key: see `store_key`.
+        missing: per text, whether it is wanted.
     """
-    with _reading(path):
-        status = path.stat()
-        # a pipe would be waited for
-        if not stat.S_ISREG(status.st_mode):
-            raise DamagedShardError("is no file")
-        size = status.st_size
-        with path.open("rb") as handle:
-            start = handle.read(_FIXED)
-            length = int.from_bytes(start[len(MAGIC) : len(MAGIC) + _LENGTH], "little")
-            header = handle.read(length) if length <= size else b""
-    if start[: len(MAGIC)] != MAGIC:
-        raise DamagedShardError("does not begin as a shard file")
-    if sha256(header).digest() != start[-_DIGEST:] or len(start) < _FIXED:
-        raise DamagedShardError("the checksum of the header is wrong")
-    arrays = _places(header, size - _FIXED - length, base=_FIXED + length)
-    _check_padding(path, arrays, size)
-    return Shard(path, arrays, size)
+    return [left for shard in plan_shards(texts, key) if len((left := shard.only(missing)).rows)]
 
 
-def _places(header: bytes, size: int, *, base: int) -> dict[str, ArrayPlace]:
-    """What a header says of the arrays after it, which have so many bytes and begin at `base`."""
-    try:
-        described = checked(parse_json(header), dict, "its header")
-        expected = checked(described.get("bytes"), int, "its header, bytes")
-        if size != expected:
-            raise DamagedShardError(f"has {base + size} bytes, expected {base + expected}")
-        arrays = checked(described.get("arrays"), dict, "its header, arrays")
-        places = {name: _place(name, value, base) for name, value in arrays.items()}
-    except (NoJsonError, DataError) as error:
-        raise DamagedShardError(f"its header is odd: {error}") from None
-    end = base
-    for place in sorted(places.values(), key=lambda place: (place.offset, place.size)):
-        if place.offset < end or place.offset + place.size > base + size:
-            raise DamagedShardError("its header is odd: arrays overlap or end beyond the file")
-        end = place.offset + place.size
-    return places
-
-
-def _place(name: str, value: object, base: int) -> ArrayPlace:
-    where = f"its header, array {name}"
-    described = checked(value, dict, where)
-    shape = checked(described.get("shape"), list, f"{where}, shape")
-    for number in shape:
-        checked(number, int, f"{where}, shape")
-    offset = checked(described.get("offset"), int, f"{where}, offset")
-    dtype = checked(described.get("dtype"), str, f"{where}, dtype")
-    digest = checked(described.get("sha256"), str, f"{where}, sha256")
-    try:
-        kind = np.dtype(dtype).kind
-    except (TypeError, ValueError, SyntaxError):
-        kind = ""
-    if not kind or kind not in _KINDS or offset < 0 or any(number < 0 for number in shape):
-        raise DataError(f"{where}: expected numbers in rows, found dtype {dtype!r} at {offset}")
-    return ArrayPlace(dtype, tuple(shape), base + offset, digest)
-
-
-def _check_padding(path: Path, arrays: Mapping[str, ArrayPlace], size: int) -> None:
-    """The bytes between arrays are zero."""
-    places = sorted(arrays.values(), key=lambda place: (place.offset, place.size))
-    starts = [*[place.offset for place in places][1:], size]
-    with _reading(path), path.open("rb") as handle:
-        for place, following in zip(places, starts, strict=True):
-            handle.seek(place.offset + place.size)
-            # no more than an alignment is padding
-            if following - place.offset - place.size >= _ALIGNMENT or any(
-                handle.read(following - place.offset - place.size)
-            ):
-                raise DamagedShardError("bytes between its arrays have changed")
+def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
+    part: list[int] = []
+    characters = 0
+    for row in sorted(range(len(texts)), key=lambda row: (-len(texts[row]), row)):
+        if part and (len(part) == SHARD_TEXTS or characters + len(texts[row]) > SHARD_CHARACTERS):
+            yield part
+            part, characters = [], 0
+        part.append(row)
+        characters += len(texts[row])
+    if part:
+        yield part

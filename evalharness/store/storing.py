@@ -2,7 +2,7 @@
 
     <store>/in-use/                       who uses what; see marks.py
     <store>/<key>/info.json               what the key stands for: model, encoding
-    <store>/<key>/shards/<name>.shard     immutable; see shards.py
+    <store>/<key>/shards/<name>.shard     immutable; see shard_files.py
     <store>/<key>/shards/<name>.partial   what a broken off run has of it; see journal.py
     <store>/<key>/uses/<task>.json        which shards a task read, and when
 
@@ -27,8 +27,8 @@ from evalharness.store.folders import INFO, SHARDS, add_model, moved_aside, shar
 from evalharness.store.index import VECTORS, Index, StoredParts, mapped, read_contents
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.marks import Mark
-from evalharness.store.plan import PlannedShard, missing_shards, store_key, text_digests
-from evalharness.store.shards import DamagedShardError, open_shard
+from evalharness.store.shard_files import DamagedShardError, open_shard
+from evalharness.store.shards import PlannedShard, missing_shards, store_key, text_digests
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
 from evalharness.types import (
     Dense,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, clip
 from evalharness.store.journal import NO_JOURNAL, Journal
-from evalharness.store.plan import PlannedShard
+from evalharness.store.shards import PlannedShard
 from evalharness.types import Embeddings, Emit, Encoding
 
 Result = TypeVar("Result")

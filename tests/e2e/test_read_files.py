@@ -31,7 +31,7 @@ from support.tiny import (
 )
 from transformers import AutoModel, BertModel, Qwen3Config, Qwen3ForCausalLM
 
-from evalharness.models.system import ModelOptions, resolve_model
+from evalharness.models.loading import ModelOptions, resolve_model
 
 Case = tuple[dict[str, Any], Callable[[Path], Path]]
 
@@ -215,7 +215,7 @@ def test_a_repositorys_own_module_counts_with_all_of_its_folder(tmp_path: Path) 
         "        return Scale(json.loads((Path(path) / 'deep' / 'factor.json').read_text()))\n"
     )
     options = ModelOptions(backend="sentence-transformers", trust_remote_code=True)
-    from evalharness.models.system import open_embedder
+    from evalharness.models.loading import open_embedder
 
     resolved = resolve_model(str(folder), options)
     assert resolved.spec.notes == ("ran Python code of local/m (--trust-remote-code)",)

@@ -15,8 +15,8 @@ from support.synthetic import make_task, retrieval_split
 from support.texts import sentence
 
 from evalharness.errors import UsageError
+from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
 from evalharness.models.rankers import RankingModel, Reranker
-from evalharness.models.system import ModelOptions, System, open_model, resolve_model
 from evalharness.ranking.scores import score_ranking
 from evalharness.tasks import task_type
 from evalharness.types import Scores, TaskContext, ignore_event

@@ -19,9 +19,9 @@ from support.texts import sentence
 from support.tiny import save_real_words_cross_encoder
 
 from evalharness.errors import UsageError
+from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
 from evalharness.models.options import Execution
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
-from evalharness.models.system import ModelOptions, System, open_model, resolve_model
 from evalharness.ranking.scores import score_ranking
 from evalharness.run.without_model import ranking_of
 from evalharness.store.storing import StoringEncoder

@@ -13,8 +13,8 @@ from support.odd import FILES, VALUES, with_each_key_odd
 from support.tiny import save_sentence_model, write
 
 from evalharness.errors import ModelError, UsageError
+from evalharness.models.loading import open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import open_embedder, resolve_model
 
 TEXTS = ["How do ferns grow?", "a"]
 SETTINGS = {"prompts": {"query": "q: "}, "default_prompt_name": "query", "similarity_fn_name": "dot"}

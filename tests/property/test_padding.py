@@ -13,10 +13,10 @@ import torch
 import transformers as hf
 from support.tiny import DIMENSIONS, save_modules, tokenizer, write
 
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
 from evalharness.models.rankers import Pair, PairModel
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 from evalharness.types import ignore_event
 
 TEXTS = ["fern", "How do ferns grow in the shade?", "a", "", "stone and river; seven clouds. " * 2, "in SHADE"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from evalharness.cli.main import main
 from evalharness.models.forward.pipeline import PipelineBackend
-from evalharness.store import plan
+from evalharness.store import shards as plan
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Embeddings, Emit, Encoding
 

@@ -65,11 +65,11 @@ def main() -> None:
     # all imports first: theirs are not what is asked for
     import sentence_transformers  # noqa: F401
 
+    from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
     from evalharness.models.opening import file_of, imported
     from evalharness.models.options import Execution
     from evalharness.models.rankers import Pair, RankingModel
     from evalharness.models.registry import BACKENDS, KINDS
-    from evalharness.models.system import ModelOptions, System, open_model, resolve_model
     from evalharness.types import ignore_event
 
     for name, backend in BACKENDS.items():

@@ -20,9 +20,9 @@ from evalharness.models.cards import cards
 from evalharness.models.encoder import DedupingEncoder, EmbeddingModel
 from evalharness.models.forward.pipeline import PipelineBackend
 from evalharness.models.kinds.dense import pool
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextColumn, TextsEncoded
 
 TEXTS = ["How do ferns grow?", "", "a", "in shade. " * 40, "In SHADE, of course", "中 文", " padded "]

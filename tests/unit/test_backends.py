@@ -19,10 +19,10 @@ from evalharness.models import opening
 from evalharness.models import registry as backends
 from evalharness.models.cards import cards
 from evalharness.models.config import FileFacts
+from evalharness.models.loading import ModelOptions, ResolvedModel, open_embedder, resolve_model
 from evalharness.models.named import name_model
 from evalharness.models.options import Execution
 from evalharness.models.registry import BACKENDS, KINDS, backend_for, check_execution, check_used
-from evalharness.models.system import ModelOptions, ResolvedModel, open_embedder, resolve_model
 from evalharness.ranking.records import K_VALUES
 
 FOLDER = Path(backends.__file__).parent
@@ -165,7 +165,7 @@ def test_a_package_that_the_model_s_files_ask_for_is_named(tmp_path: Path, monke
 def test_planning_imports_nothing_that_computes(tmp_path: Path) -> None:
     folder = str(save_sentence_model(tmp_path / "m"))
     code = (
-        f"import sys; from evalharness.models.system import resolve_model; resolve_model({folder!r}); "
+        f"import sys; from evalharness.models.loading import resolve_model; resolve_model({folder!r}); "
         "print(*({'torch', 'transformers', 'sklearn', 'mteb'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

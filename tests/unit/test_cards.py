@@ -17,9 +17,9 @@ from evalharness.errors import DataError, UsageError
 from evalharness.models.cards import ModelCard, Published, cards, find_card
 from evalharness.models.encoder import choose_prompt, encoding
 from evalharness.models.folding import fold, told_by_card
+from evalharness.models.loading import ModelOptions
 from evalharness.models.named import name_model
 from evalharness.models.resolving import resolve_model
-from evalharness.models.system import ModelOptions
 from evalharness.types import Encoding, ModelSpec, Protocol, Side, TaskContext
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "models.json"

@@ -16,11 +16,11 @@ from support.tiny import DIMENSIONS, config, save_bert, tokenizer
 from evalharness.errors import ModelError
 from evalharness.models.forward.batches import BatchRunner, Company
 from evalharness.models.forward.company import Trial, company_facts, find_company
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
 from evalharness.models.rankers import Pair, PairModel
 from evalharness.models.registry import ResolvedModel
-from evalharness.models.system import ModelOptions, resolve_model
 from evalharness.types import ignore_event
 
 # exports are kept in it

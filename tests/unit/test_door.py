@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Cli
+from conftest import Cli, StartHub
 from support.lookup import lookup_model, smooth
 from support.pairs import reranker_alone
 from support.processes import Pythons, out_of_reach
@@ -21,22 +21,21 @@ from support.tiny import save_cross_encoder, save_sentence_model
 import evalharness
 from evalharness import Evaluation, Execution, JobResult, ModelOptions, RunOptions, Selection, evaluate, load_model
 from evalharness.errors import DataError, EvalHarnessError, UsageError
+from evalharness.models import loading as system_module
 from evalharness.models import opening, resolving
-from evalharness.models import system as system_module
-from evalharness.models.system import LoadedModel, System, open_model, resolve_model
+from evalharness.models.loading import System, open_model, resolve_model
 from evalharness.results.items import read_items
 from evalharness.results.records import items_path
 from evalharness.run import evaluate as evaluate_module
 from evalharness.run.job import JobEnded, JobStarted, RunEvent
 from evalharness.types import Notice, TextsEncoded
 
-NAMES = [
-    "Evaluation", "Execution", "JobResult", "ModelOptions", "RunOptions", "Selection", "__version__", "evaluate",
-    "load_model",
-]  # fmt: skip
+NAMES = ["Evaluation", "Execution", "JobResult", "ModelOptions", "RunOptions", "Selection"]
+NAMES += ["__version__", "evaluate", "load_model"]
 # what two runs of the same differ in
 TIMES = ("seconds", "written", "evaluation_time", "date")
 CPU = Execution(device="cpu")
+Change = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_the_package_shows_its_public_names() -> None:
     assert {getattr(evalharness, name).__module__ for name in NAMES if name != "__version__"} == {
         "evalharness.catalog.selection",
         "evalharness.models.options",
-        "evalharness.models.system",
+        "evalharness.models.loading",
         "evalharness.results.evaluation",
         "evalharness.run.evaluate",
     }
@@ -134,7 +133,6 @@ def test_evaluate_writes_what_run_writes_and_gives_it(folder: Path, here: Cli) -
         pd.testing.assert_frame_equal(result.frame(), pd.read_parquet(place))
         assert result.score == result.metrics[result.main_score] == result.record.metrics[result.record.main_score]
         assert result.error is None
-    # as the command line tells it
     assert f"{results[1].score:.4f}" in ran.stdout
 
 
@@ -176,7 +174,6 @@ def test_items_that_are_not_those_of_the_record_are_refused(folder: Path, pairs:
     result = evaluate(folder / "model", pairs)[0]
     without = JobResult(replace(result.record, items=None), result.folder)
     assert (without.items.ids, list(without.frame())) == ([], ["item_id"])
-    evaluate(folder / "model", folder / "tasks" / "SmallLabels.toml")
     items_path(result.folder, result.record.job).write_bytes(b"of another run")
     with pytest.raises(DataError, match=r"the items of SmallPairs .* are gone: .* is not what was written"):
         result.frame()
@@ -247,9 +244,6 @@ def test_a_loaded_model_keeps_how_it_was_loaded(folder: Path, pairs: Path) -> No
         load_model(folder / "reranker")
 
 
-Change = dict[str, Any]
-
-
 @pytest.mark.parametrize(
     ("flags", "call"),
     [
@@ -301,7 +295,6 @@ def test_results_of_another_system_are_not_touched(folder: Path, pairs: Path, he
     with pytest.raises(UsageError, match="holds results of another system") as raised:
         evaluate(folder / "model", pairs, options=named)
     told = here("run", "--model", str(folder / "model"), "--tasks", str(pairs), "--name", "me/it")
-    # the command line has the folder as it was given, and so has a call
     assert told.stderr.endswith(f"error: {raised.value}\n")
 
 
@@ -375,16 +368,20 @@ def test_nothing_is_printed_and_who_watches_is_told(
 
 @pytest.mark.hub
 def test_nothing_is_printed_where_something_is_downloaded(
-    folder: Path, hub: str, pythons: Pythons, tmp_path: Path
+    folder: Path, start_hub: StartHub, pythons: Pythons, tmp_path: Path
 ) -> None:
     code = (
         "from evalharness import evaluate\n"
-        f"results = evaluate({str(folder / 'model')!r}, 'PoemSentimentClassification')\n"
+        "results = evaluate('some/model', 'PoemSentimentClassification')\n"
         "assert not results.failed, results\n"
     )
-    done = pythons.run(["-c", code], tmp_path, {**out_of_reach(tmp_path), "HF_ENDPOINT": hub}, fresh=True)
+    # libraries draw bars on terminals only
+    on_terminal = f"import pty, sys\nraise SystemExit(pty.spawn([sys.executable, '-c', {code!r}]))"
+    with start_hub("--model", f"some/model={folder / 'model'}") as address:
+        environment = {**out_of_reach(tmp_path), "HF_ENDPOINT": address}
+        done = pythons.run(["-c", on_terminal], tmp_path, environment, fresh=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert any((tmp_path / "hf").rglob("*.parquet"))
+    assert len(list((tmp_path / "hf" / "hub").glob("*--*"))) == 2  # the model and the data
 
 
 def test_jobs_that_a_limit_leaves_undone_are_named(folder: Path, pairs: Path) -> None:
@@ -400,4 +397,3 @@ def test_jobs_that_a_limit_leaves_undone_are_named(folder: Path, pairs: Path) ->
 def test_a_model_may_rank_without_vectors(folder: Path) -> None:
     results = evaluate("bm25", folder / "tasks" / "SmallSearch.toml")
     assert results[0].main_score == "ndcg_at_10"
-    assert isinstance(load_model(folder / "model"), LoadedModel)

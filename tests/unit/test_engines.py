@@ -18,11 +18,11 @@ from support.tiny import save_cross_encoder, save_m3, save_real_words_cross_enco
 from evalharness.errors import ModelError
 from evalharness.models.encoder import encoding
 from evalharness.models.engines import exports
+from evalharness.models.loading import ModelOptions, ResolvedModel, System, open_embedder, open_model, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
 from evalharness.models.rankers import Pair, PairModel, RankingModel, join_pair
 from evalharness.models.registry import BACKENDS, KINDS, M3_HEADS
-from evalharness.models.system import ModelOptions, ResolvedModel, System, open_embedder, open_model, resolve_model
 from evalharness.ranking.multipart import unpack
 from evalharness.types import Dense, MultiPart, ignore_event
 

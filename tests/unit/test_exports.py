@@ -17,8 +17,8 @@ from support.tiny import DIMENSIONS, save_sentence_model
 from evalharness.errors import ModelError, PrerequisiteError
 from evalharness.models.engines import exports, onnx_export
 from evalharness.models.engines.onnx_session import OnnxSession
+from evalharness.models.loading import ModelOptions, ResolvedModel, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, ResolvedModel, open_embedder, resolve_model
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -167,7 +167,7 @@ def test_without_a_cache_an_export_serves_for_the_time_being(
 
 SCRIPT = """
 import sys, torch
-from evalharness.models.system import ModelOptions, load_model
+from evalharness.models.loading import ModelOptions, load_model
 real = torch.onnx.export
 def export(*given, **named):
     print("export", flush=True)

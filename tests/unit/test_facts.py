@@ -13,8 +13,8 @@ from support.tiny import save_bert, save_cross_encoder, save_sentence_model, wri
 
 from evalharness.errors import UsageError
 from evalharness.models import cards as cards_module
+from evalharness.models.loading import ModelOptions, name_model, resolve_model
 from evalharness.models.options import parse_options
-from evalharness.models.system import ModelOptions, name_model, resolve_model
 from evalharness.types import Encoding, Facts, ModelSpec, VectorFacts
 
 CARD = """

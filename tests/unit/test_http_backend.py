@@ -23,8 +23,8 @@ from evalharness.models.backends.http import HttpBackend
 from evalharness.models.backends.http_client import Patience
 from evalharness.models.backends.http_resolving import wire_name
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, resolve_model
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded
 
 KEY = 'sk-secret/"7"'

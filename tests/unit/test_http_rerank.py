@@ -17,9 +17,9 @@ from evalharness.errors import ModelError, UsageError
 from evalharness.models.backends.http import HttpBackend
 from evalharness.models.backends.http_client import Patience
 from evalharness.models.backends.http_rerank import HttpReranker
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.options import Execution
 from evalharness.models.rankers import Pair, PairModel
-from evalharness.models.system import ModelOptions, resolve_model
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded, ignore_event
 
 PAIRS = [("ferns", "in shade"), ("ferns", "on stone"), ("rivers", "to the sea"), ("ferns", "中 文"), ("rivers", "")]

@@ -21,8 +21,8 @@ from support.fake_server import MODEL, FakeServer, Fault, running, vector
 from evalharness.errors import ModelError, StoppedError
 from evalharness.models.backends.http import HttpBackend
 from evalharness.models.backends.http_client import Patience
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, resolve_model
 from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
 
 OWN = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")

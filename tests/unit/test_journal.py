@@ -20,9 +20,9 @@ from support.tiny import save_bert, save_cross_encoder, save_m3
 from evalharness.errors import StoppedError
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.forward.batches import BatchRunner
+from evalharness.models.loading import ModelOptions, System, open_embedder, open_model, resolve_model
 from evalharness.models.options import Execution
 from evalharness.models.rankers import Pair, RankingModel
-from evalharness.models.system import ModelOptions, System, open_embedder, open_model, resolve_model
 from evalharness.store import journal as journal_module
 from evalharness.store.journal import ShardJournal
 from evalharness.store.keeping import collect

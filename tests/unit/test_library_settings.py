@@ -13,7 +13,7 @@ from support.tiny import save_sentence_model
 
 from evalharness import load_model
 from evalharness.errors import ModelError
-from evalharness.models.system import ModelOptions, resolve_model
+from evalharness.models.loading import ModelOptions, resolve_model
 
 # exports are kept in it
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -14,8 +14,8 @@ from support.tiny import save_bert, save_m3
 
 from evalharness.errors import ModelError, UsageError
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 from evalharness.ranking import multipart, search
 from evalharness.ranking.multipart import PackedArrays, Parts, pack, unpack
 from evalharness.ranking.records import RetrievalRecords

@@ -17,8 +17,8 @@ from evalharness.errors import ModelError, UsageError, without_secrets
 from evalharness.hub import reason
 from evalharness.models.backends.http import HttpBackend
 from evalharness.models.backends.http_client import Patience
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, resolve_model
 from evalharness.run.job import attempt_job, data_of
 from evalharness.run.plan import make_plan
 

@@ -20,7 +20,7 @@ from evalharness.types import ModelSpec
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> dict[str, str]:
-    return {path.stem: str(path) for path in save_small_tasks(tmp_path / "tasks")}
+    return {Path(path).stem: path for path in save_small_tasks(tmp_path / "tasks")}
 
 
 def run(output: Path, task: str, model: ModelSpec, *, overwrite: bool = False) -> Path:

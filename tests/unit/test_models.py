@@ -15,8 +15,8 @@ from evalharness.errors import ModelError, PrerequisiteError, UsageError
 from evalharness.models import source
 from evalharness.models.encoder import choose_prompt
 from evalharness.models.layout import Source, lay_out, lay_out_folder
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.source import find_model, fingerprint
-from evalharness.models.system import ModelOptions, resolve_model
 from evalharness.types import ModelSpec, TaskContext
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "models.json"

@@ -17,8 +17,8 @@ from support.tiny import save_sentence_model
 
 from evalharness.errors import ModelError, UsageError
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 from evalharness.types import TextColumn, ignore_event
 
 PROMPTS = {"query": PROMPT, "STS12": "12: ", "STS": "S: "}

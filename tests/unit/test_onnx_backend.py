@@ -25,9 +25,9 @@ from evalharness.errors import ModelError, PrerequisiteError, UsageError
 from evalharness.models.engines import onnx_session
 from evalharness.models.engines.onnx import OnnxEngine
 from evalharness.models.forward.pipeline import PipelineBackend
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded, ignore_event
 
 # exports are kept in it

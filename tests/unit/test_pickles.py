@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from support.tiny import save_bert, save_m3, save_t5, write
 
 from evalharness.errors import ModelError
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 
 
 class Payload:

@@ -36,7 +36,7 @@ def test_few_descriptors(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from support.lookup import LookupBackend, smooth, stack
-from evalharness.store import plan
+from evalharness.store import shards as plan
 from evalharness.store.storing import StoringEncoder
 from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
 plan.SHARD_TEXTS = 2

@@ -13,8 +13,8 @@ from support.tiny import save_bert, save_sentence_model
 
 from evalharness.errors import ModelError, UsageError
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 
 MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
 SOURCE = """

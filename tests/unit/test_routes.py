@@ -16,7 +16,7 @@ from support.tiny import DIMENSIONS, save_bert
 from evalharness import load_model
 from evalharness.errors import ModelError
 from evalharness.models.encoder import EmbeddingModel, encoding
-from evalharness.models.system import ModelOptions, resolve_model
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.types import TaskContext
 
 TEXTS = ["How do ferns grow?", "in shade. " * 4, "a"]

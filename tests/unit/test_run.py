@@ -20,14 +20,14 @@ from support.tiny import save_bert
 from evalharness.catalog.selection import Selection, TaskChoice, select
 from evalharness.errors import PrerequisiteError, UsageError
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, System, open_embedder, open_model, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, System, open_embedder, open_model, resolve_model
 from evalharness.results.records import model_meta, read_job, run_folder
 from evalharness.run import plan as run_module
 from evalharness.run import steps as steps_module
 from evalharness.run.job import JobEnded, RunEvent
 from evalharness.run.plan import Limits, Plan, job_key, make_plan, run_plan
-from evalharness.store import plan as plan_module
+from evalharness.store import shards as plan_module
 from evalharness.store.keeping import describe_store
 from evalharness.store.storing import StoringEncoder
 from evalharness.tasks import task_type

@@ -18,8 +18,8 @@ from support.tiny import DIMENSIONS, save_bert, save_cross_encoder, save_sentenc
 from evalharness.errors import ModelError
 from evalharness.models.backends.sentence_transformers import SentenceTransformersBackend
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded, ignore_event
 
 TEXTS = ["How do ferns grow?", "", "a", "in shade. " * 40, "In SHADE, of course", "中 文", " padded ", "🌿\n\ttab"]

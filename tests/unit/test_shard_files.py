@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from evalharness.store.index import Contents, Index, StoredRows, mapped, read_contents
-from evalharness.store.plan import shard_name, text_digests
-from evalharness.store.shards import ArrayPlace, DamagedShardError, Shard, open_shard, write_shard
+from evalharness.store.shard_files import ArrayPlace, DamagedShardError, Shard, open_shard, write_shard
+from evalharness.store.shards import shard_name, text_digests
 
 KEY = "a" * 32
 BLOCK = 1 << 20

@@ -24,17 +24,17 @@ from evalharness.catalog.selection import Selection, TaskChoice, select
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.errors import UsageError
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 from evalharness.results.records import JobId
 from evalharness.run import steps as steps_module
 from evalharness.run.job import PlannedJob, attempt_job, data_of
 from evalharness.run.plan import make_plan
 from evalharness.run.steps import Encoded, Loaded, Model, TaskData, encode, encode_and_score_in_mteb, load, score
-from evalharness.store import plan as plan_module
+from evalharness.store import shards as plan_module
 from evalharness.store.filing import Filing
 from evalharness.store.index import StoredParts, StoredRows
-from evalharness.store.plan import plan_shards
+from evalharness.store.shards import plan_shards
 from evalharness.store.storing import StoringEncoder
 from evalharness.types import Encoding, ItemScores, ModelSpec, Scores, ignore_event
 

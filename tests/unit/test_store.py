@@ -16,15 +16,15 @@ from support.tiny import save_bert
 
 from evalharness.errors import ModelError, StorageError, UsageError
 from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
 from evalharness.store import filing as filing_module
-from evalharness.store import plan as plan_module
+from evalharness.store import shards as plan_module
 from evalharness.store.folders import SHARDS
 from evalharness.store.index import mapped
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.keeping import collect, describe_store, verify_store
-from evalharness.store.plan import store_key
+from evalharness.store.shards import store_key
 from evalharness.store.storing import StoringEncoder
 from evalharness.store.uses import Uses
 from evalharness.types import (

@@ -19,9 +19,9 @@ from support.odd import FILES, VALUES, with_each_key_odd
 
 from evalharness.errors import StorageError
 from evalharness.models.encoder import EmbeddingModel
-from evalharness.store import plan as plan_module
+from evalharness.store import shards as plan_module
 from evalharness.store.keeping import collect, describe_store, verify_store
-from evalharness.store.shards import MAGIC, DamagedShardError, open_shard
+from evalharness.store.shard_files import MAGIC, DamagedShardError, open_shard
 from evalharness.store.storing import StoringEncoder
 from evalharness.store.uses import Uses
 from evalharness.types import EncodeEvent, Encoding, Notice, TaskContext, TextColumn, ignore_event

@@ -15,7 +15,7 @@ from support.lookup import LookupBackend, smooth
 
 from evalharness.errors import UsageError
 from evalharness.store import journal as journal_module
-from evalharness.store import plan as plan_module
+from evalharness.store import shards as plan_module
 from evalharness.store.folders import add_model, key_folders, models_of, moved_aside, read_note, shard_paths
 from evalharness.store.journal import ShardJournal
 from evalharness.store.keeping import KeyUse, collect, describe_store, verify_store

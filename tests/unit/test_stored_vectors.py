@@ -14,7 +14,7 @@ from support.lookup import LookupBackend, smooth, stack
 
 from evalharness.errors import ModelError
 from evalharness.ranking.multipart import PackedArrays
-from evalharness.store import plan as plan_module
+from evalharness.store import shards as plan_module
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.storing import StoringEncoder, default_store
 from evalharness.store.text_encoder import check_finite

@@ -10,9 +10,9 @@ from support.tiny import save_bert, save_decoder, save_m3
 
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.forward.tokens import PromptTokenizer
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.system import ModelOptions, open_embedder, resolve_model
-from evalharness.store.shards import open_shard
+from evalharness.store.shard_files import open_shard
 from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextColumn
 
 THAI, MIXED, HALF, ENGLISH = "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35", "a \u0e2a \u0e27", "a \u0e2a", "how do ferns grow?"

@@ -20,7 +20,10 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.batches import BatchRunner, choose_device, precision
 from evalharness.models.forward.company import Trial, company_facts, computes_exactly, find_company
-from evalharness.models.forward.loading import (
+from evalharness.models.forward.pipeline import run_texts
+from evalharness.models.forward.tokens import PromptTokenizer, Tokenized
+from evalharness.models.forward.vocabulary import check_vocabulary, padding_facts
+from evalharness.models.forward.weights import (
     TORCH_DTYPES,
     check_runs,
     embedding_rows,
@@ -29,9 +32,6 @@ from evalharness.models.forward.loading import (
     load_encoder,
     silent,
 )
-from evalharness.models.forward.pipeline import run_texts
-from evalharness.models.forward.tokens import PromptTokenizer, Tokenized
-from evalharness.models.forward.vocabulary import check_vocabulary, padding_facts
 from evalharness.models.kinds.dense import finish
 from evalharness.models.options import Execution
 from evalharness.models.registry import OF_TOKENS, ResolvedModel, beyond_texts

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.batches import blocks
-from evalharness.models.forward.loading import library_errors
+from evalharness.models.forward.weights import library_errors
 from evalharness.models.kinds.dense import finish
 from evalharness.models.layout import NORMALIZE, STATIC
 from evalharness.models.options import Execution

@@ -13,8 +13,8 @@ from evalharness.errors import ModelError
 from evalharness.models.engines.onnx_export import start_export
 from evalharness.models.engines.onnx_files import BATCH_OPERATORS, QUANTISED_OPERATORS, chosen_file, has_operators
 from evalharness.models.engines.onnx_session import OnnxSession, find_provider
-from evalharness.models.forward.loading import check_embedder, load_config
 from evalharness.models.forward.pipeline import Exportable, GraphOutput
+from evalharness.models.forward.weights import check_embedder, load_config
 from evalharness.models.options import Execution
 from evalharness.models.registry import ONNX_EXPORT, ResolvedModel
 from evalharness.types import Encoding

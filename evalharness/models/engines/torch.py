@@ -11,8 +11,8 @@ import torch
 from evalharness.errors import ModelError
 from evalharness.models.forward.batches import choose_device, precision
 from evalharness.models.forward.company import computes_exactly
-from evalharness.models.forward.loading import embedding_rows
 from evalharness.models.forward.pipeline import GraphOutput, Kind
+from evalharness.models.forward.weights import embedding_rows
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Encoding

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
 from evalharness.models.forward.batches import ANY_LENGTHS, Company
-from evalharness.models.forward.loading import library_errors
 from evalharness.models.forward.tokens import BatchReader
+from evalharness.models.forward.weights import library_errors
 from evalharness.models.registry import ResolvedModel
 
 _SHORT, _SWAPPED = "a b", "b a"

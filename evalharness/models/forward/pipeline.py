@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from evalharness.models.forward.batches import ANY_LENGTHS, BatchRunner, Forward, blocks
 from evalharness.models.forward.company import Trial, company_facts, find_company
-from evalharness.models.forward.loading import check_runs
 from evalharness.models.forward.tokens import PROMPT_TOKENS, BatchReader, Reader, Tokenized
 from evalharness.models.forward.vocabulary import check_vocabulary
+from evalharness.models.forward.weights import check_runs
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel
 from evalharness.store.journal import NO_JOURNAL, Journal

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 
 from evalharness.errors import ModelError
-from evalharness.models.forward.loading import library_errors
 from evalharness.models.forward.vocabulary import check_room, load_tokenizer
+from evalharness.models.forward.weights import library_errors
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Encoding
 

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from evalharness.errors import ModelError, clip
-from evalharness.models.forward.loading import library_errors, silent
+from evalharness.models.forward.weights import library_errors, silent
 from evalharness.models.layout import TOKENIZER_FILES, inner_path
 from evalharness.models.registry import ResolvedModel
 from evalharness.reading import read_object

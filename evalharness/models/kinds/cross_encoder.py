@@ -12,10 +12,10 @@ from transformers import AutoModelForSequenceClassification
 
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.company import Trial, trial_of
-from evalharness.models.forward.loading import check_complete, load_config, load_weights
 from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
 from evalharness.models.forward.tokens import Tokenized, short_inputs
 from evalharness.models.forward.vocabulary import check_room, load_tokenizer, padding_facts
+from evalharness.models.forward.weights import check_complete, load_config, load_weights
 from evalharness.models.rankers import split_pair
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Dense, Encoding

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
 from evalharness.models.forward.company import Trial, trial_of
-from evalharness.models.forward.loading import check_order, check_settings, load_dense, load_encoder
 from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
 from evalharness.models.forward.tokens import PromptTokenizer, short_inputs
 from evalharness.models.forward.vocabulary import padding_facts
+from evalharness.models.forward.weights import check_order, check_settings, load_dense, load_encoder
 from evalharness.models.registry import OF_TOKENS, ResolvedModel, beyond_texts
 from evalharness.types import Dense, Encoding, ModelSpec, Pooling
 

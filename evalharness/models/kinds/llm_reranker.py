@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM
 from evalharness.errors import ModelError, shorten
 from evalharness.models.cards import cards
 from evalharness.models.engines.torch import TorchEngine
-from evalharness.models.forward.loading import check_complete, load_config, load_weights
 from evalharness.models.forward.pipeline import GraphOutput, Rows
 from evalharness.models.forward.tokens import Reader, Tokenized
 from evalharness.models.forward.vocabulary import load_tokenizer
+from evalharness.models.forward.weights import check_complete, load_config, load_weights
 from evalharness.models.options import check_remote_code
 from evalharness.models.rankers import split_pair
 from evalharness.models.registry import ResolvedModel

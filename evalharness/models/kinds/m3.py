@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
 from evalharness.models.forward.company import Trial, trial_of
-from evalharness.models.forward.loading import check_settings, load_encoder, load_pickle
 from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
 from evalharness.models.forward.tokens import PromptTokenizer, short_inputs
 from evalharness.models.forward.vocabulary import padding_facts
+from evalharness.models.forward.weights import check_settings, load_encoder, load_pickle
 from evalharness.models.kinds.dense import pool
 from evalharness.models.registry import M3_HEADS, ResolvedModel
 from evalharness.ranking.multipart import PackedArrays, Parts, pack
