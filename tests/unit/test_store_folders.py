@@ -14,6 +14,7 @@ import pytest
 from support.lookup import LookupBackend, smooth
 
 from evalharness.errors import UsageError
+from evalharness.store import journal as journal_module
 from evalharness.store import shards as plan_module
 from evalharness.store.folders import add_model, key_folders, models_of, moved_aside, read_note, shard_paths
 from evalharness.store.journal import ShardJournal
@@ -259,3 +260,15 @@ def test_a_journal_that_changes_while_it_is_read_is_not_believed(tmp_path: Path)
     assert journal.find(batches[1]) is None
     path.unlink()
     assert journal.find(batches[0]) is None
+
+
+def test_what_was_written_bit_by_bit_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "FLUSH_SECONDS", 0.0)
+    path = tmp_path / "a.partial"
+    for first in (0, 4):
+        journal = ShardJournal(path)
+        for number in range(first, first + 4):
+            journal.add({"texts": [str(number)]}, {"rows": np.array([number])})
+        journal.__exit__(KeyboardInterrupt, None, None)
+    found = [ShardJournal(path).find({"texts": [str(number)]}) for number in range(8)]
+    assert [arrays["rows"].tolist() if arrays else None for arrays in found] == [[number] for number in range(8)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,13 @@ import numpy as np
 import pytest
 from support.lookup import LookupBackend, smooth, stack
 
+from evalharness.errors import ModelError
 from evalharness.ranking.multipart import PackedArrays
 from evalharness.store import shards as plan_module
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.storing import StoringEncoder, default_store
+from evalharness.store.text_encoder import check_finite
+from evalharness.store.uses import Uses
 from evalharness.types import (
     Dense,
     Embeddings,
@@ -22,6 +27,7 @@ from evalharness.types import (
     Encoding,
     MultiPart,
     Notice,
+    ShardsUsed,
     Similarity,
     ignore_event,
 )
@@ -107,3 +113,30 @@ def test_the_store_is_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_store() == tmp_path / ".cache" / "evalharness" / "store"
+
+
+def test_the_first_text_whose_vector_is_no_number_is_named() -> None:
+    vectors = np.ones((4, 3), dtype=np.float32)
+    # their sum is infinite, they are not
+    vectors[0] = 3e38
+    check_finite(vectors, TEXTS[:4])
+    vectors[2, 1], vectors[3, 0] = np.nan, -np.inf
+    with pytest.raises(ModelError, match=r"^2 of 4 texts got a vector with NaN .* the first is text 2: .*text 02"):
+        check_finite(vectors, TEXTS[:4])
+
+
+def test_what_is_noted_of_a_use(tmp_path: Path) -> None:
+    paths = [tmp_path / key / "shards" / f"{name}.shard" for key in "ab" for name in "21"]
+    uses = Uses()
+    uses.hear(ShardsUsed(frozenset(paths[:3])))
+    uses.hear(ShardsUsed(frozenset(paths[2:])))
+    uses.hear(Notice("nothing of shards"))
+    for folder in ("a", "b"):
+        (tmp_path / folder / "shards").mkdir(parents=True)
+    before = time.time()
+    uses.note("A task")
+    for folder in ("a", "b"):
+        (note,) = (tmp_path / folder / "uses").iterdir()
+        use = json.loads(note.read_text(encoding="utf-8"))
+        assert before <= use.pop("time") <= time.time()
+        assert use == {"task": "A task", "shards": ["1.shard", "2.shard"]}
