@@ -242,11 +242,11 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakes)
         while True:
-            ready, _, _ = select.select([self._channel, self._woken], [], [])
+            ready, _, _ = select.select([self._channel.fileno(), self._woken], [], [])
             if self._woken in ready:
                 os.read(self._woken, 4096)
                 self._tell_ended()
-            if self._channel in ready:
+            if self._channel.fileno() in ready:
                 message, descriptors, _, _ = socket.recv_fds(self._channel, _REQUEST_BYTES, 3)
                 if not message:
                     return
@@ -287,8 +287,9 @@ class Server:
 
 
 def main() -> None:
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    stand = Stand(*sys.argv[2:])
+    descriptor, home, cache, host = sys.argv[1:]
+    channel = socket.socket(fileno=int(descriptor))
+    stand = Stand(home, cache, host)
     # an interrupt of the tests is for the tests; they end this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import_everything(stand)

@@ -38,7 +38,7 @@ def _text(number: int) -> str:
     return f"{_WORDS[number % 12]} and {_WORDS[(number * 5 + 1) % 12]} {number}"
 
 
-def save_small_tasks(folder: Path) -> list[Path]:
+def save_small_tasks(folder: Path) -> list[str]:
     """Task files for similarity, retrieval and classification."""
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [{"sentence1": _text(n), "sentence2": _text(n + n % 3), "score": 5 - n % 6} for n in range(24)]
@@ -49,7 +49,7 @@ def save_small_tasks(folder: Path) -> list[Path]:
     (folder / "search" / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
     for split in ("train", "test"):
         _lines(folder / f"{split}.jsonl", [{"text": _text(n), "label": _WORDS[n % 2]} for n in range(24)])
-    return [
+    files = [
         jsonl_task(folder / "SmallPairs.toml", "STS", pairs),
         task_file(folder / "SmallSearch.toml", "Retrieval", 'format = "beir"\npath = "search"'),
         task_file(
@@ -58,12 +58,13 @@ def save_small_tasks(folder: Path) -> list[Path]:
             'format = "jsonl"\nfiles = { train = "train.jsonl", test = "test.jsonl" }',
         ),
     ]
+    return list(map(str, files))
 
 
 def small_command(folder: Path) -> list[str]:
     """A run of all three with a tiny model, into `results` and `store` of wherever it is started."""
     model = save_sentence_model(folder / "model")
-    tasks = map(str, save_small_tasks(folder / "tasks"))
+    tasks = save_small_tasks(folder / "tasks")
     return ["run", "--model", str(model), "--tasks", *tasks, "--store", "store", "--output", "results"]
 
 
