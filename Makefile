@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m
 TYPES := $(VENV)/types.txt
 PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check soak lint types types-kept layers tests unit format catalog clean
+.PHONY: demo test check soak lint types types-kept layers tests unit format catalog mutants clean
 
 demo: $(VENV)/.installed-demo
 	$(RUN) evalharness run --model all-MiniLM-L6-v2 --suite starter --output $(OUTPUT)
@@ -55,7 +55,11 @@ format: $(VENV)/.installed-dev
 
 # what mteb knows of tasks and benchmarks, as data; run it after raising the pinned mteb
 catalog: $(VENV)/.installed-dev
-	$(RUN) evalharness.mteb_catalog
+	$(RUN) evalharness.data.mteb_catalog
+
+# do the tests notice when the code changes? takes an hour or so; MOST=400 tries all
+mutants: $(VENV)/.installed-mutants
+	$(VENV)/bin/python benchmarks/mutants.py results/mutants --most $(or $(MOST),24)
 
 $(VENV)/bin/python:
 	@python=$$($(SHELL) ./find-python.sh $(if $(PYTHON),"$(PYTHON)")) && echo "$$python -m venv $(VENV)" && "$$python" -m venv $(VENV)

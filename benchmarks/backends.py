@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from evalharness.job import PACKAGES
-from evalharness.results import installed_version
+from evalharness.results.records import installed_version
+from evalharness.run.job import PACKAGES
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 TOLERANCE = 1e-4

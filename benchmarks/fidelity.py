@@ -18,8 +18,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from evalharness.job import PACKAGES
-from evalharness.results import installed_version
+from evalharness.results.records import installed_version
+from evalharness.run.job import PACKAGES
 
 MAIN_TOLERANCE, OTHER_TOLERANCE = 1e-4, 1e-3
 

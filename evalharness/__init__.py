@@ -1,24 +1,48 @@
 """Evaluate text embedding models and rerankers the way MTEB and C-MTEB do.
 
-The number is right, and one can see why. Start with `load_model` from Python or with
+The number is right, and one can see why. Start with `load_model` and `evaluate` from Python or with
 `python -m evalharness run --model BAAI/bge-base-en-v1.5` from a shell.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evalharness.models import load_model as load_model
+    from evalharness.catalog.selection import Selection as Selection
+    from evalharness.models.loading import load_model as load_model
+    from evalharness.models.options import Execution as Execution
+    from evalharness.models.options import ModelOptions as ModelOptions
+    from evalharness.results.evaluation import Evaluation as Evaluation
+    from evalharness.results.evaluation import JobResult as JobResult
+    from evalharness.run.evaluate import RunOptions as RunOptions
+    from evalharness.run.evaluate import evaluate as evaluate
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_model"]
+__all__ = [
+    "Evaluation", "Execution", "JobResult", "ModelOptions", "RunOptions", "Selection", "__version__", "evaluate",
+    "load_model",
+]  # fmt: skip
+_PLACES = {
+    "Evaluation": "results.evaluation",
+    "Execution": "models.options",
+    "JobResult": "results.evaluation",
+    "ModelOptions": "models.options",
+    "RunOptions": "run.evaluate",
+    "Selection": "catalog.selection",
+    "evaluate": "run.evaluate",
+    "load_model": "models.loading",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 -- the module protocol says so
     """Import the public names on first use, so that `import evalharness` stays free of torch."""
-    if name == "load_model":
-        from evalharness.models import load_model
+    if name not in _PLACES:
+        raise AttributeError(f"module 'evalharness' has no attribute {name!r}")
+    return getattr(import_module(f"evalharness.{_PLACES[name]}"), name)
 
-        return load_model
-    raise AttributeError(f"module 'evalharness' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalharness.cli import main
+from evalharness.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -7,13 +7,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from evalharness.errors import UsageError, clip
-from evalharness.masking import without_secrets
+from evalharness.errors import UsageError, clip, without_secrets
 
 _LONGEST_REASON = 300
 _PATIENCE_SECONDS = 10
@@ -57,6 +57,22 @@ def check_environment() -> None:
         given = os.environ.get(name)
         if given is not None and not re.fullmatch(form, given):
             raise UsageError(f"the environment has {name}={clip(given)}; expected {expected}, or leave it out")
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep the Hub's client from drawing, unless the environment says what it is to do."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is not None or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def hub_errors() -> tuple[type[Exception], ...]:

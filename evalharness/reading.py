@@ -162,17 +162,6 @@ def read_object(path: Path, error: type[EvalHarnessError] = DataError) -> dict[s
     return value
 
 
-def read_objects(path: Path, error: type[EvalHarnessError] = DataError) -> list[dict[str, Any]]:
-    """As `read_json`, for a file that holds a list of objects; anything else is an error, too."""
-    value = read_json(path, error)
-    if not isinstance(value, list):
-        raise error(f"{path}: expected a JSON list, found {kind_of(value)}")
-    for number, item in enumerate(value, start=1):
-        if not isinstance(item, dict):
-            raise error(f"{path}, item {number}: expected an object, found {kind_of(item)}")
-    return value
-
-
 def read_toml(path: Path, error: type[EvalHarnessError] = DataError) -> dict[str, Any]:
     """Parse a TOML file; arguments and errors as `read_bytes`, also where it is no TOML."""
     content = read_bytes(path, error)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_origin
 from typing import Protocol as TypingProtocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from evalharness.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
+
+    Places: TypeAlias = slice | NDArray[np.integer[Any]] | Sequence[int]
 
 Side: TypeAlias = Literal["query", "document"] | None
 Pooling: TypeAlias = Literal["cls", "mean", "weightedmean", "lasttoken", "own"]
@@ -41,6 +45,10 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """A copy with other values of some fields. Raises pydantic's ValidationError for a wrong name or value."""
+        return self.model_validate({**{name: getattr(self, name) for name in self.model_fields_set}, **changes})
+
 
 class Encoding(Frozen):
     """All that can change the vector of a text, apart from the model's files.
@@ -59,6 +67,7 @@ class Encoding(Frozen):
         dimensions: how many are kept (Matryoshka), before normalisation. None: all.
         adapter: name of the adapter of weights that the model is to use for this text (jina).
         outputs: which kinds of vectors are made of a text (bge-m3).
+        side, task: of the text, where the model itself goes by them (sentence-transformers' Router, mteb's models).
     """
 
     pooling: Pooling
@@ -74,24 +83,12 @@ class Encoding(Frozen):
     dimensions: int | None = None
     adapter: str = ""
     outputs: tuple[Output, ...] = ("dense",)
+    side: Side = None
+    task: str = ""
 
     def facts(self) -> dict[str, Any]:
         """What identifies it in keys; a field that came later and is at its default leaves old keys valid."""
         return self.model_dump(exclude_defaults=True)
-
-
-class Execution(Frozen):
-    """What only changes speed, never a number.
-
-    Attributes:
-        device: a torch device name, or None for the best one present.
-        batch_tokens: padded tokens per forward pass, or None for what suits the device.
-        ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
-    """
-
-    device: str | None = None
-    batch_tokens: int | None = Field(default=None, ge=1)
-    ends: float | None = None
 
 
 class TaskContext(Frozen):
@@ -102,56 +99,78 @@ class TaskContext(Frozen):
     instruction: str = ""
 
 
-class Published(Frozen):
-    """How the authors made their published scores, where that differs from mteb's way.
+class VectorFacts(Frozen):
+    """What can be said of a model's vectors, and of a reranker, which makes none, cannot.
 
     Attributes:
-        source: script or paper.
-        normalize, dtype: as in `Encoding`; None as in the card.
-        unnormalized_types: task types whose vectors are not scaled to length 1.
-        prompts: replace the card's.
-        query_prompt_tasks: the only tasks whose queries get the card's query prompt; None for no such rule.
-        default_prompt, suffixes, prompt_as_tokens: as in `ModelSpec`.
-    """
-
-    source: str
-    normalize: bool | None = None
-    dtype: DType | None = None
-    unnormalized_types: tuple[str, ...] = ()
-    prompts: dict[str, str] | None = None
-    default_prompt: str = ""
-    query_prompt_tasks: tuple[str, ...] | None = None
-    suffixes: dict[str, str] = {}
-    prompt_as_tokens: bool = False
-
-
-class ModelSpec(Frozen):
-    """A model as it is used: the card, the files' own configuration and the user's overrides, resolved.
-
-    Keys of prompts, suffixes and adapters are as in mteb: `query`, `Retrieval-query`, `ArguAna-query`, `STS12` ...
-
-    Attributes:
-        name: Hub id, or `local/<folder>` for a folder.
-        revision: commit of a Hub model, or the first 40 digits of the fingerprint.
-        fingerprint: sha256 over the content of all files that can change a vector.
-        kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
-        backend: name of what runs it; see `evalharness.models`.
-        pooling, normalize, max_length, dtype, prompt_as_tokens, pool_prompt, layer_norm, dimensions: as in `Encoding`.
-        prompts, suffixes, adapters, prompt_within: by key; what they are, see `Encoding`.
-        adapter_by_task: whether the adapter is the task and the side instead, for models that choose their prompts.
+        prompts, suffixes, adapters, prompt_within: see `Encoding`; by mteb's keys, such as `query`, `Retrieval-query`,
+            `ArguAna-query`, `STS12`. The suffix of texts without a side has the key "".
         default_prompt: prompt for texts that have no side, where no key fits.
         instruction_template: makes a task's instruction a prompt (not of documents) where no key but the side's fits.
+        prompt_as_tokens, pool_prompt, normalize, layer_norm, dimensions: as in `Encoding`.
         unnormalized_types: task types whose vectors are not scaled to length 1.
-        outputs: as in `Encoding`.
-        output_weights: where more than one kind of vector counts, or another than the dense, by how much each.
+    """
+
+    prompts: dict[str, str] = {}
+    suffixes: dict[str, str] = {}
+    adapters: dict[str, str] = {}
+    default_prompt: str = ""
+    instruction_template: str = ""
+    prompt_as_tokens: StrictBool = False
+    pool_prompt: StrictBool = True
+    normalize: StrictBool = False
+    unnormalized_types: tuple[str, ...] = ()
+    layer_norm: StrictBool = False
+    dimensions: int | None = Field(default=None, ge=1)
+    prompt_within: dict[str, int] = {}
+
+
+class Facts(VectorFacts):
+    """How a model makes vectors or scores; who says only some of it makes one with only these fields set (`stated`).
+
+    Attributes:
+        pooling, max_length, dtype: as in `Encoding`.
         similarity: the model's own similarity function.
         pair_template: how a language model is asked about a pair: `yes-logit`, `qwen3` or `layerwise`.
         pair_truncation: what is cut of a pair that is too long: the longer text, token by token; or the document, after
             the query was cut to three quarters of the length (FlagEmbedding).
         pair_instruction: where a query's instruction is read: behind the query, there and in the template, or nowhere.
         languages: mteb language codes; empty where unknown.
+    """
+
+    pooling: Pooling = "own"
+    max_length: int | None = Field(default=None, ge=1)
+    dtype: DType = "float32"
+    similarity: Similarity = "cosine"
+    pair_template: PairTemplate | None = None
+    pair_truncation: PairTruncation = "longest_first"
+    pair_instruction: PairInstruction = "joined"
+    languages: tuple[str, ...] = ()
+
+    def stated(self) -> dict[str, Any]:
+        """The facts that are set, without what a subclass has beside them."""
+        return {name: getattr(self, name) for name in Facts.model_fields if name in self.model_fields_set}
+
+
+# facts whose values stand by key: side, task or task type, each with the side behind it
+BY_KEY = tuple(name for name, item in Facts.model_fields.items() if get_origin(item.annotation) is dict)
+
+
+class ModelSpec(Facts):
+    """A model as it is used: which it is, and the facts of it that all sources together give.
+
+    Attributes:
+        name: Hub id, or `local/<folder>` for a folder.
+        revision: commit of a Hub model, or the first 40 digits of the fingerprint.
+        fingerprint: sha256 over the content of all files that can change a vector.
+        kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
+        backend: name of what runs it; see `evalharness.models.registry`.
+        encodes_by: what of a text's side and task the model itself goes by; see `Encoding`.
+        outputs: as in `Encoding`.
+        output_weights: where more than one kind of vector counts, or another than the dense, by how much each.
         remote_code: whether the repository's own Python code runs.
-        facts_from: where pooling, prompts and the rest were read, for the manifest.
+        facts_from: where most of the facts were read, for people.
+        origins: fact -> who stated it; those that are missing have their default.
         notes: what a reader of any of its numbers must know.
         overrides: what the user changed against those facts; part of the result path.
     """
@@ -161,31 +180,12 @@ class ModelSpec(Frozen):
     fingerprint: str
     kind: Kind = "embedder"
     backend: str = "transformers"
-    pooling: Pooling
-    normalize: bool
-    max_length: int | None
-    dtype: DType = "float32"
-    prompts: dict[str, str] = {}
-    suffixes: dict[str, str] = {}
-    adapters: dict[str, str] = {}
-    adapter_by_task: bool = False
-    prompt_within: dict[str, int] = {}
-    prompt_as_tokens: bool = False
-    pool_prompt: bool = True
-    layer_norm: bool = False
-    dimensions: int | None = None
-    default_prompt: str = ""
-    instruction_template: str = ""
-    unnormalized_types: tuple[str, ...] = ()
+    encodes_by: tuple[Literal["side", "task"], ...] = ()
     outputs: tuple[Output, ...] = ("dense",)
     output_weights: dict[Output, float] = {}
-    similarity: Similarity = "cosine"
-    pair_template: PairTemplate | None = None
-    pair_truncation: PairTruncation = "longest_first"
-    pair_instruction: PairInstruction = "joined"
-    languages: tuple[str, ...] = ()
     remote_code: bool = False
     facts_from: str = ""
+    origins: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     overrides: dict[str, Any] = {}
 
@@ -230,7 +230,7 @@ class Dense:
     def __len__(self) -> int:
         return int(self.source.shape[0])
 
-    def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> Dense:
+    def rows(self, index: Places) -> Dense:
         """The vectors at these positions, in this order."""
         return Dense(self.source[index], self.similarity, _some(self.truncated, index), _some(self.unknown, index))
 
@@ -276,14 +276,12 @@ class MultiPart:
             "reranking tasks, or --mode dense"
         )
 
-    def rows(self, index: slice | NDArray[np.integer[Any]] | Sequence[int]) -> MultiPart:
+    def rows(self, index: Places) -> MultiPart:
         """The vectors at these positions, in this order."""
         return MultiPart(self.source[index], self.weights, _some(self.truncated, index), _some(self.unknown, index))
 
 
-def _some(
-    flags: NDArray[np.bool_] | None, index: slice | NDArray[np.integer[Any]] | Sequence[int]
-) -> NDArray[np.bool_] | None:
+def _some(flags: NDArray[np.bool_] | None, index: Places) -> NDArray[np.bool_] | None:
     return None if flags is None else flags[index]
 
 
@@ -317,16 +315,6 @@ class ItemScores:
 
 
 @dataclass(frozen=True, slots=True)
-class RankedDocument:
-    """One line of a ranking; ranks count from 1."""
-
-    query: str
-    document: str
-    rank: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class Scores:
     """Result of scoring one subset of one split.
 
@@ -334,21 +322,18 @@ class Scores:
         metrics: mteb's metric names -> value, unrounded except where mteb's protocol rounds.
         items: per-item scores.
         notes: what a reader of the number must know.
-        ranked: for retrieval, gives what was found, query by query and best first.
+        retrieved: for retrieval, what was found: for each query its id, and document id -> score, best first.
     """
 
     metrics: Metrics
     items: ItemScores
     notes: tuple[str, ...] = ()
-    ranked: Callable[[], Iterator[RankedDocument]] | None = None
+    retrieved: Iterable[tuple[str, Mapping[str, float]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TextsEncoded:
-    """Progress: so many more texts are done (duplicates count when their first is).
-
-    `tokens` went through the model for them; 0 for texts whose vectors were there.
-    """
+    """So many texts more are done, repeated ones with their first; `tokens` went through the model (stored: none)."""
 
     count: int
     tokens: int = 0
@@ -356,10 +341,7 @@ class TextsEncoded:
 
 @dataclass(frozen=True, slots=True)
 class EncodeNote:
-    """Something that happened to `count` texts while encoding and belongs into the result.
-
-    Its kind is `truncated`, `unknown`, `batch_shrunk`, `empty` or `degenerate`.
-    """
+    """`truncated`, `unknown`, `batch_shrunk`, `empty` or `degenerate`: it happened to `count` texts, for the result."""
 
     kind: str
     message: str
@@ -378,7 +360,14 @@ class Waiting:
     """Nothing happens, for somebody else has to answer; told again and again, so that whoever has a clock may stop."""
 
 
-EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting
+@dataclass(frozen=True, slots=True)
+class ShardsUsed:
+    """Vectors were found in these files of the store."""
+
+    paths: frozenset[Path]
+
+
+EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting | ShardsUsed
 Emit: TypeAlias = Callable[[EncodeEvent], None]
 
 

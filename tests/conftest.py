@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.processes import Pythons, out_of_reach
 
-from evalharness.cli import execute
+from evalharness.cli.main import execute
 
 SHARED = Path(__file__).parents[2] / "shared"
 SERVER = SHARED / "hub" / "serve.py"
@@ -49,6 +49,13 @@ def hub(start_hub: StartHub) -> Iterator[str]:
 def hub_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """HF_HOME of the session: empty at first, then shared by the tests."""
     return tmp_path_factory.mktemp("hf-home")
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, for what is kept in the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "evalharness"
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import auc
 
+from evalharness.metrics.measures import Confidence
+
 Values = NDArray[np.float64]
 
 # 0 %, 10 %, ..., 90 % of the queries refused, as in mteb
@@ -32,7 +34,7 @@ def heap_order(count: int) -> NDArray[np.int64]:
     return -np.array(heap, dtype=np.int64)
 
 
-def confidences(scores: Sequence[NDArray[np.floating]]) -> dict[str, Values]:
+def confidences(scores: Sequence[NDArray[np.floating]]) -> dict[Confidence, Values]:
     """Three confidences per query from the scores of its retrieved documents.
 
     Args:

@@ -119,3 +119,14 @@ def reciprocal_rank(judged: Judged, k: int) -> Values:
     hits = judged.grades[:, :k] > 0
     first: Values = 1.0 / (hits.argmax(axis=1) + 1)
     return np.where(hits.any(axis=1), first, 0.0)
+
+
+# by the names of measures
+BY_NAME: Mapping[str, RankMetric] = {
+    "ndcg": ndcg,
+    "map": average_precision,
+    "recall": recall,
+    "precision": precision,
+    "hit_rate": hit_rate,
+    "mrr": reciprocal_rank,
+}

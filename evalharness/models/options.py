@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from evalharness.cards import ModelCard, cards, find_card
-from evalharness.errors import ModelError, UsageError, clip, is_utf8, shorten, unknown_names
-from evalharness.results import check_name
-from evalharness.types import OUTPUTS, DType, Frozen, Output, Pooling, Protocol
+from pydantic import Field
+
+from evalharness.errors import ModelError, UsageError, clip, is_utf8, unknown_names
+from evalharness.results.records import check_name
+from evalharness.types import DTYPES, OUTPUTS, POOLINGS, PROTOCOLS, DType, Frozen, Output, Pooling, Protocol
 
 # options that say where something is or what is allowed; they change no number
 _NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "safetensors_only", "url")
 # every model takes them
 _OF_EVERY_MODEL = ("name", "cards", "trust_remote_code", "safetensors_only", "protocol", "backend")
 _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
+# what can be chosen from a few names; how vectors of a server are pooled is not ours to choose
+_CHOICES = {"pooling": tuple(name for name in POOLINGS if name != "own"), "dtype": DTYPES}
+
+
+class Execution(Frozen):
+    """What only changes speed, never a number.
+
+    Attributes:
+        device: a torch device name, or None for the best one present.
+        batch_tokens: padded tokens per forward pass, or None for what suits the device.
+        ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
+    """
+
+    device: str | None = None
+    batch_tokens: int | None = Field(default=None, ge=1)
+    ends: float | None = None
 
 
 class ModelOptions(Frozen):
@@ -72,20 +91,54 @@ class ModelOptions(Frozen):
         return {key: f"--{'no-' if value is False else ''}{key.replace('_', '-')}" for key, value in given.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class ParsedOptions:
+    """Options as they were typed.
+
+    Attributes:
+        options: those that can be understood.
+        problems: what is wrong with the others.
+    """
+
+    options: ModelOptions
+    problems: tuple[str, ...] = ()
+
+
+def parse_options(given: Mapping[str, object]) -> ParsedOptions:
+    """Read options of the command line; a wrong one becomes a problem, to be reported with what else is wrong.
+
+    Args:
+        given: option, as `ModelOptions` names it -> what was typed, None where it was left out.
+    """
+    problems: dict[str, str] = {}
+    for option, known in _CHOICES.items():
+        if given[option] not in (None, *known):
+            problems[option] = f"--{option} must be {' or '.join(known)}, got {given[option]!r}"
+    if given["protocol"] not in PROTOCOLS:
+        problems["protocol"] = unknown_names("protocol", [str(given["protocol"])], PROTOCOLS)
+    weights = None
+    if (text := given["mode_weights"]) is not None:
+        try:
+            weights = tuple(float(part) for part in str(text).split(","))
+        except ValueError:
+            problems["mode_weights"] = (
+                f"--mode-weights are numbers with commas between them, such as 0.4,0.2,0.4; got {text!r}"
+            )
+    right = {option: value for option, value in given.items() if option not in problems}
+    return ParsedOptions(ModelOptions.model_validate(right | {"mode_weights": weights}), tuple(problems.values()))
+
+
 def check_options(options: ModelOptions) -> None:
     """Check what can be checked without the model.
 
     Raises:
-        UsageError: a text is not in UTF-8, `like` names no card, the name can be none, or a value is out of range.
-        DataError: the user's file of cards is wrong.
+        UsageError: a text is not in UTF-8, the name can be none, or a value is out of range.
     """
     given = options.model_dump(exclude_none=True, exclude={"cards"})
     for option, value in given.items():
         if isinstance(value, str) and not is_utf8(value):
             flag = f"--{option.replace('_', '-')}"
             raise UsageError(f"{flag}: {clip(value)} is no text in UTF-8; give one")
-    if options.like is not None and find_card(options.like, options.cards) is None:
-        raise UsageError(unknown_names("model card", [options.like], cards(options.cards)))
     if options.name is not None:
         check_name(options.name)
     if options.max_length is not None and options.max_length < 1:
@@ -117,35 +170,6 @@ def modes(options: ModelOptions) -> dict[Output, float]:
             f"{', '.join(f'{weight:g}' for weight in weights)}"
         )
     return {output: weight for output in OUTPUTS for name, weight in zip(names, weights, strict=True) if name == output}
-
-
-def card_of(name: str, options: ModelOptions) -> ModelCard | None:
-    """The card that says what a model is: the one that the user lends to it, or its own; None if there is none."""
-    return find_card(options.like or name.partition("@")[0], options.cards)
-
-
-def check_protocol(name: str, options: ModelOptions) -> None:
-    """See that the model has the protocol that is asked for.
-
-    Args:
-        name: the model's, as the user gave it.
-        options: what the user changes.
-
-    Raises:
-        UsageError: its card has no published protocol, or it has no card.
-    """
-    if options.protocol == "mteb":
-        return
-    known = [card.name for card in cards(options.cards).values() if card.published is not None]
-    card = card_of(name, options)
-    if card is None or card.published is None:
-        why = (
-            "it has no card" if card is None else "its authors' evaluation is not known: the card has no such protocol"
-        )
-        raise UsageError(
-            f"{name} cannot be run by the published protocol: {why}. Run it with --protocol mteb, or one of "
-            f"{shorten(known, len(known))}"
-        )
 
 
 def check_remote_code(name: str, options: ModelOptions) -> None:

@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from evalharness.cards import PACKAGED, PACKAGED_ID, cards, find_card
 from evalharness.downloads import sound_file, sound_snapshot
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip, is_utf8, shorten, unknown_names
 from evalharness.hub import hub_errors, ignore_message, reason, with_retries
+from evalharness.models.cards import PACKAGED, PACKAGED_ID, ModelCard, cards
 from evalharness.models.layout import (
     MODULES,
     TORCH_WEIGHTS,
@@ -92,21 +92,10 @@ def is_hub_name(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(name)) and not name.startswith((".", "/", "~")) and not Path(name).is_dir()
 
 
-def check_name(name: str, own_cards: Path | None = None) -> None:
-    """See whether a model's name can be one at all, without asking the Hub.
-
-    Args:
-        name: as the user gave it.
-        own_cards: the user's file of cards.
-
-    Raises:
-        UsageError: it can not.
-    """
-    if name != PACKAGED and not Path(name).expanduser().is_dir() and not is_hub_name(name):
-        raise UsageError(
-            f"{unknown_names('model', [name], [PACKAGED, *cards(own_cards)])}\nA model is a Hub id such as "
-            f"BAAI/bge-base-en-v1.5 (with @revision if you like), an existing folder, or {PACKAGED}"
-        )
+def local_name(name: str) -> str | None:
+    """What a model that is a folder is called in results; None for a name that is none, or of the packaged model."""
+    folder = Path(name).expanduser()
+    return f"local/{folder.resolve().name}" if name != PACKAGED and folder.is_dir() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +103,14 @@ class Lookup:
     """How a model's files are looked for.
 
     Attributes:
-        own_cards: the user's file of cards.
+        card: of the model's own name, which tells how the name is spelt, and the commit.
+        own_cards: the user's file of cards, whose names are offered if the Hub has none of this one.
         download: whether the Hub may be asked; if not, only what is on disk is found.
         say: is told if the Hub has to be asked again.
         choice: which files are wanted.
     """
 
+    card: ModelCard | None = None
     own_cards: Path | None = None
     download: bool = True
     say: Callable[[str], None] = ignore_message
@@ -133,8 +124,8 @@ def find_model(name: str, lookup: Lookup = _LOOKUP) -> ModelFiles:
     """Find a model's files, and fetch them from the Hub if need be.
 
     Args:
-        name: the packaged `all-MiniLM-L6-v2`, a folder, or a Hub id with an optional `@revision`. A Hub id without
-            revision means the one in its card, else the newest.
+        name: the packaged `all-MiniLM-L6-v2`, a folder, or a Hub id with an optional `@revision`; see `name_model`. A
+            Hub id without revision means the one in its card, else the newest.
         lookup: where and for what.
 
     Raises:
@@ -143,14 +134,13 @@ def find_model(name: str, lookup: Lookup = _LOOKUP) -> ModelFiles:
         ModelError: the folder holds no model, a file in it is wrong, or the weights are pickles
             and only safetensors are wanted.
     """
-    check_name(name, lookup.own_cards)
     if name == PACKAGED:
         return _packaged()
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _folder(folder, lookup.choice)
     repo, _, revision = name.partition("@")
-    card = find_card(repo, lookup.own_cards)
+    card = lookup.card
     return _from_hub(card.name if card else repo, revision or (card.revision if card else None), lookup)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalharness.errors import UsageError, unknown_names
-from evalharness.reports.leaderboard import Leaderboard
+
+if TYPE_CHECKING:
+    from evalharness.reports.leaderboard import Leaderboard
 
 _NO_FORMATS = ("__init__", "leaderboard")
 _SHORT = {"md": "markdown"}
 
 
 def formats() -> list[str]:
-    """Names of all formats."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _NO_FORMATS)
+    """Names of all formats, short ones too."""
+    files = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _NO_FORMATS]
+    return sorted([*files, *_SHORT])
 
 
 def render(boards: Sequence[Leaderboard], name: str) -> str:
@@ -24,8 +28,7 @@ def render(boards: Sequence[Leaderboard], name: str) -> str:
     Raises:
         UsageError: there is no such format.
     """
-    full = _SHORT.get(name, name)
-    if full not in formats():
-        raise UsageError(unknown_names("format", [name], [*formats(), *_SHORT]))
-    write = import_module(f"evalharness.reports.{full}").render
+    if name not in formats():
+        raise UsageError(unknown_names("format", [name], formats()))
+    write = import_module(f"evalharness.reports.{_SHORT.get(name, name)}").render
     return "\n".join(write(board) for board in boards)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from statistics import fmean
 
-from evalharness.catalog import Member, TaskList, TaskSpec, find_task
+from evalharness.catalog.tasks import Member, TaskList, TaskSpec, find_task
 from evalharness.errors import shorten
-from evalharness.results import experiment_name
-from evalharness.stored import StoredRun, StoredTask
+from evalharness.results.records import experiment_name
+from evalharness.results.stored import StoredRun, StoredTask
+from evalharness.results.views import STALE
 from evalharness.types import PROTOCOLS, content_digest
-from evalharness.views import STALE
 
 _UNKNOWN_TYPE = "Other"
 _LONGEST_REASON = 160

@@ -1,8 +1,9 @@
 """Task types. A file here is a type: `PairClassification` is run by `pair_classification.py`, imported on use.
 
 Each file defines TASK_TYPE: how mteb's data or local files become records, which texts of the records are encoded,
-and how embeddings become scores. The last is a pure function: no model, no file, no clock. Types that have no file
-are scored by mteb itself (`mteb_bridge.py`).
+and how embeddings become scores. The last is a pure function: no model, no file, no clock. A type that is another by
+another name is a row of a table; types that are neither are scored by mteb itself (`mteb_bridge.py`). What types of
+pairs have in common is in `pairs.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from evalharness.catalog import TaskSpec
-from evalharness.errors import UsageError, shorten, unknown_names
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.errors import DataError, UsageError, shorten, unknown_names
 from evalharness.reading import validated
 from evalharness.types import Embeddings, Frozen, Scores, Side, TextColumn
 
@@ -26,6 +27,10 @@ Settings = TypeVar("Settings", bound=Frozen)
 
 class NoSettings(Frozen):
     """Settings of a type that has none."""
+
+
+def _not_in_mteb(task: Any, split: str, subset: str) -> Any:  # noqa: ANN401 -- an mteb task object
+    raise DataError(f"{task.metadata.name} [{split}, {subset}]: mteb has no tasks of this type")
 
 
 def _no_notes(records: object) -> tuple[str, ...]:
@@ -39,12 +44,13 @@ class TaskType(Generic[Records]):
 
     Attributes:
         score_version: raised whenever the same data and vectors would give other numbers; part of the resume key.
-        from_mteb: (mteb task object with data, split, subset) -> records. Raises DataError.
         from_files: (local task, split) -> records. Raises DataError.
         columns: records -> texts to encode.
         score: (records, column name -> embeddings) -> scores.
         counts: records -> what there is of it, for people.
         metric_names: the metrics that can be a main score.
+        from_mteb: (mteb task object with data, split, subset) -> records; left out where mteb has no such type. Raises
+            DataError.
         settings: what a local task may set.
         draws_in_order: whether random draws for one subset depend on the splits and subsets before it in the same run;
             then `from_mteb` gets a task with all of them loaded, and they are part of the resume key.
@@ -55,12 +61,12 @@ class TaskType(Generic[Records]):
     """
 
     score_version: int
-    from_mteb: Callable[[Any, str, str], Records]
     from_files: Callable[[TaskSpec, str], Records]
     columns: Callable[[Records], Sequence[TextColumn]]
     score: Callable[[Records, Mapping[str, Embeddings]], Scores]
     counts: Callable[[Records], Mapping[str, int]]
     metric_names: Sequence[str]
+    from_mteb: Callable[[Any, str, str], Records] = _not_in_mteb
     settings: type[Frozen] = NoSettings
     draws_in_order: bool = False
     ranks: bool = False
@@ -89,12 +95,15 @@ def _module_name(task_type: str) -> str:
 @cache
 def native_types() -> tuple[str, ...]:
     """Task types that are scored here, by mteb's names."""
-    files = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _OTHERS)
-    return tuple(_TYPE_NAMES.get(name) or "".join(map(str.title, name.split("_"))) for name in files)
+    files = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _OTHERS]
+    named = [_TYPE_NAMES.get(name) or "".join(map(str.title, name.split("_"))) for name in files]
+    return tuple(sorted([*named, *_SAME_AS], key=_module_name))
 
 
-_OTHERS = ("__init__", "mteb_bridge")
+_OTHERS = ("__init__", "mteb_bridge", "pairs")
 _TYPE_NAMES = {"sts": "STS"}
+# queries carry an instruction; robustness, paired accuracy and p-MRR come with mteb's tasks
+_SAME_AS = {"InstructionRetrieval": "Retrieval", "InstructionReranking": "Retrieval"}
 
 
 def is_native(spec: TaskSpec) -> bool:
@@ -161,5 +170,6 @@ def task_type(name: str) -> TaskType[Any]:
     """
     if name not in native_types():
         raise UsageError(unknown_names("task type", [name], native_types()))
-    found: TaskType[Any] = import_module(f"evalharness.tasks.{_module_name(name)}").TASK_TYPE
+    module = _module_name(_SAME_AS.get(name, name))
+    found: TaskType[Any] = import_module(f"evalharness.tasks.{module}").TASK_TYPE
     return found

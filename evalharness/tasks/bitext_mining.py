@@ -8,11 +8,11 @@ from typing import Any
 
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import mteb_rows, text_column
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import mteb_rows, text_column
+from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
-from evalharness.similarity import nearest
-from evalharness.tables import split_table, tell_all
+from evalharness.ranking.similarity import nearest
 from evalharness.tasks import TaskType
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
 

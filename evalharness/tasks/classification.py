@@ -16,11 +16,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import column, mteb_rows, text_column
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import column, mteb_rows, text_column
+from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError, shorten
 from evalharness.metrics.classification import classification_scores
-from evalharness.tables import split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores, TextColumn
 

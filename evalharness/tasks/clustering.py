@@ -15,10 +15,10 @@ from pydantic import Field, model_validator
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import abstract_class, column, mteb_rows, text_column
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import abstract_class, column, mteb_rows, text_column
+from evalharness.data.tables import Table, check_label, split_table, tell_all
 from evalharness.errors import DataError
-from evalharness.tables import Table, check_label, split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Metrics, Scores, TextColumn
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.data import abstract_class
+from evalharness.data.mteb import abstract_class
 from evalharness.downloads import hub_only, standing_in
 from evalharness.errors import UsageError
 from evalharness.tasks import side_of

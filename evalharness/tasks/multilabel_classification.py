@@ -16,11 +16,11 @@ from sklearn.metrics import accuracy_score, f1_score, label_ranking_average_prec
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import column, mteb_rows, text_column
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import column, mteb_rows, text_column
+from evalharness.data.tables import check_label, split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.metrics.classification import hamming_scores
-from evalharness.tables import check_label, split_table, tell_all
 from evalharness.tasks import TaskType, settings_of
 from evalharness.tasks.classification import ClassificationSettings, unlearnt
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evalharness.catalog import TaskSpec
-from evalharness.rankings import RetrievalRecords
-from evalharness.tables import split_table, tell_all
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.tables import split_table, tell_all
+from evalharness.ranking.records import RetrievalRecords
 from evalharness.tasks import retrieval, settings_of
 from evalharness.tasks.retrieval import RetrievalSettings
 

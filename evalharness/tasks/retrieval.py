@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import abstract_class, column, mteb_rows
-from evalharness.encoder import document_text
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import abstract_class, column, mteb_rows
+from evalharness.data.tables import Table, check_text, listed, split_table, tell_all
+from evalharness.data.texts import document_text
 from evalharness.errors import DataError, clip, shorten
-from evalharness.rankings import METRIC_NAMES, OwnScores, RetrievalRecords, score_ranking
-from evalharness.search import ranking, search, text_columns
-from evalharness.tables import Table, check_text, listed, split_table, tell_all
+from evalharness.ranking.records import OwnScores, RetrievalRecords
+from evalharness.ranking.scores import METRIC_NAMES, score_ranking
+from evalharness.ranking.search import search, text_columns
 from evalharness.tasks import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, Metrics, Scores
 
@@ -85,16 +86,29 @@ def _merges_subqueries(task: Any) -> bool:  # noqa: ANN401
     return "max_over_subqueries" in type(task).task_specific_scores.__code__.co_names
 
 
-def _own_scores(task: Any, qrels: Mapping[str, Mapping[str, int]], split: str, subset: str) -> OwnScores | None:  # noqa: ANN401
-    """A task's hook for metrics of its own (p-MRR, paired accuracy ...), if it has one."""
-    if type(task).task_specific_scores is abstract_class(task).task_specific_scores or _merges_subqueries(task):
-        return None
+@dataclass(frozen=True, slots=True)
+class _OwnScores:
+    """A task's hook for metrics of its own (p-MRR, paired accuracy ...)."""
 
-    def scores(results: Mapping[str, Mapping[str, float]], per_query: Mapping[str, Mapping[str, float]]) -> Metrics:
-        found: Metrics = task.task_specific_scores(per_query, qrels, results, hf_split=split, hf_subset=subset)
+    task: Any
+    qrels: Mapping[str, Mapping[str, int]]
+    split: str
+    subset: str
+
+    def __call__(
+        self, results: Mapping[str, Mapping[str, float]], per_query: Mapping[str, Mapping[str, float]]
+    ) -> Metrics:
+        """What mteb's code makes of a ranking and of trec_eval's scores per query."""
+        found: Metrics = self.task.task_specific_scores(
+            per_query, self.qrels, results, hf_split=self.split, hf_subset=self.subset
+        )
         return found
 
-    return scores
+
+def _own_scores(task: Any, qrels: Mapping[str, Mapping[str, int]], split: str, subset: str) -> OwnScores | None:  # noqa: ANN401
+    if type(task).task_specific_scores is abstract_class(task).task_specific_scores or _merges_subqueries(task):
+        return None
+    return _OwnScores(task, qrels, split, subset)
 
 
 def candidate_numbers(
@@ -152,8 +166,8 @@ def records_from_files(spec: TaskSpec, split: str, *, with_candidates: bool = Fa
         lambda: judgements.whole_numbers("score"),
     )
     documents, asked = corpus.unique_ids("_id"), queries.unique_ids("_id")
-    known = _Known(set(asked), set(documents))
-    judged = _judged(judgements, known)
+    known = set(asked)
+    judged = _judged(judgements, known, set(documents))
     kept = [number for number, query in enumerate(asked) if query in judged.grades]
     names = [asked[number] for number in kept]
     texts, instructions = queries.texts("text"), _local_instructions(queries)
@@ -190,14 +204,6 @@ def _local_instructions(queries: Table) -> list[str | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """Ids of all queries and documents."""
-
-    queries: AbstractSet[str]
-    documents: AbstractSet[str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Judged:
     """Query id -> document id -> grade; and what a reader of the scores must know of them."""
 
@@ -205,7 +211,7 @@ class _Judged:
     notes: tuple[str, ...]
 
 
-def _judged(table: Table, known: _Known) -> _Judged:
+def _judged(table: Table, queries: AbstractSet[str], documents: AbstractSet[str]) -> _Judged:
     """The judgements of a split.
 
     Raises:
@@ -214,7 +220,7 @@ def _judged(table: Table, known: _Known) -> _Judged:
     found: dict[str, dict[str, int]] = {}
     rows: dict[tuple[str, str], int] = {}
     problems, repeated = [], 0
-    pairs, grades = _known_pairs(table, known), table.whole_numbers("score")
+    pairs, grades = _known_pairs(table, queries, documents), table.whole_numbers("score")
     for row, (pair, grade) in enumerate(zip(pairs, grades, strict=True)):
         judged = found.setdefault(pair.query, {})
         if (first := rows.setdefault((pair.query, pair.document), row)) != row:
@@ -240,7 +246,7 @@ class _Pair:
     document: str
 
 
-def _known_pairs(table: Table, known: _Known) -> list[_Pair]:
+def _known_pairs(table: Table, queries: AbstractSet[str], documents: AbstractSet[str]) -> list[_Pair]:
     """Query ids and document ids of a table, all of them in the data."""
 
     def check(name: str, what: str, ids: AbstractSet[str]) -> list[str]:
@@ -254,17 +260,17 @@ def _known_pairs(table: Table, known: _Known) -> list[_Pair]:
 
         return table.each(name, is_there)
 
-    tell_all(lambda: check("query-id", "query", known.queries), lambda: check("corpus-id", "document", known.documents))
+    tell_all(lambda: check("query-id", "query", queries), lambda: check("corpus-id", "document", documents))
     return list(map(_Pair, table.ids("query-id"), table.ids("corpus-id")))
 
 
 def _local_candidates(
-    spec: TaskSpec, queries: Sequence[str], documents: Sequence[str], known: _Known
+    spec: TaskSpec, queries: Sequence[str], documents: Sequence[str], known: AbstractSet[str]
 ) -> list[list[int]]:
     table = split_table(spec, CANDIDATES, ["query-id", "corpus-id"])
     numbers = {document: number for number, document in enumerate(documents)}
     found: dict[str, dict[int, None]] = {query: {} for query in queries}
-    for pair in _known_pairs(table, known):
+    for pair in _known_pairs(table, known, numbers.keys()):
         found.setdefault(pair.query, {})[numbers[pair.document]] = None
     return [list(found[query]) for query in queries]
 
@@ -276,8 +282,7 @@ def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
 
 def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
     """trec_eval's metrics at each k, mrr and nAUC. Items: nDCG@10, AP, RR and recall@100 per query."""
-    found = search(records, embeddings["queries"], embeddings["corpus"])
-    return replace(score_ranking(records, ranking(records, found)), notes=found.notes)
+    return score_ranking(records, search(records, embeddings["queries"], embeddings["corpus"]))
 
 
 def _counts(records: RetrievalRecords) -> dict[str, int]:

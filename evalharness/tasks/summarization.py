@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from evalharness.catalog import TaskSpec
-from evalharness.data import column, mteb_rows
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import column, mteb_rows
+from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import TestedCorrelation, correlate_tested
-from evalharness.similarity import nearest_scores
-from evalharness.tables import split_table, tell_all
+from evalharness.ranking.similarity import nearest_scores
 from evalharness.tasks import TaskType
 from evalharness.tasks.sts import StsSettings, scale_of
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores, TextColumn

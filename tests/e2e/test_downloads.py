@@ -15,12 +15,12 @@ from support.faulty_hub import PAGE, Faults, faulty_hub, flip_in_the_middle, poi
 from support.tiny import save_sentence_model
 
 from evalharness import hub as hub_module
-from evalharness.data import load_mteb_task, mteb_rows
+from evalharness.catalog.selection import Selection, TaskChoice, select
+from evalharness.data.mteb import load_mteb_task, mteb_rows
 from evalharness.downloads import HubData, damaged_files, load_data
 from evalharness.errors import PrerequisiteError
 from evalharness.hub import ignore_message
 from evalharness.models.source import Lookup, find_model
-from evalharness.selection import Selection, TaskChoice, select
 
 pytestmark = pytest.mark.hub
 

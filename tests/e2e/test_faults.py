@@ -44,7 +44,7 @@ LIMITED = """
 import resource, sys
 limit = int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-from evalharness.cli import main
+from evalharness.cli.main import main
 main()
 """
 

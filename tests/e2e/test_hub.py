@@ -11,8 +11,9 @@ import pytest
 from conftest import SHARED, Cli, StartHub
 from mteb.cache import ResultCache
 from mteb.results import TaskResult
-from pyarrow import parquet
 from support.tiny import save_sentence_model
+
+from evalharness.results.items import read_items
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "8b3219a92973c328a8e22fadcfa821b5dc75636a"
@@ -63,9 +64,9 @@ def test_scores_are_mtebs_and_mteb_reads_them(fresh_cli: Cli, cli: Cli, tmp_path
     assert TaskResult.from_disk(folder / "STS13.json").get_score() == pytest.approx(0.8060, abs=1e-4)
     loaded = ResultCache(tmp_path).load_results(models=[MODEL], tasks=tasks, validate_and_filter=False)
     assert {result.task_name for result in loaded.model_results[0].task_results} == set(tasks)
-    items = parquet.read_table(folder / "jobs/XQuADRetrieval/validation.en.parquet").to_pydict()
-    assert set(items) == {"item_id", "ndcg_at_10", "map_at_1000", "mrr_at_10", "recall_at_100"}
-    assert sum(items["ndcg_at_10"]) / len(items["item_id"]) == pytest.approx(0.94357, abs=1e-4)
+    items = read_items(folder / "jobs/XQuADRetrieval/validation.en.parquet")
+    assert set(items.columns) == {"ndcg_at_10", "map_at_1000", "mrr_at_10", "recall_at_100"}
+    assert sum(items.columns["ndcg_at_10"]) / len(items.ids) == pytest.approx(0.94357, abs=1e-4)
     check_second_run(cli, command, folder, online)
 
 

@@ -18,7 +18,7 @@ from support.killed_run import SHARD_TEXTS
 from support.processes import Process, Pythons, out_of_reach
 from support.small_runs import SOAK, contents, differences, small_command
 
-from evalharness.shards import open_shard
+from evalharness.store.shard_files import open_shard
 
 SUPPORT = Path(__file__).parents[1] / "support"
 KILLED = -signal.SIGKILL

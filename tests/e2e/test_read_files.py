@@ -31,7 +31,7 @@ from support.tiny import (
 )
 from transformers import AutoModel, BertModel, Qwen3Config, Qwen3ForCausalLM
 
-from evalharness.models import ModelOptions, resolve_model
+from evalharness.models.loading import ModelOptions, resolve_model
 
 Case = tuple[dict[str, Any], Callable[[Path], Path]]
 
@@ -130,6 +130,11 @@ CASES: dict[str, Case] = {
     "static-module": ({}, save_static_module),
     "onnx": ({"backend": "onnx"}, save_onnx),
     "onnx-export": ({"backend": "onnx", "onnx_file": "export"}, save_sentence_model),
+    "onnx-export-m3": (
+        {"backend": "onnx", "onnx_file": "export", "like": "BAAI/bge-m3", "max_length": 64, "mode": "sparse"},
+        save_m3,
+    ),
+    "onnx-export-pairs": ({"backend": "onnx", "onnx_file": "export"}, save_cross_encoder),
     "st-modules": ({"backend": "sentence-transformers"}, save_sentence_model),
     "st-under": ({"backend": "sentence-transformers"}, lambda folder: save_under(folder, "a/b")),
     "st-dense": ({"backend": "sentence-transformers"}, save_t5),
@@ -210,7 +215,7 @@ def test_a_repositorys_own_module_counts_with_all_of_its_folder(tmp_path: Path) 
         "        return Scale(json.loads((Path(path) / 'deep' / 'factor.json').read_text()))\n"
     )
     options = ModelOptions(backend="sentence-transformers", trust_remote_code=True)
-    from evalharness.models import open_embedder
+    from evalharness.models.loading import open_embedder
 
     resolved = resolve_model(str(folder), options)
     assert resolved.spec.notes == ("ran Python code of local/m (--trust-remote-code)",)

@@ -109,4 +109,10 @@ def test_the_python_example(tmp_path: Path, pythons: Pythons) -> None:
     assert len(PYTHON) == 1
     done = pythons.run(["-c", PYTHON[0]], tmp_path, out_of_reach(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout.strip("[] \n")) > 0.3
+    similarity, title, *tables = done.stdout.splitlines()
+    assert float(similarity.strip("[]")) > 0.3
+    assert title == "sentence-transformers/all-MiniLM-L6-v2: 1 job"
+    assert re.fullmatch(r"StarterSTSEng +test +default +cosine_spearman +0\.\d{4}", tables[1])
+    assert tables[2].split() == ["item_id", "gold", "cosine_similarity"]
+    assert len(tables) == 3 + 5
+    assert done.stderr == ""

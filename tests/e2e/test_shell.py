@@ -12,7 +12,8 @@ from conftest import Cli
 
 BROKEN = """
 import sys
-from evalharness import catalog, cli
+from evalharness.catalog import tasks as catalog
+from evalharness.cli import main as cli
 def suites():
     {what}
 catalog.suites = suites

@@ -15,9 +15,9 @@ from support.synthetic import make_task, retrieval_split
 from support.texts import sentence
 
 from evalharness.errors import UsageError
-from evalharness.models import ModelOptions, System, open_model, resolve_model
-from evalharness.rankers import RankingModel, Reranker
-from evalharness.rankings import score_ranking
+from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
+from evalharness.models.rankers import RankingModel, Reranker
+from evalharness.ranking.scores import score_ranking
 from evalharness.tasks import task_type
 from evalharness.types import Scores, TaskContext, ignore_event
 
@@ -48,7 +48,7 @@ def bm25() -> RankingModel:
 
 def ours(task: Any, language: str, model: RankingModel) -> Scores:
     records = task_type(task.metadata.type).from_mteb(copy.deepcopy(task), "test", "default")
-    return score_ranking(records, model.rank(records, [language], TASK, ignore_event).ranking)
+    return score_ranking(records, model.rank(records, [language], TASK, ignore_event))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -75,9 +75,8 @@ def test_it_is_a_first_stage() -> None:
     task = make_task("Retrieval", data("eng-Latn", candidates=False))
     first = bm25()
     model = RankingModel(first.spec, first._first, Reranker(pair_model(smooth), 4))
-    ranked = ours(task, "eng-Latn", model).ranked
-    assert ranked is not None
-    assert len(list(ranked())) == 4 * 20
+    ranked = ours(task, "eng-Latn", model).retrieved
+    assert [len(documents) for _, documents in ranked or ()] == [4] * 20
 
 
 def test_texts_without_a_known_word_find_something_and_score_zero() -> None:
@@ -85,9 +84,8 @@ def test_texts_without_a_known_word_find_something_and_score_zero() -> None:
         [{"id": "d0", "text": "a stone"}, {"id": "d1", "text": ""}], [{"id": "q", "text": "???"}], {"q": {"d0": 1}}
     )
     task = make_task("Retrieval", {"default": {"test": split}})
-    ranked = ours(task, "eng-Latn", bm25()).ranked
-    assert ranked is not None
-    assert [item.score for item in ranked()] == [0, 0]
+    ranked = ours(task, "eng-Latn", bm25()).retrieved
+    assert [list(documents.values()) for _, documents in ranked or ()] == [[0, 0]]
 
 
 def test_options_that_mean_nothing_here_are_refused() -> None:

@@ -14,7 +14,7 @@ from support.lookup import Vectorize, coarse, lookup_model, smooth
 from support.synthetic import make_task, retrieval_split
 from support.texts import sentence
 
-from evalharness.catalog import local_task
+from evalharness.catalog.tasks import local_task
 from evalharness.tasks import task_type
 from evalharness.types import TaskContext, ignore_event
 

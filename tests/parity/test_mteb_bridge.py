@@ -14,8 +14,8 @@ from support.lookup import LookupBackend, smooth, spec
 from support.synthetic import make_task, table_splits
 from support.texts import sentence
 
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import UsageError
+from evalharness.models.encoder import EmbeddingModel
 from evalharness.tasks.mteb_bridge import score_with_mteb
 from evalharness.types import Embeddings, TaskContext, TextColumn, ignore_event
 

@@ -243,7 +243,9 @@ def test_multilabel_classification_equals_mteb(vectorize: Vectorize, labels: lis
         )
         for n, name in enumerate(("en", "de"))
     }
-    task = make_task("MultilabelClassification", data, subsets=["en", "de"])
+    # numbers with the usual number of experiments
+    few = {} if labels[0] == 0 else {"n_experiments": 3}
+    task = make_task("MultilabelClassification", data, subsets=["en", "de"], **few)
     for split in task.eval_splits:
         for subset in ("en", "de"):
             assert compare(task, split, subset, vectorize) == [], (split, subset)

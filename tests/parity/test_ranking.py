@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalharness.metrics import ranking
-from evalharness.similarity import top_k
+from evalharness.ranking.similarity import top_k
 from evalharness.types import Dense
 
 DEPTHS = (1, 3, 10, 1000)

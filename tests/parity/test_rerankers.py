@@ -9,6 +9,7 @@ from typing import Any
 
 import mteb
 import pytest
+from mteb._evaluators.retrieval_metrics import max_over_subqueries
 from mteb.models.model_implementations.rerankers_custom import BGEReranker
 from support.compare import differences
 from support.lookup import Vectorize, coarse, lookup_model, mteb_lookup_model, smooth
@@ -17,13 +18,15 @@ from support.synthetic import make_task, retrieval_split
 from support.texts import sentence
 from support.tiny import save_real_words_cross_encoder
 
-from evalharness.embeddings import StoringEncoder
 from evalharness.errors import UsageError
-from evalharness.models import ModelOptions, System, open_model, resolve_model
-from evalharness.rankers import PairModel, RankingModel, Reranker, two_stage_spec
-from evalharness.rankings import score_ranking
+from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
+from evalharness.models.options import Execution
+from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
+from evalharness.ranking.scores import score_ranking
+from evalharness.run.without_model import ranking_of
+from evalharness.store.storing import StoringEncoder
 from evalharness.tasks import task_type
-from evalharness.types import Execution, PairInstruction, Scores, TaskContext, ignore_event
+from evalharness.types import PairInstruction, Scores, TaskContext, ignore_event
 
 VECTORS = pytest.mark.parametrize("vectorize", [smooth, coarse], ids=["smooth", "ties"])
 TASK = TaskContext(name="Synthetic", type="Retrieval")
@@ -49,7 +52,7 @@ def numbers(scores: dict[str, Any]) -> dict[str, Any]:
 
 def ours(task: Any, model: RankingModel) -> Scores:
     records = task_type(task.metadata.type).from_mteb(copy.deepcopy(task), "test", "default")
-    return score_ranking(records, model.rank(records, ["eng-Latn"], TASK, ignore_event).ranking)
+    return score_ranking(records, model.rank(records, ["eng-Latn"], TASK, ignore_event))
 
 
 @VECTORS
@@ -59,6 +62,42 @@ def test_a_reranker_on_candidates_equals_mteb(vectorize: Vectorize, ignore: bool
     found = ours(task, reranker_alone(vectorize))
     theirs = task.evaluate(MtebPairs(vectorize), "test", encode_kwargs={"batch_size": 32})["default"]
     assert differences(found.metrics, numbers(theirs)) == []
+
+
+def own_scores(task: Any, scores: Any, qrels: Any, results: Any, hf_split: str, hf_subset: str) -> Any:
+    del scores, hf_split, hf_subset
+    return max_over_subqueries(qrels, results, task.k_values)
+
+
+def subqueries(*, candidates: bool) -> Any:
+    """A task in which two queries are one question each."""
+    split = data(candidates=candidates)["default"]["test"]
+    names = {row["id"]: f"{number // 2}_{number % 2}" for number, row in enumerate(split["queries"])}
+    top = split["top_ranked"]
+    asked = [{**row, "id": names[row["id"]]} for row in split["queries"]]
+    qrels = {names[query]: judged for query, judged in split["relevant_docs"].items()}
+    renamed = {names[query]: found for query, found in top.items()} if candidates else None
+    made = {"default": {"test": retrieval_split(list(split["corpus"]), asked, qrels, renamed)}}
+    return make_task("Reranking", made, task_specific_scores=own_scores)
+
+
+@VECTORS
+def test_the_maximum_over_sub_queries_of_a_reranker_equals_mteb(vectorize: Vectorize) -> None:
+    task = subqueries(candidates=True)
+    found = ours(task, reranker_alone(vectorize))
+    theirs = task.evaluate(MtebPairs(vectorize), "test", encode_kwargs={"batch_size": 32})["default"]
+    assert differences(found.metrics, numbers(theirs)) == []
+
+
+def test_the_maximum_over_sub_queries_is_that_of_the_run_file() -> None:
+    task = subqueries(candidates=False)
+    records = task_type("Reranking").from_mteb(copy.deepcopy(task), "test", "default")
+    first = lookup_model(smooth)
+    whole = score_ranking(records, RankingModel(first.spec, first).rank(records, [], TASK, ignore_event))
+    again = score_ranking(records, ranking_of(records, dict(whole.retrieved or ()), "here"))
+    over = [name for name in whole.metrics if name.startswith("max_over_subqueries_") and "nauc" not in name]
+    assert over
+    assert {name: again.metrics[name] for name in over} == {name: whole.metrics[name] for name in over}
 
 
 def instructed() -> dict[str, Any]:
@@ -96,7 +135,7 @@ def test_bge_reranker_v2_m3_reads_what_it_reads_in_mteb(tmp_path: Path) -> None:
     reference.mteb_model_meta = MtebPairs(smooth).mteb_model_meta
     reference.model.max_length = 64
     theirs = task.evaluate(reference, "test", encode_kwargs={"batch_size": 32})["default"]
-    found = score_ranking(records, ranked.ranking).metrics
+    found = score_ranking(records, ranked).metrics
     assert differences(without_nauc(found), without_nauc(numbers(theirs))) == []
     assert "the reranker got the queries without their instructions, as in mteb" in ranked.notes
 
@@ -114,8 +153,8 @@ def test_without_instructions_nothing_is_left_out() -> None:
     for how in WAYS[1:]:
         ranked = reranker_alone(smooth, how).rank(records, [], TASK, ignore_event)
         assert ranked.notes == ()
-        found = score_ranking(records, ranked.ranking).metrics
-        assert differences(found, score_ranking(records, usual.ranking).metrics) == []
+        found = score_ranking(records, ranked).metrics
+        assert differences(found, score_ranking(records, usual).metrics) == []
 
 
 @pytest.mark.parametrize("top_k", [1, 7, 40])
@@ -140,10 +179,9 @@ def test_only_the_best_of_the_first_stage_reach_the_second() -> None:
     first = lookup_model(smooth)
     second = PairModel(first.spec, backend, device="cpu")
     found = ours(task, RankingModel(first.spec, first, Reranker(second, 5)))
-    assert found.ranked is not None
-    ranked = list(found.ranked())
-    assert len(ranked) == 5 * 25
-    assert len(backend.seen) <= len(ranked)
+    ranked = dict(found.retrieved or ())
+    assert [len(documents) for documents in ranked.values()] == [5] * 25
+    assert len(backend.seen) <= 5 * 25
 
 
 def test_a_reranker_without_candidates_needs_a_first_stage() -> None:

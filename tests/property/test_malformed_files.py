@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from support.local_tasks import ROWS, lines, write
 
-from evalharness.catalog import local_task
+from evalharness.catalog.tasks import local_task
 from evalharness.errors import DataError
-from evalharness.scoring import check_data
+from evalharness.run.without_model import check_data
 
 Break = Callable[[list[bytes], random.Random], list[bytes]]
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from support.local_tasks import ROWS, lines, write
 from support.odd import FILES
 
-from evalharness.catalog import local_task
+from evalharness.catalog.tasks import local_task
+from evalharness.data.trec import read_run
 from evalharness.errors import DataError, UsageError
 from evalharness.reading import read_toml
-from evalharness.scoring import check_data
-from evalharness.trec import read_run
+from evalharness.run.without_model import check_data
 
 # values in TOML, for any key
 ODD: Mapping[str, str] = {
@@ -110,14 +110,6 @@ def test_odd_values_in_a_task_file(tmp_path: Path, key: str, name: str) -> None:
     assert len(str(raised.value)) < 2000
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_odd_bytes_as_a_task_file(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "task.toml"
-    path.write_bytes(FILES[name])
-    with pytest.raises(DataError, match=r"task\.toml"):
-        local_task(path)
-
-
 DATA = [(form, name) for form in ("csv", "tsv", "json", "jsonl", "parquet", "trec") for name in FILES]
 
 
@@ -179,9 +171,13 @@ def test_odd_fields_of_a_run(tmp_path: Path, place: int, token: str) -> None:
     assert read_run(path) == {fields[0]: {fields[2]: float(fields[4])}, "other": {"d": 1.0}}
 
 
+READERS: Mapping[str, Callable[[Path], object]] = {"task.toml": local_task, "run.trec": read_run}
+
+
+@pytest.mark.parametrize("file", READERS)
 @pytest.mark.parametrize("name", FILES)
-def test_odd_bytes_as_a_run(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "run.trec"
+def test_odd_bytes_as_a_task_file_or_a_run(tmp_path: Path, file: str, name: str) -> None:
+    path = tmp_path / file
     path.write_bytes(FILES[name])
-    with pytest.raises(DataError, match=r"run.trec[:,]"):
-        read_run(path)
+    with pytest.raises(DataError, match=rf"{re.escape(file)}[:,]"):
+        READERS[file](path)

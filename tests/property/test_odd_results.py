@@ -13,10 +13,10 @@ from conftest import Cli
 from support.lookup import spec
 from support.odd import FILES, VALUES, with_each_key_odd
 
-from evalharness.results import JobId, JobRecord, items_path, model_meta, record_path, run_folder, write_job
-from evalharness.results import write_model_meta as write_meta
+from evalharness.results.records import JobId, JobRecord, items_path, model_meta, record_path, run_folder, write_job
+from evalharness.results.records import write_model_meta as write_meta
+from evalharness.results.views import refresh_view, run_key
 from evalharness.types import ItemScores
-from evalharness.views import refresh_view, run_key
 
 # commit of the catalogue's STS12
 REVISION = "a0d554a64d88156834ff5ae9920b964011b16384"

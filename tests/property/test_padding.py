@@ -13,11 +13,11 @@ import torch
 import transformers as hf
 from support.tiny import DIMENSIONS, save_modules, tokenizer, write
 
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.backends import open_backend
-from evalharness.models.llm_reranker import LLMRerankerBackend
-from evalharness.rankers import Pair, PairModel
-from evalharness.types import Execution, ignore_event
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel
+from evalharness.types import ignore_event
 
 TEXTS = ["fern", "How do ferns grow in the shade?", "a", "", "stone and river; seven clouds. " * 2, "in SHADE"]
 WORDS = tokenizer().vocab_size
@@ -175,7 +175,7 @@ def test_so_it_is_of_rerankers_that_are_language_models(tmp_path: Path, backbone
     causal.from_config(kinds[backbone]()).save_pretrained(folder)
     words.save_pretrained(folder)
     resolved = resolve_model(str(folder), ModelOptions(like="BAAI/bge-reranker-v2-gemma", max_length=100))
-    backend = LLMRerankerBackend(resolved, Execution(device="cpu", batch_tokens=100_000))
+    backend = open_backend(resolved, Execution(device="cpu", batch_tokens=100_000))
     model = PairModel(resolved.spec, backend, device="cpu")
     pairs = [Pair("a", "b"), Pair("How do ferns grow?", "in shade. " * 4), Pair("stone", "a river"), Pair("a b c", "d")]
     alone = np.concatenate([model.score_pairs([pair], None, ignore_event) for pair in pairs])

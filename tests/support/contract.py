@@ -8,10 +8,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.encoder import EmbeddingModel
-from evalharness.models.backends import BACKENDS
-from evalharness.rankers import Pair, PairModel
-from evalharness.types import Execution, ignore_event
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel
+from evalharness.models.registry import BACKENDS
+from evalharness.types import ignore_event
 
 PROMPT = "find: "
 TEXTS = [

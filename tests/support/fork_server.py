@@ -105,7 +105,7 @@ class Place:
 
 def import_everything(stand: Stand) -> None:
     """Import what commands import, as they do: told little, under the environment of the stand."""
-    from evalharness.shell import Loudness, _set_libraries
+    from evalharness.cli.shell import Loudness, _set_libraries
 
     os.environ.update(stand.environment)
     _set_libraries(Loudness.NORMAL)

@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Any
 
-from evalharness.cli import main
+from evalharness.cli.main import main
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND
 _EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.utime", "os.truncate", "os.link")

@@ -6,29 +6,29 @@ import os
 import sys
 from collections.abc import Sequence
 
-from evalharness import embeddings
-from evalharness.cli import main
-from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.models.transformers import TransformersBackend
-from evalharness.types import Dense, Emit, Encoding
+from evalharness.cli.main import main
+from evalharness.models.forward.pipeline import PipelineBackend
+from evalharness.store import shards as plan
+from evalharness.store.journal import NO_JOURNAL, Journal
+from evalharness.types import Embeddings, Emit, Encoding
 
 SHARD_TEXTS = 50
 
 
 def count_work(log: str) -> None:
-    whole = TransformersBackend.encode
+    whole = PipelineBackend.encode
 
     def counted(
-        self: TransformersBackend, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL
-    ) -> Dense:
+        self: PipelineBackend, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL
+    ) -> Embeddings:
         with open(log, "a") as handle:  # noqa: PTH123 -- one write of a short line is never torn
             handle.write(f"{os.getpid()} {len(texts)}\n")
         return whole(self, texts, encoding, emit, journal)
 
-    TransformersBackend.encode = counted  # type: ignore[method-assign]
+    PipelineBackend.encode = counted  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    embeddings.SHARD_TEXTS = SHARD_TEXTS
+    plan.SHARD_TEXTS = SHARD_TEXTS
     count_work(sys.argv.pop(1))
     main()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.encoder import EmbeddingModel
-from evalharness.journal import NO_JOURNAL, Journal
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding, ModelSpec, TextsEncoded
 
 Vectorize = Callable[[str], NDArray[np.float32]]

@@ -65,14 +65,19 @@ def main() -> None:
     # all imports first: theirs are not what is asked for
     import sentence_transformers  # noqa: F401
 
-    from evalharness.models import ModelOptions, System, open_model, resolve_model
-    from evalharness.models.backends import BACKENDS, _code
-    from evalharness.rankers import Pair, RankingModel
-    from evalharness.types import Execution, ignore_event
+    from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
+    from evalharness.models.opening import file_of, imported
+    from evalharness.models.options import Execution
+    from evalharness.models.rankers import Pair, RankingModel
+    from evalharness.models.registry import BACKENDS, KINDS
+    from evalharness.types import ignore_event
 
     for name, backend in BACKENDS.items():
         if backend.is_files:
-            _code(name)
+            imported("forward.pipeline" if backend.engine is not None else file_of(name))
+    engines = {backend.engine for backend in BACKENDS.values()} - {None}
+    for file in (*(f"kinds.{kind}" for kind in KINDS), *(f"engines.{engine}" for engine in engines)):
+        imported(file)
 
     def load(case: dict[str, Any]) -> list[str]:
         resolved = resolve_model(case["folder"], ModelOptions(**case["options"]))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.rankers import Pair, PairModel, RankingModel, Reranker, split_pair
+from evalharness.models.rankers import Pair, PairModel, RankingModel, Reranker, split_pair
+from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding, PairInstruction, TextsEncoded
 from support.lookup import Vectorize, spec
 

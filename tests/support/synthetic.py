@@ -18,6 +18,8 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.abstasks.text.bitext_mining import AbsTaskBitextMining
 from mteb.abstasks.text.summarization import AbsTaskSummarization
 
+from support.local_tasks import MAIN_SCORES
+
 BASES: Mapping[str, Any] = {
     "Retrieval": AbsTaskRetrieval,
     "Reranking": AbsTaskRetrieval,
@@ -34,17 +36,9 @@ BASES: Mapping[str, Any] = {
     "Regression": AbsTaskRegression,
 }
 _MAIN_SCORES = {
-    "Retrieval": "ndcg_at_10",
-    "Reranking": "map_at_1000",
+    **MAIN_SCORES,
     "InstructionReranking": "p-MRR",
     "InstructionRetrieval": "ndcg_at_10",
-    "STS": "cosine_spearman",
-    "Classification": "accuracy",
-    "MultilabelClassification": "accuracy",
-    "PairClassification": "max_ap",
-    "Clustering": "v_measure",
-    "Summarization": "cosine_spearman",
-    "BitextMining": "f1",
     "Regression": "kendalltau",
 }
 

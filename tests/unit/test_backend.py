@@ -15,12 +15,15 @@ from support.tiny import DIMENSIONS, save_bert, save_cross_encoder, save_sentenc
 from transformers import AutoModel
 
 from evalharness import load_model
-from evalharness.cards import cards
-from evalharness.encoder import DedupingEncoder, EmbeddingModel
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.transformers import TransformersBackend, pool
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextColumn, TextsEncoded
+from evalharness.models.cards import cards
+from evalharness.models.encoder import DedupingEncoder, EmbeddingModel
+from evalharness.models.forward.pipeline import PipelineBackend
+from evalharness.models.kinds.dense import pool
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextColumn, TextsEncoded
 
 TEXTS = ["How do ferns grow?", "", "a", "in shade. " * 40, "In SHADE, of course", "中 文", " padded "]
 INSTRUCTION = cards()["BAAI/bge-base-en-v1.5"].prompts["query"]
@@ -100,9 +103,10 @@ def test_batches_do_not_matter_and_order_is_kept(bert: Path, batch_tokens: int) 
     np.testing.assert_allclose(model.encode(texts[::-1])[::-1], whole, atol=1e-6)
 
 
-def backend(folder: Path) -> TransformersBackend:
+def backend(folder: Path) -> PipelineBackend:
     resolved = resolve_model(str(folder), ModelOptions(pooling="cls"))
-    return TransformersBackend(resolved, Execution(device="cpu"))
+    opened: PipelineBackend = open_backend(resolved, Execution(device="cpu"))
+    return opened
 
 
 def encoding(**changes: Any) -> Encoding:
@@ -126,14 +130,15 @@ def test_a_batch_that_does_not_fit_is_halved_and_noted(bert: Path, monkeypatch: 
     subject = backend(bert)
     texts = [f"text {number}" for number in range(12)]
     wanted = subject.encode(texts, encoding(), lambda _: None).vectors
-    pooled = subject._pooled
+    pooled = subject._rows
 
     def small_memory(tokens: dict[str, list[Any]], how: Encoding) -> NDArray[np.float32]:
         if len(tokens["input_ids"]) > 3:
             raise torch.OutOfMemoryError("out of memory")
-        return pooled(tokens, how)
+        rows: NDArray[np.float32] = pooled(tokens, how)
+        return rows
 
-    monkeypatch.setattr(subject, "_pooled", small_memory)
+    monkeypatch.setattr(subject, "_rows", small_memory)
     events: list[EncodeEvent] = []
     np.testing.assert_allclose(subject.encode(texts, encoding(), events.append).vectors, wanted, atol=1e-6)
     assert {event.kind for event in events if isinstance(event, EncodeNote)} == {"batch_shrunk"}
@@ -145,7 +150,7 @@ def test_a_single_text_that_does_not_fit_is_an_error(bert: Path, monkeypatch: py
     def no_memory(tokens: object, how: object) -> NDArray[np.float32]:
         raise MemoryError
 
-    monkeypatch.setattr(subject, "_pooled", no_memory)
+    monkeypatch.setattr(subject, "_rows", no_memory)
     with pytest.raises(ModelError, match=r"a single text of 5 tokens does not fit into the memory of cpu; lower --max"):
         subject.encode(["abc"], encoding(), lambda _: None)
 
@@ -156,7 +161,7 @@ def test_other_errors_surface_at_once(bert: Path, monkeypatch: pytest.MonkeyPatc
     def broken(tokens: object, how: object) -> NDArray[np.float32]:
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(subject, "_pooled", broken)
+    monkeypatch.setattr(subject, "_rows", broken)
     with pytest.raises(RuntimeError, match="shapes cannot"):
         subject.encode(["abc"], encoding(), lambda _: None)
 

@@ -13,22 +13,24 @@ import pytest
 from support.lookup import spec
 from support.tiny import save_bert, save_cross_encoder, save_sentence_model
 
-from evalharness import cli
-from evalharness.cards import cards
+from evalharness.cli import main as cli
 from evalharness.errors import DataError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, ResolvedModel, backends, open_embedder, resolve_model
-from evalharness.models.backends import BACKENDS, check_execution, check_used
-from evalharness.models.files import FileFacts
-from evalharness.models.resolving import check_model
-from evalharness.rankings import K_VALUES
-from evalharness.types import Execution
+from evalharness.models import opening
+from evalharness.models import registry as backends
+from evalharness.models.cards import cards
+from evalharness.models.config import FileFacts
+from evalharness.models.loading import ModelOptions, ResolvedModel, open_embedder, resolve_model
+from evalharness.models.named import name_model
+from evalharness.models.options import Execution
+from evalharness.models.registry import BACKENDS, KINDS, backend_for, check_execution, check_used
+from evalharness.ranking.records import K_VALUES
 
 FOLDER = Path(backends.__file__).parent
-SHARED = (
-    "__init__", "backends", "batches", "company", "files", "http_batches", "http_client", "http_replies",
-    "http_resolving", "layout", "loading", "options", "resolving", "source", "stored", "tokens", "vocabulary",
-    "waiting",
-)  # fmt: skip
+SHARED = {
+    "backends": ("__init__", "http_batches", "http_client", "http_replies", "http_resolving", "waiting"),
+    "kinds": ("__init__",),
+    "engines": ("__init__", "exports", "onnx_export", "onnx_files", "onnx_session"),
+}
 # a value for every option that not all models take
 GIVEN: dict[str, Any] = {
     "like": "BAAI/bge-m3",
@@ -48,9 +50,43 @@ GIVEN: dict[str, Any] = {
 ALWAYS = {"name", "protocol", "backend", "cards", "trust_remote_code", "safetensors_only"}
 
 
-def test_every_file_of_the_folder_is_a_backend_or_shared() -> None:
-    files = {path.stem.replace("_", "-") for path in FOLDER.glob("*.py") if path.stem not in SHARED}
-    assert files == set(BACKENDS)
+def test_every_file_of_a_table_s_folder_is_a_row_of_it_or_shared() -> None:
+    own = {name.replace("-", "_") for name, backend in BACKENDS.items() if backend.engine is None}
+    engines = {backend.engine for backend in BACKENDS.values() if backend.engine is not None}
+    for folder, rows in {"backends": own, "kinds": set(KINDS), "engines": engines}.items():
+        files = {path.stem for path in (FOLDER / folder).glob("*.py") if path.stem not in SHARED[folder]}
+        assert files == rows
+
+
+def test_every_kind_goes_by_itself_on_torch_and_other_engines_say_what_they_hold() -> None:
+    assert {BACKENDS[backend].engine for backend in KINDS.values()} == {"torch"}
+    for name, backend in BACKENDS.items():
+        assert set(backend.holds) <= set(KINDS)
+        assert bool(backend.holds) == (backend.engine is not None and name not in KINDS.values())
+
+
+@pytest.mark.parametrize("usual", [KINDS[kind] for kind in BACKENDS["onnx"].holds])
+def test_an_engine_has_a_use_for_what_the_kind_has_and_for_its_own(usual: str) -> None:
+    row = backend_for("onnx", usual, "a/b")
+    assert set(row.uses) == {*BACKENDS[usual].uses, "onnx_file"}
+    assert (row.kind, row.why) == (BACKENDS[usual].kind, BACKENDS[usual].why)
+    assert backend_for(usual, "transformers", "a/b") == BACKENDS[usual]
+
+
+def test_what_is_no_kind_is_taken_for_dense_and_what_is_not_known_for_anything() -> None:
+    assert backend_for("onnx", "static", "a/b") == backend_for("onnx", "transformers", "a/b")
+    assert backend_for("onnx", None, "a/b") == BACKENDS["onnx"]
+    assert backend_for("bm25", "transformers", "a/b") == BACKENDS["bm25"]
+
+
+def test_a_kind_whose_graph_an_engine_cannot_hold_is_refused_before_anything_is_fetched() -> None:
+    options = ModelOptions(backend="onnx", onnx_file="export")
+    with pytest.raises(UsageError, match=r"-Reranker-0.6B: is run by the llm-reranker backend, and the onnx"):
+        name_model("Qwen/Qwen3-Reranker-0.6B", options)
+    name_model("BAAI/bge-reranker-base", options)
+    name_model("BAAI/bge-m3", options.model_copy(update={"mode": "sparse"}))
+    with pytest.raises(UsageError, match="the onnx backend has no use for --mode, for it makes one dense vector"):
+        name_model("BAAI/bge-base-en-v1.5", options.model_copy(update={"mode": "sparse"}))
 
 
 def test_every_option_is_used_somewhere_or_taken_by_all() -> None:
@@ -64,19 +100,19 @@ def test_every_option_is_used_somewhere_or_taken_by_all() -> None:
 def test_an_option_without_effect_is_refused(backend: str, option: str) -> None:
     options = ModelOptions(**{option: GIVEN[option]})
     if option in BACKENDS[backend].uses:
-        check_used("a/b", options, [backend])
+        check_used("a/b", options, {backend: BACKENDS[backend]})
         return
     flag = {"normalize": "no-normalize"}.get(option, option.replace("_", "-"))
     with pytest.raises(UsageError, match=rf"^a/b: the {backend} backend has no use for --{flag}, for .*\(--{flag} wor"):
-        check_used("a/b", options, [backend])
+        check_used("a/b", options, {backend: BACKENDS[backend]})
 
 
 def test_what_the_files_decide_is_refused_as_soon_as_it_can_be(tmp_path: Path) -> None:
     folder = str(save_cross_encoder(tmp_path / "ce"))
     # no model without a card could use it, so nothing has to be looked at
     with pytest.raises(UsageError, match=r"the transformers backend has no use for --url, .* --backend http, http-rer"):
-        check_model("any/model", ModelOptions(url="http://a"))
-    check_model(folder, ModelOptions(pooling="mean"))
+        name_model("any/model", ModelOptions(url="http://a"))
+    name_model(folder, ModelOptions(pooling="mean"))
     with pytest.raises(UsageError, match="local/ce: the cross-encoder backend has no use for --pooling and --no-norm"):
         resolve_model(folder, ModelOptions(pooling="mean", normalize=False))
 
@@ -112,7 +148,7 @@ def test_a_missing_package_is_named_with_the_command(
     expected = f"the {backend} backend needs {facts.needs[0]}.*: pip install 'evalharness\\[{facts.extra}\\]'"
     # before anything is fetched or imported
     with pytest.raises(PrerequisiteError, match=expected):
-        check_model(folder, ModelOptions(backend=backend, url="http://a" if "url" in facts.uses else None))
+        name_model(folder, ModelOptions(backend=backend, url="http://a" if "url" in facts.uses else None))
     project = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert facts.extra in project["optional-dependencies"]
 
@@ -129,7 +165,7 @@ def test_a_package_that_the_model_s_files_ask_for_is_named(tmp_path: Path, monke
 def test_planning_imports_nothing_that_computes(tmp_path: Path) -> None:
     folder = str(save_sentence_model(tmp_path / "m"))
     code = (
-        f"import sys; from evalharness.models import resolve_model; resolve_model({folder!r}); "
+        f"import sys; from evalharness.models.loading import resolve_model; resolve_model({folder!r}); "
         "print(*({'torch', 'transformers', 'sklearn', 'mteb'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -175,8 +211,8 @@ def test_python_without_docstrings_is_told(
     def fail(name: str) -> None:
         raise ValueError(f"no docstring in {name}")
 
-    monkeypatch.setattr(backends, "import_module", fail)
-    monkeypatch.setattr(backends, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=level)))
+    monkeypatch.setattr(opening, "import_module", fail)
+    monkeypatch.setattr(opening, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=level)))
     with pytest.raises(expected, match="no docstring in") as raised:
         open_embedder(ResolvedModel(spec(), FileFacts(), ModelOptions()))
     assert ("Python runs with -OO" in str(raised.value)) == (level > 1)

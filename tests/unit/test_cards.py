@@ -12,14 +12,15 @@ import pytest
 from conftest import Cli
 from support.tiny import save_decoder
 
-from evalharness.cards import cards, find_card
-from evalharness.catalog import find_task, mteb_task, mteb_task_names
-from evalharness.encoder import choose_prompt, encoding
+from evalharness.catalog.tasks import find_task, mteb_task, mteb_task_names
 from evalharness.errors import DataError, UsageError
-from evalharness.models import ModelOptions
-from evalharness.models.options import check_protocol
-from evalharness.models.resolving import card_facts, resolve_model
-from evalharness.types import Encoding, ModelSpec, Protocol, Published, Side, TaskContext
+from evalharness.models.cards import ModelCard, Published, cards, find_card
+from evalharness.models.encoder import choose_prompt, encoding
+from evalharness.models.folding import fold, told_by_card
+from evalharness.models.loading import ModelOptions
+from evalharness.models.named import name_model
+from evalharness.models.resolving import resolve_model
+from evalharness.types import Encoding, ModelSpec, Protocol, Side, TaskContext
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "models.json"
 needs_reference = pytest.mark.skipif(not REFERENCE.is_file(), reason="needs ../shared/reference/models.json")
@@ -36,7 +37,12 @@ BGE_ZH = "为这个句子生成表示以用于检索相关文章\uff1a"
 
 
 def spec_of(name: str, protocol: Protocol = "mteb") -> ModelSpec:
-    return card_facts(cards()[name], ModelOptions(protocol=protocol))
+    return card_spec(cards()[name], protocol)
+
+
+def card_spec(card: ModelCard, protocol: Protocol = "mteb") -> ModelSpec:
+    facts = fold(told_by_card(card, protocol)).facts.stated()
+    return ModelSpec(name=card.name, revision="0", fingerprint="0", **facts)
 
 
 def encoded(name: str, protocol: Protocol, task: str, side: Side) -> Encoding:
@@ -79,16 +85,14 @@ def test_rerankers_keep_as_many_tokens_as_mteb_does() -> None:
         limit = cards()[name].max_length
         assert limit is not None
         assert spec_of(name).max_length == usual < limit
-        card = cards()[name].model_copy(update={"published": Published(source="a script")})
-        assert card_facts(card, ModelOptions(protocol="published")).max_length == limit
+        card = cards()[name].changed({"published": Published(source="a script")})
+        assert card_spec(card, "published").max_length == limit
 
 
 def test_a_length_of_the_users_own_holds_in_every_protocol(tmp_path: Path) -> None:
     base = 'like = "BAAI/bge-reranker-v2-m3"'
     (tmp_path / "own.toml").write_text(f'["me/long"]\n{base}\nmax_length = 1024\n["me/same"]\n{base}\n')
-    lengths = [
-        card_facts(cards(tmp_path / "own.toml")[name], ModelOptions()).max_length for name in ("me/long", "me/same")
-    ]
+    lengths = [card_spec(cards(tmp_path / "own.toml")[name]).max_length for name in ("me/long", "me/same")]
     assert lengths == [1024, 512]
 
 
@@ -261,14 +265,14 @@ def test_instructions_are_those_that_mteb_gives_to_instructed_models() -> None:
     assert differing == ["TERRa.V2", "WebQAT2TRetrieval"]
 
 
-def test_a_card_without_a_published_protocol_says_so() -> None:
+def test_a_card_without_a_published_protocol_says_so(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"thenlper/gte-base cannot be run by the published protocol: its authors' .*e5"
     ):
-        check_protocol("thenlper/gte-base", ModelOptions(protocol="published"))
+        name_model("thenlper/gte-base", ModelOptions(protocol="published"))
     with pytest.raises(UsageError, match="cannot be run by the published protocol: it has no card"):
-        check_protocol("some/model", ModelOptions(protocol="published"))
-    check_protocol("./checkpoint", ModelOptions(protocol="published", like="BAAI/bge-base-en-v1.5"))
+        name_model("some/model", ModelOptions(protocol="published"))
+    name_model(str(tmp_path), ModelOptions(protocol="published", like="BAAI/bge-base-en-v1.5"))
 
 
 def test_own_cards_build_on_ours_and_come_first(tmp_path: Path) -> None:
@@ -292,6 +296,12 @@ def test_own_cards_build_on_ours_and_come_first(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('["me/x"]\npoolin = "cls"\n', r"\[me/x\]: unknown key 'poolin': did you mean pooling"),
+        ('["me/x"]\nmax_length = 0\n', r"\[me/x\]: max_length: Input should be greater than or equal to 1, got 0"),
+        (
+            '["me/x"]\npublished = { source = "a", query_prompt_tasks = ["ArguAna"] }\n',
+            "who gets the prompt of queries, and there is none",
+        ),
+        ('["me/x"]\npublished = { source = "a", normalise = true }\n', "unknown key 'published.normalise'"),
         ('["me/x"]\npooling = "max"\n', r"\[me/x\]: pooling: Input should be 'cls'.*, got 'max' .a text"),
         ('["me/x"]\nlike = "BAAI/bge-base-en-v1.6"\n', "unknown model card 'BAAI/bge-base-en-v1.6': did you mean"),
         ('["me/x"]\nfamily = "bge"\n', "unknown family 'bge'"),
@@ -308,7 +318,7 @@ def test_wrong_own_cards_are_named(tmp_path: Path, text: str, message: str) -> N
 def test_the_packaged_model_has_the_card_of_the_model_that_it_is() -> None:
     assert find_card("all-MiniLM-L6-v2") == cards()["sentence-transformers/all-MiniLM-L6-v2"]
     with pytest.raises(UsageError, match="all-MiniLM-L6-v2 cannot be run by the published protocol: its authors' eval"):
-        check_protocol("all-MiniLM-L6-v2", ModelOptions(protocol="published"))
+        name_model("all-MiniLM-L6-v2", ModelOptions(protocol="published"))
 
 
 def test_a_card_s_note_is_in_the_list_and_in_all_results(here: Cli, tmp_path: Path) -> None:
@@ -343,3 +353,33 @@ def test_keys_of_tasks_of_ones_own_are_taken(tmp_path: Path) -> None:
     prompts = ", ".join(f'"{key}" = "x"' for key in keys)
     path.write_text(f'["me/a"]\npooling = "cls"\nprompts = {{ {prompts} }}\n')
     assert set(cards(path)["me/a"].prompts) == set(keys)
+
+
+def test_what_a_published_protocol_says_comes_before_the_card_and_the_rest_stays(tmp_path: Path) -> None:
+    path = tmp_path / "cards.toml"
+    path.write_text(
+        '["me/a"]\npooling = "cls"\nnormalize = true\nmax_length = 99\ndefault_prompt = "d: "\n'
+        'prompts = { query = "q: " }\nsuffixes = { query = "?" }\ndimensions = 8\n'
+        "[me.a]\nnormalize = false\n".replace("[me.a]", '["me/a".published]\nsource = "a script"')
+    )
+    card = cards(path)["me/a"]
+    by_mteb, by_authors = card_spec(card), card_spec(card, "published")
+    assert (by_mteb.normalize, by_mteb.default_prompt) == (True, "d: ")
+    # the default prompt of a card is mteb's
+    assert (by_authors.normalize, by_authors.default_prompt) == (False, "")
+    for spec in (by_mteb, by_authors):
+        assert (spec.pooling, spec.max_length, spec.dimensions) == ("cls", 99, 8)
+        assert (spec.prompts, spec.suffixes) == ({"query": "q: "}, {"query": "?"})
+
+
+def test_facts_of_a_card_beyond_the_usual_are_shown(here: Cli) -> None:
+    Path("own.toml").write_text(
+        '["me/a"]\npooling = "cls"\nsuffixes = { query = "?" }\ndimensions = 8\ndtype = "float16"\n'
+        'unnormalized_types = ["STS"]\nprompt_as_tokens = true\npublished = { source = "b", max_length = 7 }\n'
+    )
+    shown = here("list", "models", "me/a", "--cards", "own.toml").stdout
+    for line in (
+        "suffix query: ?", "dimensions: the first 8 are kept", "dtype: float16", "not normalised: STS",
+        "prompts: tokens of their own", "published max length: 7",
+    ):  # fmt: skip
+        assert line in shown.splitlines()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from evalharness import catalog
-from evalharness.catalog import benchmark, find_task, local_task, mteb_task, quick_suite, suites
+from evalharness.catalog import tasks as catalog
+from evalharness.catalog.languages import language_codes
+from evalharness.catalog.selection import Selection, select
+from evalharness.catalog.tasks import benchmark, find_task, local_task, mteb_task, quick_suite, suites
 from evalharness.errors import DataError, UsageError
-from evalharness.languages import language_codes
-from evalharness.selection import Selection, select
 from evalharness.tasks import check_runnable, is_native, native_types, task_type
 
 TASK = """
@@ -164,6 +164,13 @@ def test_task_types_in_any_spelling(name: str) -> None:
     assert [choice.spec.name for choice in chosen] == ["STS12" if len(name) == 3 else "SprintDuplicateQuestions"]
 
 
+def test_a_type_that_only_a_task_file_has_can_be_selected(task_file: Callable[[str], Path]) -> None:
+    path = str(task_file(TASK.replace('"STS"', '"Triplets"')))
+    assert [choice.spec.type for choice in select(Selection(tasks=["STS12", path], types=["triplets"]))] == ["Triplets"]
+    with pytest.raises(UsageError, match="unknown task type 'triplets'"):
+        select(Selection(tasks=["STS12"], types=["triplets"]))
+
+
 def test_nothing_left_is_an_error() -> None:
     expected = "no task is left: none of those named has the language cmn or zho and the type STS"
     with pytest.raises(UsageError, match=expected):
@@ -228,13 +235,14 @@ def test_wrong_task_files(task_file: Callable[[str], Path], change: tuple[str, s
 def test_without_a_main_score_a_task_has_the_usual_one(task_file: Callable[[str], Path]) -> None:
     path = task_file(TASK.replace('main_score = "cosine_spearman"', ""))
     assert local_task(path).main_score == "cosine_spearman"
-    assert {name: catalog.usual_main_score(name) for name in native_types() if "Instr" not in name} == {
+    usual = {name: score for name in native_types() if (score := catalog.usual_main_score(name))}
+    assert {name: score for name, score in usual.items() if "Instr" not in name} == {
         "BitextMining": "f1", "Classification": "accuracy", "Clustering": "v_measure",
         "MultilabelClassification": "accuracy", "PairClassification": "max_ap", "Reranking": "map_at_1000",
         "Retrieval": "ndcg_at_10", "STS": "cosine_spearman", "Summarization": "cosine_spearman",
     }  # fmt: skip
-    for name in native_types():
-        assert name.startswith("InstructionRerank") or catalog.usual_main_score(name) in task_type(name).metric_names
+    for name, score in usual.items():
+        assert name.startswith("InstructionRerank") or score in task_type(name).metric_names
 
 
 def test_a_wrong_main_score_lists_the_metrics(task_file: Callable[[str], Path]) -> None:

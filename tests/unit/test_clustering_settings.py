@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evalharness.catalog import local_task
+from evalharness.catalog.tasks import local_task
 from evalharness.errors import DataError
-from evalharness.scoring import check_data
+from evalharness.run.without_model import check_data
 
 HEAD = """name = "Mine"
 type = "Clustering"

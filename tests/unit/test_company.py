@@ -14,12 +14,17 @@ from numpy.typing import NDArray
 from support.tiny import DIMENSIONS, config, save_bert, tokenizer
 
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.backends import ResolvedModel, open_backend
-from evalharness.models.batches import BatchRunner, Company
-from evalharness.models.company import Trial, company_facts, find_company
-from evalharness.rankers import Pair, PairModel
-from evalharness.types import Execution, ignore_event
+from evalharness.models.forward.batches import BatchRunner, Company
+from evalharness.models.forward.company import Trial, company_facts, find_company
+from evalharness.models.loading import ModelOptions, resolve_model
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel
+from evalharness.models.registry import ResolvedModel
+from evalharness.types import ignore_event
+
+# exports are kept in it
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 Rows = Callable[[Sequence[str]], Sequence[NDArray[np.float32]]]
 ONES = np.ones(4, dtype=np.float32)
@@ -28,6 +33,10 @@ ONES = np.ones(4, dtype=np.float32)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
     return resolve_model(str(save_bert(tmp_path_factory.mktemp("models") / "m")), ModelOptions(pooling="cls"))
+
+
+def characters(texts: Sequence[str]) -> dict[str, list[list[str]]]:
+    return {"input_ids": [list(text) for text in texts]}
 
 
 def by_width(texts: Sequence[str]) -> list[NDArray[np.float32]]:
@@ -52,7 +61,7 @@ def without_numbers(texts: Sequence[str]) -> list[NDArray[np.float32]]:
     ],
 )
 def test_the_least_restriction_that_is_enough(model: ResolvedModel, rows: Rows, expected: Company) -> None:
-    found = find_company(model, Trial(rows, len, is_exact=True))
+    found = find_company(model, Trial(rows, characters, is_exact=True))
     assert found == expected
     assert company_facts(found) == ({} if expected == "any lengths" else {"batches": expected})
 
@@ -61,12 +70,15 @@ def test_rounding_is_no_company(model: ResolvedModel) -> None:
     def rounded(texts: Sequence[str]) -> list[NDArray[np.float32]]:
         return [ONES * (1.01 if len(texts) > 1 else 1)] * len(texts)
 
-    assert find_company(model, Trial(rounded, len, is_exact=False)) == "any lengths"
-    assert find_company(model, Trial(rounded, len, is_exact=True)) == "alone"
+    assert find_company(model, Trial(rounded, characters, is_exact=False)) == "any lengths"
+    assert find_company(model, Trial(rounded, characters, is_exact=True)) == "alone"
 
 
 def test_texts_whose_lengths_cannot_be_made_equal_go_alone(model: ResolvedModel) -> None:
-    assert find_company(model, Trial(by_width, lambda text: ord(text[0]), is_exact=True)) == "alone"
+    def tokens(texts: Sequence[str]) -> dict[str, list[range]]:
+        return {"input_ids": [range(ord(text[0])) for text in texts]}
+
+    assert find_company(model, Trial(by_width, tokens, is_exact=True)) == "alone"
 
 
 def test_a_model_that_draws_lots_is_refused(model: ResolvedModel) -> None:
@@ -76,7 +88,7 @@ def test_a_model_that_draws_lots_is_refused(model: ResolvedModel) -> None:
         return [lots.normal(size=4).astype(np.float32) for _ in texts]
 
     with pytest.raises(ModelError, match="gives another vector each time for the same text"):
-        find_company(model, Trial(random, len, is_exact=True))
+        find_company(model, Trial(random, characters, is_exact=True))
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evalharness.catalog import find_task
-from evalharness.console import RunDisplay, print_scores
-from evalharness.job import JobEnded, JobStarted, PlannedJob, TextsCounted
-from evalharness.results import JobId, JobRecord
-from evalharness.run import Plan
-from evalharness.selection import TaskChoice
-from evalharness.shell import Loudness
+from evalharness.catalog.selection import TaskChoice
+from evalharness.catalog.tasks import find_task
+from evalharness.cli.display import RunDisplay, print_scores
+from evalharness.cli.shell import Loudness
+from evalharness.results.records import JobId, JobRecord
+from evalharness.run.job import JobEnded, JobStarted, PlannedJob, TextsCounted
+from evalharness.run.plan import Plan
 from evalharness.types import Notice, TextsEncoded
 
 LONG = "AmazonReviewsMultilingualCounterfactualClassificationWithAVeryLongName"
@@ -146,14 +146,18 @@ def test_the_bar_fits_the_terminal(width: int, name: str) -> None:
 
 
 def test_a_reader_that_leaves_does_not_end_a_run() -> None:
-    from evalharness.console import make_console
+    from evalharness.cli.display import make_console
 
     class Gone(io.StringIO):
+        asked = 0
+
         def flush(self) -> None:
+            self.asked += 1
             raise BrokenPipeError
 
     console = make_console(stderr=True)
-    console.file = Gone()
+    console.file = gone = Gone()
     with RunDisplay(console) as display:
         display(JobStarted(planned(), 1, 1))
         display(JobEnded(record()))
+    assert gone.asked

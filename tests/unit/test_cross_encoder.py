@@ -22,12 +22,13 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from evalharness.encoder import encoding
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.cross_encoder import CrossEncoderBackend
-from evalharness.rankers import Pair, PairModel, join_pair
-from evalharness.types import EncodeEvent, EncodeNote, Execution, ignore_event
+from evalharness.models.encoder import encoding
+from evalharness.models.loading import ModelOptions, resolve_model
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel, join_pair
+from evalharness.types import EncodeEvent, EncodeNote, ignore_event
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scores(folder: Path, pairs: list[tuple[str, str]], like: str | None = None, **options: Any) -> NDArray[np.float32]:
     model = resolve_model(str(folder), ModelOptions(like=like, max_length=64))
-    backend = CrossEncoderBackend(model, Execution(device="cpu", **options))
+    backend = open_backend(model, Execution(device="cpu", **options))
     return PairModel(model.spec, backend, device="cpu").score_pairs([Pair(*pair) for pair in pairs], None, ignore_event)
 
 
@@ -90,7 +91,7 @@ def test_a_query_is_cut_in_tokens_wherever_that_is_in_a_word(tmp_path: Path, len
             wanted.append(float(reference(ids).logits))
     assert len(ends) > 1
     model = resolve_model(str(folder), ModelOptions(like="BAAI/bge-reranker-base", max_length=length))
-    found = PairModel(model.spec, CrossEncoderBackend(model, Execution(device="cpu")), device="cpu").score_pairs(
+    found = PairModel(model.spec, open_backend(model, Execution(device="cpu")), device="cpu").score_pairs(
         [Pair(*pair) for pair in pairs], None, ignore_event
     )
     np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -106,7 +107,7 @@ def test_other_rerankers_equal_sentence_transformers_without_its_sigmoid(reranke
 
 def test_the_contract_of_rerankers(reranker: Path) -> None:
     model = resolve_model(str(reranker), ModelOptions(max_length=64))
-    check_pair_contract(lambda run: PairModel(model.spec, CrossEncoderBackend(model, run), device="cpu"))
+    check_pair_contract(lambda run: PairModel(model.spec, open_backend(model, run), device="cpu"))
 
 
 @pytest.mark.parametrize("length", [5, 8, 12])
@@ -114,7 +115,7 @@ def test_a_very_short_length_cuts_and_counts(tmp_path: Path, length: int) -> Non
     model = resolve_model(
         str(save_cross_encoder(tmp_path / "m")), ModelOptions(like="BAAI/bge-reranker-base", max_length=length)
     )
-    backend = CrossEncoderBackend(model, Execution(device="cpu"))
+    backend = open_backend(model, Execution(device="cpu"))
     events: list[EncodeEvent] = []
     pairs = PairModel(model.spec, backend, device="cpu")
     found = pairs.score_pairs([Pair("abcdefghijkl", "mnopqrstuvw"), Pair("a", "")], None, events.append)
@@ -126,10 +127,10 @@ def test_a_very_short_length_cuts_and_counts(tmp_path: Path, length: int) -> Non
 def test_what_is_no_reranker_is_refused(tmp_path: Path) -> None:
     model = resolve_model(str(save_bert(tmp_path / "bert")), ModelOptions(backend="cross-encoder"))
     with pytest.raises(ModelError, match=r"bert is no cross-encoder \(it is BertModel; expected .*scores no pairs"):
-        CrossEncoderBackend(model, Execution(device="cpu"))
+        open_backend(model, Execution(device="cpu"))
     classifier = resolve_model(str(save_real_words_cross_encoder(tmp_path / "three", labels=3)))
     with pytest.raises(ModelError, match="local/three gives 3 scores per pair, so it classifies; a reranker gives one"):
-        CrossEncoderBackend(classifier, Execution(device="cpu"))
+        open_backend(classifier, Execution(device="cpu"))
 
 
 def test_a_head_that_is_not_in_the_weight_file_is_an_error(tmp_path: Path) -> None:
@@ -139,14 +140,14 @@ def test_a_head_that_is_not_in_the_weight_file_is_an_error(tmp_path: Path) -> No
     weights = load_file(folder / "model.safetensors")
     save_file({k: v for k, v in weights.items() if not k.startswith("classifier")}, folder / "model.safetensors")
     with pytest.raises(ModelError, match=r"lacks layers that take part in the result: classifier\.bias, classifier\.w"):
-        CrossEncoderBackend(resolve_model(str(folder)), Execution(device="cpu"))
+        open_backend(resolve_model(str(folder)), Execution(device="cpu"))
 
 
 def test_the_way_of_cutting_is_part_of_what_identifies_scores(reranker: Path) -> None:
     keys = []
     for like in (None, "BAAI/bge-reranker-base"):
         model = resolve_model(str(reranker), ModelOptions(like=like, max_length=64))
-        backend = CrossEncoderBackend(model, Execution(device="cpu"))
+        backend = open_backend(model, Execution(device="cpu"))
         keys.append(backend.identity)
         row = backend.encode([join_pair(Pair("a", "b"))], encoding(model.spec, None, None), ignore_event)
         assert row.vectors.shape == (1, 1)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from support.local_tasks import MAIN_SCORES, task_file
 from support.lookup import lookup_model
 
-from evalharness.catalog import local_task
-from evalharness.data import column, text_column
+from evalharness.catalog.tasks import local_task
+from evalharness.data.mteb import column, text_column
 from evalharness.errors import DataError, UsageError
 from evalharness.tasks import check_runnable, task_type
 from evalharness.types import TaskContext, ignore_event
@@ -26,25 +27,8 @@ def write_rows(path: Path, rows: Sequence[object]) -> None:
     path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 
-MAIN_SCORES = {
-    "Retrieval": "ndcg_at_10",
-    "Reranking": "map_at_1000",
-    "STS": "cosine_spearman",
-    "Classification": "accuracy",
-    "MultilabelClassification": "accuracy",
-    "PairClassification": "max_ap",
-    "Clustering": "v_measure",
-    "Summarization": "cosine_spearman",
-    "BitextMining": "f1",
-}
-
-
 def write_task(folder: Path, kind: str, data: str) -> Path:
-    path = folder / "task.toml"
-    score = MAIN_SCORES[kind]
-    head = f'name = "Mine"\ntype = "{kind}"\nmain_score = "{score}"\nlanguages = ["eng-Latn"]\n'
-    path.write_text(f"{head}[data]\n{data}\n")
-    return path
+    return task_file(folder / "task.toml", kind, data, "Mine")
 
 
 def load(folder: Path, kind: str, data: str) -> Any:

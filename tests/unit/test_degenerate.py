@@ -13,10 +13,10 @@ from support.local_tasks import ROWS, lines, write
 from support.lookup import constant, lookup_model, smooth
 from support.pairs import reranker_alone
 
-from evalharness.degenerate import degenerate_notes, same_score_notes
-from evalharness.results import JobRecord
-from evalharness.run import make_plan, run_plan
-from evalharness.selection import Selection, select
+from evalharness.catalog.selection import Selection, select
+from evalharness.models.degenerate import degenerate_notes, same_score_notes
+from evalharness.results.records import JobRecord
+from evalharness.run.plan import make_plan, run_plan
 from evalharness.types import Dense
 
 

@@ -8,8 +8,8 @@ import pytest
 from support.lookup import LookupBackend, lookup_model, smooth, spec, stack
 
 from evalharness import load_model
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, UsageError
+from evalharness.models.encoder import EmbeddingModel, encoding
 from evalharness.types import TaskContext, TextColumn, ignore_event
 
 BGE = spec(prompts={"query": "Q: ", "ArguAna-query": "A: "})
@@ -23,6 +23,19 @@ def test_each_side_gets_its_own_prompt() -> None:
     model.encode_corpus([{"title": "T", "text": "x "}, "y"])
     model.encode(["x"], task="STS12")
     assert backend.seen == ["Q: x", "A: x", "T x", "y", "x"]
+
+
+def test_an_encoding_names_side_and_task_only_where_the_model_goes_by_them() -> None:
+    task = TaskContext(name="ArguAna", type="Retrieval")
+    made = {ways: encoding(spec(encodes_by=ways), "query", task).facts() for ways in ((), ("side",), ("side", "task"))}
+    plain = made[()]
+    assert "side" not in plain
+    assert "task" not in plain
+    assert made["side",] == plain | {"side": "query"}
+    assert made["side", "task"] == plain | {"side": "query", "task": "ArguAna"}
+    assert encoding(spec(encodes_by=("side", "task")), None, None).facts() == plain
+    lent = encoding(spec(adapters={"Retrieval-query": "retrieval.query"}), "query", task)
+    assert lent.facts() == plain | {"adapter": "retrieval.query"}
 
 
 def test_vectors_come_back_in_input_order_and_each_text_is_encoded_once() -> None:

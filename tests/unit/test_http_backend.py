@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from support.contract import PROMPT, check_contract
 from support.fake_server import DIMENSIONS, MODEL, FakeServer, Fault, running, vector
 
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.http import HttpBackend
-from evalharness.models.http_client import Patience
-from evalharness.models.http_resolving import wire_name
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded
+from evalharness.models.backends.http import HttpBackend
+from evalharness.models.backends.http_client import Patience
+from evalharness.models.backends.http_resolving import wire_name
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, resolve_model
+from evalharness.models.options import Execution
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded
 
 KEY = 'sk-secret/"7"'
 TEXTS = ["How do ferns grow?", "a", "in shade, " * 20, "中 文", " padded ", "stone and river"]

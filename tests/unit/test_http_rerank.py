@@ -14,12 +14,13 @@ from support.contract import check_pair_contract
 from support.fake_server import MODEL, FakeServer, Fault, running, score
 
 from evalharness.errors import ModelError, UsageError
-from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.http import HttpBackend
-from evalharness.models.http_client import Patience
-from evalharness.models.http_rerank import HttpReranker
-from evalharness.rankers import Pair, PairModel
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded, ignore_event
+from evalharness.models.backends.http import HttpBackend
+from evalharness.models.backends.http_client import Patience
+from evalharness.models.backends.http_rerank import HttpReranker
+from evalharness.models.loading import ModelOptions, resolve_model
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, PairModel
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded, ignore_event
 
 PAIRS = [("ferns", "in shade"), ("ferns", "on stone"), ("rivers", "to the sea"), ("ferns", "中 文"), ("rivers", "")]
 OWN = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
@@ -230,6 +231,8 @@ def test_without_an_address_there_is_no_server() -> None:
         ({"dtype": "float16"}, "dtype float16"),
         ({"layer_norm": True}, "a layer norm"),
         ({"adapter": "retrieval"}, "the adapter 'retrieval'"),
+        ({"side": "query"}, "a way of its own for the side 'query'"),
+        ({"task": "ArguAna"}, "a way of its own for the task 'ArguAna'"),
         ({"prompt": "p", "prompt_as_tokens": True}, "prompts as tokens of their own"),
         ({"prompt": "p", "pool_prompt": False}, "prompts left out of the pooling"),
         ({"prompt": "p", "prompt_within": 256}, "prompts left out of long texts"),

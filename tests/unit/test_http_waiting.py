@@ -19,10 +19,11 @@ from conftest import Cli
 from support.fake_server import MODEL, FakeServer, Fault, running, vector
 
 from evalharness.errors import ModelError, StoppedError
-from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.http import HttpBackend
-from evalharness.models.http_client import Patience
-from evalharness.types import EncodeEvent, Encoding, Execution, Waiting, ignore_event
+from evalharness.models.backends.http import HttpBackend
+from evalharness.models.backends.http_client import Patience
+from evalharness.models.loading import ModelOptions, resolve_model
+from evalharness.models.options import Execution
+from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
 
 OWN = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
 DRIP, ENDLESS, SILENT = Fault(drip=0.2), Fault(endless=True), Fault(delay=30)

@@ -14,16 +14,17 @@ from support.local_tasks import jsonl_task
 from support.lookup import lookup_model, spec
 from support.synthetic import make_task, table_splits
 
-from evalharness import job as job_module
-from evalharness import run as run_module
-from evalharness import views as views_module
-from evalharness.catalog import TaskSpec
-from evalharness.encoder import EmbeddingModel
+from evalharness.catalog.selection import Selection, TaskChoice, select
+from evalharness.catalog.tasks import TaskSpec
 from evalharness.errors import DataError, StoppedError, StorageError
-from evalharness.results import JobRecord, items_path, ranking_path, read_record, record_path
-from evalharness.run import Limits, Plan, make_plan, run_plan
-from evalharness.selection import Selection, TaskChoice, select
-from evalharness.storage import write_json
+from evalharness.files import write_json
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.results import views as views_module
+from evalharness.results.records import JobRecord, items_path, ranking_path, read_record, record_path
+from evalharness.run import job as job_module
+from evalharness.run import plan as run_module
+from evalharness.run import steps as steps_module
+from evalharness.run.plan import Limits, Plan, make_plan, run_plan
 from evalharness.types import ItemScores, Scores
 
 TEXTS = [f"{left} {right}" for left in ("red", "green", "blue") for right in ("stone", "river", "cloud", "lemon")]
@@ -226,7 +227,7 @@ def test_a_ranking_that_is_asked_for_later_is_made(tmp_path: Path, choices: list
 
 
 def test_ids_that_a_trec_run_cannot_hold_fail_their_job_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, ranked: object, tag: str) -> NoReturn:
+    def refuse(path: Path, retrieved: object, tag: str) -> NoReturn:
         raise DataError("the id 'a b' has white space in it")
 
     monkeypatch.setattr(run_module, "write_run", refuse)
@@ -262,6 +263,10 @@ def test_another_mteb_makes_jobs_undone(
     assert len(make_plan(choices, spec(), tmp_path / "out").todo) == 2
 
 
+# subsets of a task: so many that a square of them shows
+MANY = 200
+
+
 def multilingual(count: int) -> TaskChoice:
     names = [f"s{number}" for number in range(count)]
     return TaskChoice(
@@ -285,11 +290,11 @@ def many(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], TaskChoice]:
     def load(choice: TaskChoice, say: object) -> Any:
         return make_task("STS", dict.fromkeys(choice.subsets, data), subsets=choice.subsets)
 
-    monkeypatch.setattr(job_module, "load_mteb_task", load)
+    monkeypatch.setattr(steps_module, "load_mteb_task", load)
     return multilingual
 
 
-def test_a_thousand_subsets_are_one_write_of_the_task_file(
+def test_many_subsets_are_one_write_of_the_task_file(
     tmp_path: Path, many: Callable[[int], TaskChoice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -309,12 +314,12 @@ def test_a_thousand_subsets_are_one_write_of_the_task_file(
     # what is stored counts here, not how it is scored
     scores = Scores({"cosine_spearman": 0.5}, ItemScores(["0"], {"gold": [0.5]}))
     monkeypatch.setattr(job_module, "_run_job", lambda *_: scores)
-    plan, records = run([many(1000)], tmp_path / "out")
+    plan, records = run([many(MANY)], tmp_path / "out")
     assert written == ["Many.json"]
     # what a task's file costs grows with its subsets, not with their square
-    assert reads <= 3 * 1000
-    assert len(json.loads((plan.folder / "Many.json").read_bytes())["scores"]["test"]) == 1000
-    assert len(records) == 1000
+    assert reads <= 3 * MANY
+    assert len(json.loads((plan.folder / "Many.json").read_bytes())["scores"]["test"]) == MANY
+    assert len(records) == MANY
 
 
 @pytest.mark.parametrize("ends", ["budget", "interrupt", "fail fast"])

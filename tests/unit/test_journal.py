@@ -17,16 +17,17 @@ from support.fake_server import MODEL, FakeServer, running
 from support.lookup import JournaledLookup, smooth, stack
 from support.tiny import save_bert, save_cross_encoder, save_m3
 
-from evalharness import journal as journal_module
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import StoppedError
-from evalharness.journal import ShardJournal
-from evalharness.models import ModelOptions, System, open_embedder, open_model, resolve_model
-from evalharness.models.batches import BatchRunner
-from evalharness.rankers import Pair, RankingModel
-from evalharness.storekeeping import collect
-from evalharness.types import Emit, Encoding, Execution, TextColumn, TextsEncoded, ignore_event
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.forward.batches import BatchRunner
+from evalharness.models.loading import ModelOptions, System, open_embedder, open_model, resolve_model
+from evalharness.models.options import Execution
+from evalharness.models.rankers import Pair, RankingModel
+from evalharness.store import journal as journal_module
+from evalharness.store.journal import ShardJournal
+from evalharness.store.keeping import collect
+from evalharness.store.storing import StoringEncoder
+from evalharness.types import Emit, Encoding, TextColumn, TextsEncoded, ignore_event
 
 TEXTS = [f"{'word ' * (number % 9)}{number}" for number in range(40)]
 ENCODING = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="")
@@ -121,13 +122,15 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, forwards: list[int], ki
     assert list(tmp_path.rglob("*.partial")) == []
 
 
+# imports everything once and computes nothing, so that its children may; each takes a folder's kind of model to its end
 SCRIPT = """
-import sys, time
+import os, sys, time
 from pathlib import Path
-from evalharness import journal
-from evalharness.models.batches import BatchRunner
-sys.path.insert(0, str(Path(sys.argv[1]).parent))
-import unit_journal
+import test_journal
+from evalharness.store import journal
+from evalharness.models.engines import torch
+from evalharness.models.kinds import cross_encoder, dense, m3
+from evalharness.models.forward.batches import BatchRunner
 journal.FLUSH_SECONDS = 0.0
 real = BatchRunner._tried
 def slow(*arguments):
@@ -136,27 +139,48 @@ def slow(*arguments):
     time.sleep(0.05)
     return found
 BatchRunner._tried = slow
-unit_journal.KINDS[sys.argv[2]](Path(sys.argv[3]) / "model")(Path(sys.argv[3]) / "store", lambda _: None)
+for line in sys.stdin:
+    kind, _, folder = line.rstrip().partition(" ")
+    child = os.fork()
+    if child == 0:
+        try:
+            print(os.getpid(), flush=True)
+            test_journal.KINDS[kind](Path(folder) / "model")(Path(folder) / "store", lambda _: None)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    print("ended", flush=True)
 """
 
 
+@pytest.fixture(scope="module")
+def forking() -> Iterator[subprocess.Popen[str]]:
+    places = (Path(__file__).parents[2], Path(__file__).parents[1], Path(__file__).parent)
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        yield process
+        process.kill()
+
+
 @pytest.mark.parametrize(("kind", "number"), [*((kind, signal.SIGKILL) for kind in KINDS), ("m3", signal.SIGINT)])
-def test_killed_within_a_shard(tmp_path: Path, forwards: list[int], kind: str, number: int) -> None:
+def test_killed_within_a_shard(
+    tmp_path: Path, forwards: list[int], forking: subprocess.Popen[str], kind: str, number: int
+) -> None:
     work = KINDS[kind](tmp_path / "model")
     work(tmp_path / "whole", ignore_event)
     whole = list(forwards)
-    (tmp_path / "unit_journal.py").write_text(Path(__file__).read_text())
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "unit_journal.py"), kind, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
+    assert forking.stdin is not None
+    assert forking.stdout is not None
+    forking.stdin.write(f"{kind} {tmp_path}\n")
+    forking.stdin.flush()
+    child = int(forking.stdout.readline())
     for _ in range(4):
-        assert process.stdout.readline() == "batch\n"
-    process.send_signal(number)
-    process.communicate()
+        assert forking.stdout.readline() == "batch\n"
+    os.kill(child, number)
+    # a batch that was under way may come to its end
+    assert [line for line in iter(forking.stdout.readline, "ended\n") if line != "batch\n"] == []
     assert shard_bytes(tmp_path / "store") == {}
     forwards.clear()
     work(tmp_path / "store", ignore_event)
@@ -272,7 +296,7 @@ def test_half_an_entry_takes_no_room_on_a_full_disk(tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from evalharness.journal import ShardJournal
+from evalharness.store.journal import ShardJournal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 for size in (10, 5000):

@@ -15,8 +15,8 @@ from transformers import BertModel
 
 from evalharness import load_model
 from evalharness.errors import ModelError, UsageError
-from evalharness.models import ModelOptions, resolve_model
 from evalharness.models.layout import KINDS, Source, lay_out, lay_out_folder, parse_modules
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.source import fingerprint
 
 HOME = "sentence_transformers.models"
@@ -157,7 +157,7 @@ def test_more_layers_in_the_weights_than_in_the_config_are_an_error(tmp_path: Pa
 
 
 def opened(folder: Path, **options: Any) -> object:
-    from evalharness.models import System, open_model
+    from evalharness.models.loading import System, open_model
 
     return open_model(System(resolve_model(str(folder), ModelOptions(**options))))
 

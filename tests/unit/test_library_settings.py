@@ -13,7 +13,10 @@ from support.tiny import save_sentence_model
 
 from evalharness import load_model
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, resolve_model
+from evalharness.models.loading import ModelOptions, resolve_model
+
+# exports are kept in it
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 TEXTS = ["How do ferns grow?", "how do FERNS grow?", "in shade. " * 4, "a"]
 SETTINGS: dict[str, dict[str, Any]] = {

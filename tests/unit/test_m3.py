@@ -12,13 +12,14 @@ from FlagEmbedding import BGEM3FlagModel
 from support.contract import PROMPT, TEXTS, check_contract
 from support.tiny import save_bert, save_m3
 
-from evalharness import multipart, search
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, UsageError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.multipart import PackedArrays, Parts, pack, unpack
-from evalharness.rankings import RetrievalRecords
-from evalharness.types import Execution, MultiPart, TextColumn, ignore_event
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.options import Execution
+from evalharness.ranking import multipart, search
+from evalharness.ranking.multipart import PackedArrays, Parts, pack, unpack
+from evalharness.ranking.records import RetrievalRecords
+from evalharness.types import MultiPart, TextColumn, ignore_event
 
 ALL = "dense+sparse+multi-vector"
 QUERIES = ["How do ferns grow?", "stone and river", "a", "7 clouds, in shade", ""]
@@ -166,6 +167,24 @@ def test_documents_without_words_or_vectors_score_zero() -> None:
     )
     left = MultiPart(PackedArrays([empty, full]), {"sparse": 1.0, "multi-vector": 1.0})
     assert multipart.scores(left, left).tolist() == [[0, 0], [0, 3.5]]
+
+
+def test_texts_are_loaded_in_parts_of_so_many_tokens() -> None:
+    assert multipart._groups([3, 0, 5, 4, 9, 1, 7], 8) == [[0, 2], [3], [4], [5, 6]]
+    assert multipart._groups([0, 0], 8) == []
+
+
+def test_how_much_a_search_by_multi_vectors_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def text(words: int, vectors: int) -> Any:
+        weights = np.ones(words, np.float32)
+        return pack(Parts(np.ones(2, np.float32), np.arange(words), weights, np.ones((vectors, 3), np.float32)))
+
+    monkeypatch.setattr(multipart, "CHUNK", 2)
+    weights: dict[Any, float] = {"multi-vector": 1.0}
+    queries = MultiPart(PackedArrays([text(1, 3), text(5, 1)]), weights)
+    corpus = MultiPart(PackedArrays([text(0, 2), text(2, 5), text(1, 0), text(4, 4), text(1, 1)]), weights)
+    assert multipart.products(queries, corpus) == (3 + 1) * (2 + 5 + 0 + 4 + 1) * 3
+    assert multipart.products(queries.rows(slice(0, 0)), corpus) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,15 @@ from conftest import Cli
 from support.fake_server import MODEL, FakeServer, Fault, running
 from support.lookup import lookup_model, spec
 
-from evalharness.errors import ModelError, UsageError
+from evalharness.catalog.selection import Selection, select
+from evalharness.errors import ModelError, UsageError, without_secrets
 from evalharness.hub import reason
-from evalharness.job import attempt_job
-from evalharness.masking import without_secrets
-from evalharness.models import ModelOptions, resolve_model
-from evalharness.models.http import HttpBackend
-from evalharness.models.http_client import Patience
-from evalharness.run import make_plan
-from evalharness.selection import Selection, select
-from evalharness.types import Execution
+from evalharness.models.backends.http import HttpBackend
+from evalharness.models.backends.http_client import Patience
+from evalharness.models.loading import ModelOptions, resolve_model
+from evalharness.models.options import Execution
+from evalharness.run.job import attempt_job, data_of
+from evalharness.run.plan import make_plan
 
 NONE: Mapping[str, str] = {}
 
@@ -79,12 +78,12 @@ def test_an_unexpected_error_in_a_job(tmp_path: Path) -> None:
         'name = "A"\ntype = "STS"\nmain_score = "cosine_spearman"\nlanguages = ["eng-Latn"]\n'
         '[data]\nformat = "jsonl"\nfiles = { test = "a.jsonl" }\n'
     )
-    plan = make_plan(select(Selection(tasks=[str(tmp_path / "a.toml")])), spec(), tmp_path / "out")
+    (job,) = make_plan(select(Selection(tasks=[str(tmp_path / "a.toml")])), spec(), tmp_path / "out").jobs
 
     def broken(text: str) -> Any:
         raise RuntimeError("https://me:secret@a.org/?t=secret")
 
-    record = attempt_job(plan.jobs[0], None, lookup_model(broken), lambda _: None).record  # type: ignore[arg-type]
+    record = attempt_job(job, data_of([job], lambda _: None), lookup_model(broken), lambda _: None).record
     assert record.error == "RuntimeError: https://***@a.org/?t=***"
 
 

@@ -11,16 +11,16 @@ from support.lookup import lookup_model, spec
 from support.odd import VALUES
 from support.small_runs import save_small_tasks
 
+from evalharness.catalog.selection import Selection, select
 from evalharness.reports.leaderboard import Row, make_leaderboards
-from evalharness.run import make_plan, run_plan
-from evalharness.selection import Selection, select
-from evalharness.stored import read_runs
+from evalharness.results.stored import read_runs
+from evalharness.run.plan import make_plan, run_plan
 from evalharness.types import ModelSpec
 
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> dict[str, str]:
-    return {Path(name).stem: name for name in save_small_tasks(tmp_path / "tasks")}
+    return {Path(path).stem: path for path in save_small_tasks(tmp_path / "tasks")}
 
 
 def run(output: Path, task: str, model: ModelSpec, *, overwrite: bool = False) -> Path:
@@ -103,6 +103,8 @@ def test_local_tasks_stand_under_their_type(tmp_path: Path, tasks: dict[str, str
     found = row(tmp_path / "out")
     assert set(found.types) == {"STS", "Retrieval", "Classification"}
     assert found.mean_type == pytest.approx(sum(score or 0 for score in found.tasks.values()) / 3)
+    change_facts(folder, "SmallLabels", task_type="Triplets")
+    assert set(row(tmp_path / "out").types) == {"STS", "Retrieval", "Triplets"}
     for odd in (*VALUES.values(), "a|b"):
         change_facts(folder, "SmallLabels", task_type=odd)
         assert set(row(tmp_path / "out").types) == {"STS", "Retrieval", "Other"}

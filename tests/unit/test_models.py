@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from support.tiny import save_bert, save_cross_encoder, save_sentence_model, write
 
-from evalharness.encoder import choose_prompt
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, resolve_model, source
+from evalharness.models import source
+from evalharness.models.encoder import choose_prompt
 from evalharness.models.layout import Source, lay_out, lay_out_folder
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.source import find_model, fingerprint
 from evalharness.types import ModelSpec, TaskContext
 
@@ -131,9 +132,9 @@ def test_a_length_beyond_the_positions_is_refused(tmp_path: Path) -> None:
 
 def test_names_that_are_no_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown model 'bge-base-en-v1.5': did you mean BAAI/bge-base-en-v1.5"):
-        find_model("bge-base-en-v1.5")
+        resolve_model("bge-base-en-v1.5")
     with pytest.raises(UsageError, match=r"unknown model './nowhere'.*\n.*an existing folder"):
-        find_model("./nowhere")
+        resolve_model("./nowhere")
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(ModelError, match=r"holds no model: expected config.json or modules.json, found notes.txt"):
         find_model(str(tmp_path))

@@ -15,10 +15,11 @@ from mteb.types import PromptType
 from support.contract import PROMPT, TEXTS, check_contract, heeded
 from support.tiny import save_sentence_model
 
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, UsageError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.types import Execution, TextColumn, ignore_event
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.options import Execution
+from evalharness.types import TextColumn, ignore_event
 
 PROMPTS = {"query": PROMPT, "STS12": "12: ", "STS": "S: "}
 Register = Callable[..., None]
@@ -62,7 +63,7 @@ def test_vectors_are_those_that_mteb_makes_for_the_task(register: Register, task
     from torch.utils.data import DataLoader
 
     del register
-    from evalharness.catalog import find_task
+    from evalharness.catalog.tasks import find_task
 
     spec = find_task(task)
     assert spec is not None

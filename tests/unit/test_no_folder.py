@@ -9,9 +9,9 @@ import pytest
 from conftest import Cli
 from support.lookup import LookupBackend, smooth
 
-from evalharness.embeddings import StoringEncoder
 from evalharness.errors import StorageError
-from evalharness.results import append_log
+from evalharness.results.records import append_log
+from evalharness.store.storing import StoringEncoder
 from evalharness.types import Encoding, ignore_event
 
 ENCODING = Encoding(pooling="cls", normalize=False, max_length=512, dtype="float32", prompt="")

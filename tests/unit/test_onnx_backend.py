@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,16 @@ from support.tiny import DIMENSIONS, save_cross_encoder, save_sentence_model, wr
 from transformers import AutoModel
 
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models import onnx as subject
-from evalharness.models.onnx import OnnxBackend
-from evalharness.models.transformers import TransformersBackend
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded, ignore_event
+from evalharness.models.engines import onnx_session
+from evalharness.models.engines.onnx import OnnxEngine
+from evalharness.models.forward.pipeline import PipelineBackend
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded, ignore_event
+
+# exports are kept in it
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 TEXTS = ["How do ferns grow?", "", "a", "in shade. " * 40, "In SHADE, of course", "中 文", " padded ", "🌿\n\ttab"]
 CPU = Execution(device="cpu")
@@ -78,8 +83,22 @@ def folder(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "model"))
 
 
-def backend(folder: Path, execution: Execution = CPU, **changes: Any) -> OnnxBackend:
-    return OnnxBackend(resolve_model(str(folder), ModelOptions(backend="onnx", **changes)), execution)
+def backend(folder: Path, execution: Execution = CPU, **changes: Any) -> PipelineBackend:
+    opened: PipelineBackend = open_backend(
+        resolve_model(str(folder), ModelOptions(backend="onnx", **changes)), execution
+    )
+    return opened
+
+
+def _session(opened: PipelineBackend) -> onnx_session.OnnxSession:
+    assert isinstance(opened._engine, OnnxEngine)
+    return opened._engine._session
+
+
+@pytest.fixture(scope="module")
+def plain_and_exported(made: Path) -> Sequence[PipelineBackend]:
+    """The backend on a file of others, and on one that it exports itself."""
+    return [backend(made), backend(made, onnx_file="export")]
 
 
 def encoding(**changes: Any) -> Encoding:
@@ -87,12 +106,12 @@ def encoding(**changes: Any) -> Encoding:
     return Encoding(**(facts | changes))
 
 
-def vectors(opened: OnnxBackend | TransformersBackend, how: Encoding | None = None) -> NDArray[np.float32]:
+def vectors(opened: PipelineBackend, how: Encoding | None = None) -> NDArray[np.float32]:
     return opened.encode(TEXTS, how or encoding(), ignore_event).vectors
 
 
 def torch_vectors(folder: Path, how: Encoding | None = None) -> NDArray[np.float32]:
-    return vectors(TransformersBackend(resolve_model(str(folder)), CPU), how)
+    return vectors(open_backend(resolve_model(str(folder)), CPU), how)
 
 
 def relabel(path: Path, rename: Mapping[str, str]) -> None:
@@ -126,10 +145,13 @@ def test_it_keeps_the_contract_of_a_backend(made: Path, file: str | None) -> Non
         {"layer_norm": True, "dimensions": 7},
     ],
 )
-@pytest.mark.parametrize("file", [None, "export"])
-def test_vectors_equal_those_of_the_transformers_backend(made: Path, file: str | None, changes: dict[str, Any]) -> None:
-    found = vectors(backend(made, onnx_file=file), encoding(**changes))
-    np.testing.assert_allclose(found, torch_vectors(made, encoding(**changes)), atol=1e-5)
+def test_vectors_equal_those_of_the_transformers_backend(
+    made: Path, plain_and_exported: Sequence[PipelineBackend], changes: dict[str, Any]
+) -> None:
+    for found in plain_and_exported:
+        np.testing.assert_allclose(
+            vectors(found, encoding(**changes)), torch_vectors(made, encoding(**changes)), atol=1e-5
+        )
 
 
 def test_dense_layers_follow_the_pooling(folder: Path) -> None:
@@ -278,7 +300,8 @@ def test_inputs_that_nobody_gives_are_an_error(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"dtype": "float16"}, "the precision of an ONNX model is that of its file, float16 is wanted"),
-        ({"adapter": "sts"}, "the onnx backend has no adapters"),
+        ({"adapter": "sts"}, "the onnx backend cannot do the adapter 'sts'"),
+        ({"side": "query"}, "the onnx backend cannot do a way of its own for the side 'query'"),
         ({"dimensions": 33}, "has vectors of 32 dimensions, 33 are to be kept"),
     ],
 )
@@ -296,7 +319,7 @@ def test_a_device_that_is_not_there(made: Path) -> None:
 
 def test_cuda_gets_its_number_and_must_start(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    provider = subject._provider("cuda:1")
+    provider = onnx_session.find_provider("cuda:1")
     assert (provider.name, provider.device) == ("CUDAExecutionProvider", "cuda:1")
     assert provider.options == {"device_id": "1", "use_tf32": "0"}
     # this onnxruntime has none, and goes on with the CPU
@@ -308,10 +331,14 @@ def test_cuda_gets_its_number_and_must_start(made: Path, monkeypatch: pytest.Mon
 
 
 def test_a_reranker_is_never_an_encoder(tmp_path: Path) -> None:
-    reranker = save_cross_encoder(tmp_path / "reranker")
-    (reranker / "model.onnx").write_bytes(b"")
+    reranker = str(save_cross_encoder(tmp_path / "reranker"))
+    with pytest.raises(UsageError, match="the onnx backend has no use for --pooling, for it scores pairs"):
+        resolve_model(reranker, ModelOptions(backend="onnx", onnx_file="export", pooling="mean"))
+    lent = resolve_model(
+        reranker, ModelOptions(backend="onnx", onnx_file="export", like="intfloat/e5-base-v2", max_length=64)
+    )
     with pytest.raises(ModelError, match="is a cross-encoder"):
-        backend(reranker, pooling="mean")
+        open_backend(lent, CPU)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a protobuf\n"])
@@ -321,52 +348,11 @@ def test_a_file_that_is_no_onnx_is_a_model_error(folder: Path, content: bytes) -
         backend(folder)
 
 
-def test_an_export_that_gives_other_vectors_is_refused(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = subject._Graph.run
-
-    def off(self: Any, inputs: Any, output: str) -> torch.Tensor:
-        too_much = (inputs["input_ids"].shape[1] > 60) * torch.linspace(0, 0.1, DIMENSIONS)
-        return torch.add(real(self, inputs, output), too_much)
-
-    monkeypatch.setattr(subject._Graph, "run", off)
-    with pytest.raises(ModelError, match=r"differs from the torch model by 0\.\d+ on 32 texts, at most 0\.0001 is"):
-        backend(made, onnx_file="export")
-    monkeypatch.setattr(subject._Graph, "run", lambda *given: real(*given) * float("nan"))
-    with pytest.raises(ModelError, match="differs from the torch model by inf"):
-        backend(made, onnx_file="export")
-
-
-def test_the_texts_of_the_comparison_go_from_nothing_to_the_longest() -> None:
-    texts = subject._check_texts(512)
-    assert len(texts) == len(set(texts)) == 32
-    assert texts[0] == ""
-    assert len(texts[-1].split()) == 512
-
-
-def test_what_an_export_needs_is_said(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelError, match="models are exported to ONNX in float32 only, float16 is wanted"):
-        backend(made, onnx_file="export", dtype="float16")
-    with pytest.raises(ModelError, match="an exported model has to be told the pooling"):
-        backend(made, onnx_file="export", pooling="own")
-    monkeypatch.setattr(subject, "find_spec", lambda _: None)
-    with pytest.raises(PrerequisiteError, match=r"the export needs onnx, .*pip install 'evalharness\[onnx\]'"):
-        backend(made, onnx_file="export")
-
-
-def test_a_model_that_cannot_be_exported_is_an_error(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*given: Any, **named: Any) -> None:
-        raise NotImplementedError("no such operator")
-
-    monkeypatch.setattr(torch.onnx, "export", broken)
-    with pytest.raises(ModelError, match=r"cannot be exported to ONNX \(no such operator\); use --backend"):
-        backend(made, onnx_file="export")
-
-
 def test_a_batch_that_does_not_fit_is_halved_and_other_failures_surface(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = backend(made)
-    wanted, session = vectors(opened), opened._graph._session
+    wanted, session = vectors(opened), _session(opened)._session
 
     class Small:
         def __init__(self, message: str) -> None:
@@ -377,22 +363,15 @@ def test_a_batch_that_does_not_fit_is_halved_and_other_failures_surface(
                 raise ort_errors.RuntimeException(self.message)
             return session.run(outputs, feed)
 
-    monkeypatch.setattr(opened._graph, "_session", Small("Failed to allocate memory for requested buffer of size 9"))
+    monkeypatch.setattr(_session(opened), "_session", Small("Failed to allocate memory for requested buffer of size 9"))
     events: list[EncodeEvent] = []
     np.testing.assert_allclose(opened.encode(TEXTS, encoding(), events.append).vectors, wanted, atol=1e-6)
     assert {event.kind for event in events if isinstance(event, EncodeNote)} == {"batch_shrunk"}
     assert sum(event.count for event in events if isinstance(event, TextsEncoded)) == len(TEXTS)
     opened = backend(made)
-    monkeypatch.setattr(opened._graph, "_session", Small("shapes do not fit"))
+    monkeypatch.setattr(_session(opened), "_session", Small("shapes do not fit"))
     with pytest.raises(ModelError, match="onnxruntime failed: shapes do not fit"):
         vectors(opened)
-
-
-def test_the_identity_says_what_runs(made: Path) -> None:
-    identity = backend(made, onnx_file="export").identity
-    version = identity.pop("version")
-    assert identity == {"backend": "onnx", "file": "export", "exported": True, "provider": "CPUExecutionProvider"}
-    assert onnxruntime.__version__.startswith(f"{version}.")
 
 
 def test_no_texts_give_no_vectors(made: Path) -> None:

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from support.tiny import save_bert, save_m3, save_t5, write
 
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.types import Execution
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.options import Execution
 
 
 class Payload:
@@ -85,6 +85,13 @@ def made(folder: Path, place: str) -> Path:
         index = {"metadata": {}, "weight_map": dict.fromkeys(names, path.name)}
         write(folder / "pytorch_model.bin.index.json", index)
     return path
+
+
+@pytest.mark.parametrize("kind", payloads(Path()))
+def test_the_pickles_would_run_where_they_are_loaded(tmp_path: Path, kind: str) -> None:
+    mark = tmp_path / "mark"
+    pickle.loads(pickle.dumps(payloads(mark)[kind]))  # noqa: S301 -- it is ours
+    assert mark.exists()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -26,11 +26,13 @@ from support.tiny import (
 from transformers import AutoModel, AutoTokenizer
 
 from evalharness import load_model
-from evalharness.encoder import EmbeddingModel, encoding
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.transformers import TransformersBackend, finish, pool
-from evalharness.types import Encoding, Execution, TaskContext, ignore_event
+from evalharness.models.encoder import EmbeddingModel, encoding
+from evalharness.models.kinds.dense import finish, pool
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
+from evalharness.types import Encoding, TaskContext, ignore_event
 
 MEAN = {"word_embedding_dimension": DIMENSIONS, "pooling_mode_mean_tokens": True}
 
@@ -97,7 +99,7 @@ def test_brackets_are_token_ids_around_the_text_which_is_cut_to_leave_room(tmp_p
     resolved = resolve_model(str(folder))
     brackets = {"prompt_as_tokens": True, "default_prompt": "(", "suffixes": {"": ")"}}
     spec = resolved.spec.model_copy(update=brackets)
-    backend = TransformersBackend(resolved, Execution(device="cpu"))
+    backend = open_backend(resolved, Execution(device="cpu"))
     found = backend.encode(TEXTS, encoding(spec, None, None), ignore_event)
     np.testing.assert_allclose(found.vectors, np.stack(wanted), atol=1e-5)
     assert found.truncated is not None
@@ -123,7 +125,7 @@ def test_a_prompt_that_is_not_pooled_equals_sentence_transformers(tmp_path: Path
 def test_a_text_that_is_too_long_with_its_prompt_goes_without(tmp_path: Path, pooled: bool) -> None:
     folder = save_t5(tmp_path / "instructor")
     resolved = resolve_model(str(folder), ModelOptions(like="hkunlp/instructor-xl", max_length=64))
-    backend = TransformersBackend(resolved, Execution(device="cpu"))
+    backend = open_backend(resolved, Execution(device="cpu"))
     limits = {"prompt_within": {"Clustering": 30}, "prompts": {"Clustering": "topic: "}, "pool_prompt": pooled}
     spec = resolved.spec.model_copy(update=limits)
     usual = encoding(spec, None, TaskContext(name="Any", type="Clustering"))
@@ -214,7 +216,7 @@ def test_weights_count_from_the_start_of_a_prompt_that_is_not_pooled(tmp_path: P
         np.testing.assert_allclose(model.encode(TEXTS), reference.encode(TEXTS), atol=1e-5)
     # vectors of before, with other weights, are not found again
     counted = save_sentence_model(tmp_path / "n", pooling={"pooling_mode": "weightedmean"})
-    of = [TransformersBackend(resolve_model(str(made)), Execution(device="cpu")).identity for made in (folder, counted)]
+    of = [open_backend(resolve_model(str(made)), Execution(device="cpu")).identity for made in (folder, counted)]
     assert of[0] == {**of[1], "weights": "by place in the input"}
 
 

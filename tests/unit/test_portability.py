@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from support.lookup import LookupBackend, smooth, stack
 
-from evalharness.embeddings import StoringEncoder
 from evalharness.errors import StoppedError
-from evalharness.storage import atomic_path, lock, peak_memory, remove_stale_temporaries
-from evalharness.storekeeping import collect
+from evalharness.files import atomic_path, lock, peak_memory, remove_stale_temporaries
+from evalharness.store.keeping import collect
+from evalharness.store.storing import StoringEncoder
 from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
 
 IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
@@ -36,10 +36,10 @@ def test_few_descriptors(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from support.lookup import LookupBackend, smooth, stack
-from evalharness import embeddings
-from evalharness.embeddings import StoringEncoder
+from evalharness.store import shards as plan
+from evalharness.store.storing import StoringEncoder
 from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
-embeddings.SHARD_TEXTS = 2
+plan.SHARD_TEXTS = 2
 texts = [f"text {number}" for number in range(600)]
 encodings = [Encoding(pooling="cls", normalize=True, max_length=length, dtype="float32", prompt="")
              for length in range(1, 61)]
@@ -67,7 +67,7 @@ def test_a_mark_dies_with_its_process(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
 from pathlib import Path
-from evalharness.marks import Mark
+from evalharness.store.marks import Mark
 mark = Mark(Path(sys.argv[1]))
 mark.add(sys.argv[2])
 print("marked", flush=True)
@@ -101,7 +101,7 @@ def test_nothing_needs_linux() -> None:
     script = """
 import sys
 sys.modules |= {"fcntl": None, "resource": None}
-import evalharness.cli, evalharness.run, evalharness.embeddings, evalharness.storekeeping
+import evalharness.cli.main, evalharness.run.plan, evalharness.store.storing, evalharness.store.keeping
 """
     place = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", script], env=place, capture_output=True, text=True, check=False)

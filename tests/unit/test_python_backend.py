@@ -11,10 +11,10 @@ from sentence_transformers import SentenceTransformer
 from support.contract import PROMPT, TEXTS, check_contract, heeded
 from support.tiny import save_bert, save_sentence_model
 
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, UsageError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.types import Execution
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.options import Execution
 
 MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
 SOURCE = """

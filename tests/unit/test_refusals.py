@@ -14,7 +14,7 @@ from support.tiny import save_bert, save_t5, write
 
 from evalharness import load_model
 from evalharness.errors import ModelError, UsageError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 
 CODE = """
 from transformers import BertConfig, BertModel

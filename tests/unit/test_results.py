@@ -9,11 +9,12 @@ import pytest
 from mteb.cache import ResultCache
 from mteb.models.model_meta import ModelMeta, _serialize_experiment_kwargs_to_name
 from mteb.results import TaskResult
-from pyarrow import parquet
 from support.lookup import spec
 
 from evalharness.errors import PrerequisiteError, UsageError
-from evalharness.results import (
+from evalharness.files import atomic_path, check_writable, write_json
+from evalharness.results.items import read_items
+from evalharness.results.records import (
     JobId,
     JobRecord,
     ResultsOf,
@@ -25,10 +26,9 @@ from evalharness.results import (
     write_job,
     write_model_meta,
 )
-from evalharness.run import make_plan
-from evalharness.storage import atomic_path, check_writable, write_json
+from evalharness.results.views import refresh_view, run_key
+from evalharness.run.plan import make_plan
 from evalharness.types import ItemScores
-from evalharness.views import refresh_view, run_key
 
 MODEL = spec(name="sentence-transformers/all-MiniLM-L6-v2", revision="8b3219a92973c328a8e22fadcfa821b5dc75636a")
 
@@ -135,8 +135,7 @@ def test_records_keep_every_digit_and_items_are_parquet(tmp_path: Path) -> None:
     stored = read_job(folder, job)
     assert stored is not None
     assert stored.metrics["cosine_spearman"] == 0.1234567891
-    table = parquet.read_table(items_path(folder, job)).to_pydict()
-    assert table == {"item_id": ["0", "1"], "gold": [0.0, 1.0]}
+    assert read_items(items_path(folder, job)) == ItemScores(["0", "1"], {"gold": [0.0, 1.0]})
 
 
 def test_a_failed_job_is_stored_and_makes_no_score(tmp_path: Path) -> None:

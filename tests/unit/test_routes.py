@@ -14,9 +14,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, T
 from support.tiny import DIMENSIONS, save_bert
 
 from evalharness import load_model
-from evalharness.encoder import EmbeddingModel, encoding
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, resolve_model
+from evalharness.models.encoder import EmbeddingModel, encoding
+from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.types import TaskContext
 
 TEXTS = ["How do ferns grow?", "in shade. " * 4, "a"]
@@ -49,8 +49,9 @@ def test_the_two_sides_have_keys_of_their_own(tmp_path: Path) -> None:
     folder = save(tmp_path / "m", "query", "document")
     spec = resolve_model(str(folder), ModelOptions(backend="sentence-transformers", trust_remote_code=True)).spec
     task = TaskContext(name="ArguAna", type="Retrieval")
-    sides = [encoding(spec, side, task).adapter for side in ("query", "document", None)]
-    assert sides == ["query", "document", ""]
+    made = [encoding(spec, side, task) for side in ("query", "document", None)]
+    assert [found.side for found in made] == ["query", "document", None]
+    assert {(found.task, found.adapter) for found in made} == {("", "")}
 
 
 def test_a_model_without_a_default_route_opens_and_refuses_texts_without_a_side(tmp_path: Path) -> None:

@@ -15,19 +15,23 @@ import numpy as np
 import pytest
 from support.local_tasks import jsonl_task
 from support.lookup import JournaledLookup, LookupBackend, lookup_model, smooth, spec
+from support.tiny import save_bert
 
-from evalharness import embeddings as embeddings_module
-from evalharness import job as job_module
-from evalharness import run as run_module
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
+from evalharness.catalog.selection import Selection, TaskChoice, select
 from evalharness.errors import PrerequisiteError, UsageError
-from evalharness.job import JobEnded, RunEvent
-from evalharness.results import model_meta, read_job, run_folder
-from evalharness.run import Limits, Plan, make_plan, run_plan
-from evalharness.selection import Selection, TaskChoice, select
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, System, open_embedder, open_model, resolve_model
+from evalharness.models.options import Execution
+from evalharness.results.records import model_meta, read_job, run_folder
+from evalharness.run import plan as run_module
+from evalharness.run import steps as steps_module
+from evalharness.run.job import JobEnded, RunEvent
+from evalharness.run.plan import Limits, Plan, job_key, make_plan, run_plan
+from evalharness.store import shards as plan_module
+from evalharness.store.keeping import describe_store
+from evalharness.store.storing import StoringEncoder
 from evalharness.tasks import task_type
-from evalharness.types import Execution, ModelSpec, Notice, TextsEncoded
+from evalharness.types import ModelSpec, Notice, ShardsUsed, TextsEncoded
 
 WORDS = ["red stone", "green river", "blue cloud", "paper glass", "train lemon", "copper window"]
 
@@ -113,6 +117,15 @@ def test_whatever_can_change_a_score_makes_a_job_undone(
     assert len(make_plan(choices, model, tmp_path / "out").todo) == 2
 
 
+def test_scores_over_subqueries_are_voided_where_they_were_wrong_and_nowhere_else() -> None:
+    (mind,) = select(Selection(tasks=["MindSmallReranking"]))
+    (other,) = select(Selection(tasks=["AskUbuntuDupQuestions"]))
+    for change in ({"kind": "reranker"}, {"kind": "lexical"}, {"overrides": {"reranker": "a/b"}}):
+        assert "over_subqueries" in job_key(spec().changed(change), mind.spec, "mteb")
+        assert "over_subqueries" not in job_key(spec().changed(change), other.spec, "mteb")
+    assert "over_subqueries" not in job_key(spec(), mind.spec, "mteb")
+
+
 def test_new_data_and_new_scoring_code_make_a_job_undone(
     tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,10 +139,21 @@ def test_new_data_and_new_scoring_code_make_a_job_undone(
     assert len(make_plan(again, spec(), tmp_path / "out").todo) == 2
 
 
+SPEED: dict[str, Any] = {"device": "cpu", "batch_tokens": 16, "ends": 1e12}
+
+
 def test_what_only_changes_speed_does_not(tmp_path: Path, choices: list[TaskChoice]) -> None:
-    run(choices, tmp_path / "out", lookup_model())
-    assert make_plan(choices, spec(), tmp_path / "out").todo == []
-    assert set(Execution.model_fields) & set(ModelSpec.model_fields) == set()
+    assert set(SPEED) == set(Execution.model_fields)
+    resolved = resolve_model(str(save_bert(tmp_path / "model")), ModelOptions(pooling="cls"))
+    plan, records = run(choices, tmp_path / "out", open_embedder(resolved))
+    assert [record.error for record in records] == [None, None]
+    for name, value in SPEED.items():
+        model = open_embedder(resolved, Execution(**{name: value}))
+        assert make_plan(choices, model.spec, tmp_path / "out").todo == [], name
+        again, others = run(choices, tmp_path / name, model)
+        assert [job.key for job in again.jobs] == [job.key for job in plan.jobs], name
+        for one, other in zip(records, others, strict=True):
+            assert one.metrics == pytest.approx(other.metrics, abs=1e-5), name
 
 
 def test_a_failing_job_is_stored_and_does_not_stop_the_others(tmp_path: Path, choices: list[TaskChoice]) -> None:
@@ -162,11 +186,18 @@ def test_vectors_without_difference_are_no_score(tmp_path: Path, choices: list[T
     assert "cosine_spearman is not a number, so this is no score" in records[0].error
 
 
+def test_a_job_that_needs_vectors_fails_where_the_model_makes_none(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    model = open_model(System(resolve_model("bm25")))
+    plan = make_plan(choices, model.spec, tmp_path / "out")
+    for record in run_plan(plan, model, lambda _: None):
+        assert "mteb/baseline-bm25s ranks documents and has no vectors" in (record.error or "")
+
+
 def test_data_out_of_reach_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(choice: TaskChoice, say: object) -> Any:
         raise PrerequisiteError(f"{choice.spec.name} cannot be loaded from the Hub")
 
-    monkeypatch.setattr(job_module, "load_mteb_task", unreachable)
+    monkeypatch.setattr(steps_module, "load_mteb_task", unreachable)
     far = select(Selection(tasks=["STSB", "STS12"]))
     with pytest.raises(PrerequisiteError, match=r"STSB cannot be loaded.*\nSTS12 cannot be loaded"):
         run(far, tmp_path / "out", lookup_model())
@@ -211,19 +242,16 @@ def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path: Path, ch
 
 def test_two_writers_of_one_task_lose_nothing(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; from unit_results import record; "
-        "from evalharness.results import JobId, write_job; from evalharness.types import ItemScores; "
-        "from evalharness.views import refresh_view, run_key\n"
+        "import sys; from pathlib import Path; from evalharness.results.records import JobId, JobRecord, write_job; "
+        "from evalharness.types import ItemScores; from evalharness.results.views import refresh_view, run_key\n"
         "for n in range(20):\n"
-        "    one = record(JobId('T', 'test', f'{sys.argv[2]}{n}'))\n"
+        "    job = JobId('T', 'test', f'{sys.argv[2]}{n}')\n"
+        "    one = JobRecord(job=job, key={'model': 'f', 'mteb': '2.0.0'}, main_score='ap', languages=['eng-Latn'],\n"
+        "                    dataset_revision='a' * 40, seconds=1.5, facts={}, metrics={'ap': 0.5})\n"
         "    write_job(Path(sys.argv[1]), one, ItemScores(['0'], {}))\n"
         "    refresh_view(Path(sys.argv[1]), 'T', run_key(one.job, one.key))"
     )
-    (tmp_path / "unit_results.py").write_text((Path(__file__).parent / "test_results.py").read_text())
-    paths = [str(tmp_path), str(Path(__file__).parents[1])]
-    writers = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "out"), name, *paths]) for name in ("a", "b")
-    ]
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "out"), name]) for name in ("a", "b")]
     assert [writer.wait(120) for writer in writers] == [0, 0]
     entries = json.loads((tmp_path / "out" / "T.json").read_text())["scores"]["test"]
     assert len(entries) == 40
@@ -232,7 +260,7 @@ def test_two_writers_of_one_task_lose_nothing(tmp_path: Path) -> None:
 def test_a_time_budget_ends_within_a_shard_and_the_next_run_goes_on_there(
     tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings_module, "SHARD_TEXTS", 5)
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 5)
     identity = {"model": "a/b", "fingerprint": "f" * 64}
     backends = [JournaledLookup(smooth, lambda: time.sleep(0.05)), JournaledLookup(smooth)]
     first, second = (
@@ -251,3 +279,36 @@ def test_a_time_budget_ends_within_a_shard_and_the_next_run_goes_on_there(
     assert set(backends[0].seen).isdisjoint(backends[1].seen)
     _, plain = run(choices, tmp_path / "plain", lookup_model())
     assert [record.metrics for record in records] == [record.metrics for record in plain]
+
+
+def test_a_run_notes_in_the_store_what_each_task_read(
+    tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 5)
+    identity = {"model": "a/b", "fingerprint": "f" * 64}
+    model = EmbeddingModel(
+        spec(), StoringEncoder(LookupBackend(smooth), tmp_path / "store", identity, "cosine"), device="cpu"
+    )
+    events: list[RunEvent] = []
+    run_plan(make_plan(choices, spec(), tmp_path / "out"), model, events.append)
+    (use,) = describe_store(tmp_path / "store")
+    # both hold the same texts
+    assert use.shards == 2
+    assert use.tasks == {choice.spec.name: use.bytes for choice in choices}
+    # that is for the store, not for those who watch
+    assert not any(isinstance(event, ShardsUsed) for event in events)
+
+
+def test_a_run_that_is_broken_off_notes_what_it_read(tmp_path: Path, choices: list[TaskChoice]) -> None:
+    identity = {"model": "a/b", "fingerprint": "f" * 64}
+    model = EmbeddingModel(
+        spec(), StoringEncoder(LookupBackend(smooth), tmp_path / "store", identity, "cosine"), device="cpu"
+    )
+
+    def interrupt(event: RunEvent) -> None:
+        if isinstance(event, JobEnded):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(make_plan(choices, spec(), tmp_path / "out"), model, interrupt)
+    assert {name for use in describe_store(tmp_path / "store") for name in use.tasks} == {choices[0].spec.name}

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
+from evalharness.data.trec import decimal, read_run
+from evalharness.data.trec import write_run as write_ranking
 from evalharness.errors import DataError, UsageError
-from evalharness.results import ResultsOf, check_name, run_folder
-from evalharness.trec import decimal, read_run
-from evalharness.trec import write_run as write_ranking
-from evalharness.types import RankedDocument
+from evalharness.results.records import ResultsOf, check_name, run_folder
 
 COMMAND = ("score-run", "run.trec", "--task", "StarterRetrievalEng", "--name", "me/x")
 
@@ -111,7 +110,7 @@ def test_a_file_of_the_task_that_was_not_made_here_stays(here: Cli, tmp_path: Pa
 def test_what_a_run_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.trec"
     with pytest.raises(DataError, match=r"run.trec: the query id '#1' begins with #, which makes a line .* a comment"):
-        write_ranking(path, [RankedDocument("q", "d", 1, 1.0), RankedDocument("#1", "d", 1, 1.0)], "tag")
+        write_ranking(path, [("q", {"d": 1.0}), ("#1", {"d": 1.0})], "tag")
     assert not path.exists()
-    write_ranking(path, [RankedDocument("q#", "#d", 1, 1.0)], "tag")
+    write_ranking(path, [("q#", {"#d": 1.0})], "tag")
     assert read_run(path) == {"q#": {"#d": 1.0}}

@@ -15,11 +15,12 @@ from sentence_transformers.sentence_transformer.modules import Dense as DenseLay
 from support.contract import PROMPT, check_contract
 from support.tiny import DIMENSIONS, save_bert, save_cross_encoder, save_sentence_model
 
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.sentence_transformers import SentenceTransformersBackend
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextsEncoded, ignore_event
+from evalharness.models.backends.sentence_transformers import SentenceTransformersBackend
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.options import Execution
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextsEncoded, ignore_event
 
 TEXTS = ["How do ferns grow?", "", "a", "in shade. " * 40, "In SHADE, of course", "中 文", " padded ", "🌿\n\ttab"]
 MEAN = {"pooling_mode_mean_tokens": True}

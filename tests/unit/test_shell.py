@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from evalharness.cli import repeat_lists
+from evalharness.cli.main import repeat_lists
 
 MODEL = "python:makes_vectors:Lengths"
 SOURCE = """

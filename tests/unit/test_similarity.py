@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evalharness import similarity
-from evalharness.similarity import id_ranks, pairwise, top_k
-from evalharness.types import Dense
+from evalharness.ranking import similarity
+from evalharness.ranking.multipart import PackedArrays
+from evalharness.ranking.similarity import id_ranks, nearest, nearest_scores, pairwise, rank_candidates, top_k
+from evalharness.types import Dense, MultiPart, Similarity
 
 
 def best(scores: NDArray[np.float32], ids: list[str], k: int) -> list[list[int]]:
@@ -40,8 +42,8 @@ def test_chunks_and_ties_do_not_matter(seed: int, k: int, chunk: int, count: int
         patch.setattr(similarity, "CHUNK", chunk)
         patch.setattr(similarity, "_MAX_BLOCK", chunk)  # and queries one by one
         found = top_k(queries, corpus, ids, k)
-    assert found.documents.tolist() == wanted
-    assert found.scores.tolist() == np.take_along_axis(scores, np.array(wanted), axis=1).tolist()
+    assert [row.tolist() for row in found.documents] == wanted
+    assert np.array(found.scores).tolist() == np.take_along_axis(scores, np.array(wanted), axis=1).tolist()
 
 
 def test_cosine_search_equals_a_naive_one() -> None:
@@ -52,19 +54,20 @@ def test_cosine_search_equals_a_naive_one() -> None:
     found = top_k(queries, corpus, ids, 50)
     left, right = (x.vectors / np.linalg.norm(x.vectors, axis=1, keepdims=True) for x in (queries, corpus))
     wanted = best(left @ right.T, ids, 50)
-    assert found.documents.tolist() == wanted
+    assert [row.tolist() for row in found.documents] == wanted
     np.testing.assert_allclose(found.scores, np.take_along_axis(left @ right.T, np.array(wanted), axis=1), atol=1e-6)
 
 
 def test_negative_zero_equals_zero() -> None:
     corpus = Dense(np.array([[-0.0], [0.0], [-0.0]], dtype=np.float32), similarity="dot")
     query = Dense(np.array([[1.0]], dtype=np.float32), similarity="dot")
-    assert top_k(query, corpus, ["a", "b", "c"], 3).documents.tolist() == [[2, 1, 0]]
+    assert top_k(query, corpus, ["a", "b", "c"], 3).documents[0].tolist() == [2, 1, 0]
 
 
 def test_an_empty_corpus_gives_nothing() -> None:
     empty = Dense(np.empty((0, 2), dtype=np.float32))
-    assert top_k(Dense(np.ones((3, 2), dtype=np.float32)), empty, [], 10).documents.shape == (3, 0)
+    found = top_k(Dense(np.ones((3, 2), dtype=np.float32)), empty, [], 10)
+    assert [row.tolist() for row in found.documents] == [[], [], []]
 
 
 def test_ids_are_ordered_by_code_point() -> None:
@@ -81,4 +84,70 @@ def test_pairwise_similarity() -> None:
 def test_read_only_vectors_are_searched() -> None:
     vectors = np.eye(3, dtype=np.float32)
     vectors.flags.writeable = False
-    assert top_k(Dense(vectors), Dense(vectors), ["a", "b", "c"], 1).documents.ravel().tolist() == [0, 1, 2]
+    found = top_k(Dense(vectors), Dense(vectors), ["a", "b", "c"], 1)
+    assert [row.tolist() for row in found.documents] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+@pytest.mark.parametrize("chunk", [1, 4, 9, 100])
+@pytest.mark.parametrize("similarity_name", ["dot", "cosine"])
+def test_the_nearest_row_in_any_blocks(
+    monkeypatch: pytest.MonkeyPatch, rows: int, chunk: int, similarity_name: Similarity
+) -> None:
+    rng = np.random.default_rng(3)
+    scale = rng.uniform(0.1, 3.0, size=(9, 1)).astype(np.float32)
+    first = rng.normal(size=(5, 4)).astype(np.float32)
+    second = rng.normal(size=(9, 4)).astype(np.float32) * scale
+    lengths = np.linalg.norm(second, axis=1) if similarity_name == "cosine" else 1.0
+    monkeypatch.setattr(similarity, "_NEAREST_ROWS", rows)
+    monkeypatch.setattr(similarity, "_NEAREST_CHUNK", chunk)
+    found = nearest(Dense(first, similarity_name), Dense(second, similarity_name))
+    assert found == ((first @ second.T) / lengths).argmax(axis=1).tolist()
+
+
+def test_the_first_of_equally_near_rows_in_different_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity, "_NEAREST_CHUNK", 1)
+    rows = Dense(np.ones((3, 2), dtype=np.float32), "dot")
+    assert nearest(rows, rows) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_scores_of_the_nearest_rows(one_by_one: bool) -> None:
+    first = Dense(np.array([[1, 0], [-2, 0], [0, 3]], dtype=np.float32), "dot")
+    second = Dense(np.array([[3, 4], [1, 0]], dtype=np.float32), "dot")
+    assert nearest_scores(first, second, "dot", one_by_one=one_by_one) == [3.0, -2.0, 12.0]
+    cosines = nearest_scores(first, second, "cosine", one_by_one=one_by_one)
+    assert cosines == pytest.approx([1.0, -0.6, 0.8])
+
+
+def test_candidates_are_ranked_by_score_then_id() -> None:
+    candidates = Dense(np.array([[1], [-2], [3], [1], [0]], dtype=np.float32), "dot")
+    query = Dense(np.array([[2]], dtype=np.float32), "dot")
+    found = rank_candidates(query, candidates, ["a", "e", "c", "b", "d"], 4)
+    assert [row.tolist() for row in found.documents] == [[2, 3, 0, 4]]
+    assert [row.tolist() for row in found.scores] == [[6.0, 2.0, 2.0, 0.0]]
+
+
+def test_vectors_of_different_kinds_have_no_similarity() -> None:
+    dense = Dense(np.ones((1, 2), dtype=np.float32))
+    packed = MultiPart(PackedArrays([np.zeros(3, dtype=np.float32)]), {"sparse": 1.0})
+    for query, candidates in ((dense, packed), (packed, dense)):
+        with pytest.raises(TypeError, match="embeddings of different kinds"):
+            rank_candidates(query, candidates, ["a"], 1)
+
+
+@pytest.mark.parametrize(("documents", "blocks"), [(4, [2, 2, 1]), (2, [4, 1]), (100, [1] * 5)])
+def test_queries_come_in_blocks_whose_scores_fit(
+    monkeypatch: pytest.MonkeyPatch, documents: int, blocks: list[int]
+) -> None:
+    sizes, real = [], similarity._search
+
+    def seen(queries: Dense, *rest: Any) -> Any:
+        sizes.append(len(queries))
+        return real(queries, *rest)
+
+    monkeypatch.setattr(similarity, "_search", seen)
+    monkeypatch.setattr(similarity, "_MAX_BLOCK", 8)
+    corpus, queries = (Dense(np.ones((count, 2), dtype=np.float32)) for count in (documents, 5))
+    top_k(queries, corpus, [str(number) for number in range(documents)], 1)
+    assert sizes == blocks

@@ -18,12 +18,13 @@ from tokenizers import Tokenizer
 
 from evalharness import load_model
 from evalharness.errors import ModelError, UsageError
-from evalharness.models import ModelOptions, ResolvedModel, open_embedder, resolve_model
-from evalharness.models.files import FileFacts
+from evalharness.models.backends.static import StaticBackend
+from evalharness.models.config import FileFacts
 from evalharness.models.layout import lay_out_folder
+from evalharness.models.loading import ModelOptions, ResolvedModel, open_embedder, resolve_model
+from evalharness.models.options import Execution
 from evalharness.models.source import fingerprint
-from evalharness.models.static import StaticBackend
-from evalharness.types import EncodeEvent, Encoding, Execution, ModelSpec, TextsEncoded, ignore_event
+from evalharness.types import EncodeEvent, Encoding, ModelSpec, TextsEncoded, ignore_event
 
 TEXTS = ["How do ferns grow?", "", "a", "in shade. " * 400, "中 文", " padded ", "a 🌿 b", "🌿 🌿", "\n\ttab"]
 UNKNOWN = "🌿 🌿"

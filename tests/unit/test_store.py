@@ -14,21 +14,24 @@ import pytest
 from support.lookup import LookupBackend, smooth, spec, stack
 from support.tiny import save_bert
 
-from evalharness import embeddings as embeddings_module
-from evalharness.embeddings import StoringEncoder, store_key
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import ModelError, StorageError, UsageError
-from evalharness.journal import NO_JOURNAL, Journal
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.rows import mapped
-from evalharness.storefolders import SHARDS
-from evalharness.storekeeping import collect, describe_store, verify_store
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.options import Execution
+from evalharness.store import filing as filing_module
+from evalharness.store import shards as plan_module
+from evalharness.store.folders import SHARDS
+from evalharness.store.index import mapped
+from evalharness.store.journal import NO_JOURNAL, Journal
+from evalharness.store.keeping import collect, describe_store, verify_store
+from evalharness.store.shards import store_key
+from evalharness.store.storing import StoringEncoder
+from evalharness.store.uses import Uses
 from evalharness.types import (
     Dense,
     Emit,
     EncodeEvent,
     Encoding,
-    Execution,
     Notice,
     TaskContext,
     TextColumn,
@@ -44,7 +47,7 @@ TEXTS = [f"text number {number}" + " long" * (number % 7) for number in range(50
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings_module, "SHARD_TEXTS", 8)
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 8)
 
 
 def storing(root: Path, backend: LookupBackend | None = None, **identity: Any) -> StoringEncoder:
@@ -75,17 +78,32 @@ def test_texts_are_shared_by_tasks(tmp_path: Path) -> None:
     backend = LookupBackend(smooth)
     model = EmbeddingModel(spec(), storing(tmp_path, backend), device="cpu")
     for task in ("One", "Two"):
-        model.encode_columns([TextColumn("a", TEXTS, None)], TaskContext(name=task, type="STS"), ignore_event)
+        uses = Uses()
+        model.encode_columns([TextColumn("a", TEXTS, None)], TaskContext(name=task, type="STS"), uses.hear)
+        uses.note(task)
     assert len(backend.seen) == len(TEXTS)
     use = describe_store(tmp_path)[0]
     assert (use.models, use.texts, set(use.tasks)) == (["a/b"], len(TEXTS), {"One", "Two"})
     assert use.tasks["One"] == use.tasks["Two"] == use.bytes
 
 
+def test_texts_of_no_task_count_as_used(tmp_path: Path) -> None:
+    model = EmbeddingModel(spec(), storing(tmp_path), device="cpu")
+    model.encode(TEXTS)
+    for path in shards(tmp_path):
+        os.utime(path, (1000, 1000))
+    model.encode_queries(TEXTS[:3])
+    use = describe_store(tmp_path)[0]
+    assert set(use.tasks) == {""}
+    read = [path for path in shards(tmp_path) if path.stat().st_mtime > 1000]
+    assert 1 <= len(read) < len(shards(tmp_path))
+    assert use.tasks[""] == sum(path.stat().st_size for path in read)
+
+
 FIELD_CHANGES: dict[str, Any] = {
     "pooling": "mean", "normalize": False, "max_length": 65, "dtype": "float16", "prompt": "P: ", "suffix": "!",
     "prompt_as_tokens": True, "prompt_within": 256, "pool_prompt": False, "layer_norm": True, "dimensions": 8,
-    "outputs": ("sparse",), "adapter": "x",
+    "outputs": ("sparse",), "adapter": "x", "side": "query", "task": "ArguAna",
 }  # fmt: skip
 
 
@@ -150,6 +168,11 @@ def test_a_changed_checkpoint_or_option_gives_new_vectors(tmp_path: Path, checkp
 
 def test_device_batch_size_and_path_do_not_matter(tmp_path: Path, checkpoint: Path) -> None:
     vectors, _ = encoded(checkpoint, tmp_path / "store")
+    # with a store of its own, where nothing can be found
+    alone, count = encoded(checkpoint, tmp_path / "another", Execution(device="cpu", batch_tokens=16))
+    assert count == 20
+    np.testing.assert_allclose(alone, vectors, atol=1e-5)
+    assert [path.name for path in shards(tmp_path / "another")] == [path.name for path in shards(tmp_path / "store")]
     moved = checkpoint.rename(tmp_path / "moved")
     (tmp_path / "store").rename(tmp_path / "other")
     again, count = encoded(moved, tmp_path / "other", Execution(device="cpu", batch_tokens=16))
@@ -286,7 +309,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(embeddings_module, "write_shard", full)
+        patch.setattr(filing_module, "write_shard", full)
         with pytest.raises(StorageError, match="No space left on device"):
             storing(tmp_path).encode(TEXTS, ENCODING, ignore_event)
     assert [path.name for path in tmp_path.rglob(f"{SHARDS}/*")] == []
@@ -304,7 +327,7 @@ def test_damage_that_another_process_has_dealt_with(tmp_path: Path, monkeypatch:
 
 
 def test_a_store_that_loses_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings_module, "atomic_path", lambda path: nullcontext(tmp_path / path.name))
+    monkeypatch.setattr(filing_module, "atomic_path", lambda path: nullcontext(tmp_path / path.name))
     with pytest.raises(StorageError, match="loses files as they are written"):
         storing(tmp_path / "store").encode(TEXTS, ENCODING, ignore_event)
 

@@ -17,12 +17,13 @@ from conftest import Cli
 from support.lookup import LookupBackend, smooth, spec, stack
 from support.odd import FILES, VALUES, with_each_key_odd
 
-from evalharness import embeddings as embeddings_module
-from evalharness.embeddings import StoringEncoder
-from evalharness.encoder import EmbeddingModel
 from evalharness.errors import StorageError
-from evalharness.shards import MAGIC, DamagedShardError, open_shard
-from evalharness.storekeeping import collect, describe_store, verify_store
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.store import shards as plan_module
+from evalharness.store.keeping import collect, describe_store, verify_store
+from evalharness.store.shard_files import MAGIC, DamagedShardError, open_shard
+from evalharness.store.storing import StoringEncoder
+from evalharness.store.uses import Uses
 from evalharness.types import EncodeEvent, Encoding, Notice, TaskContext, TextColumn, ignore_event
 
 IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
@@ -33,7 +34,7 @@ WANTED = stack(smooth, TEXTS)
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings_module, "SHARD_TEXTS", 8)
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 8)
 
 
 def storing(root: Path, backend: LookupBackend | None = None) -> StoringEncoder:
@@ -140,10 +141,10 @@ def read_only(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
 
 
 def encode_task(root: Path, backend: LookupBackend, texts: Sequence[str] = TEXTS) -> np.ndarray:
-    model = EmbeddingModel(spec(), storing(root, backend), device="cpu")
-    return model.encode_columns([TextColumn("a", texts, None)], TaskContext(name="T", type="STS"), ignore_event)[
-        "a"
-    ].vectors
+    model, uses = EmbeddingModel(spec(), storing(root, backend), device="cpu"), Uses()
+    found = model.encode_columns([TextColumn("a", texts, None)], TaskContext(name="T", type="STS"), uses.hear)["a"]
+    uses.note("T")
+    return found.vectors
 
 
 def test_a_read_only_store_serves_what_it_has(tmp_path: Path, read_only: Callable[[Path], None]) -> None:

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from conftest import Cli
 
-from evalharness.catalog import local_task
+from evalharness.catalog.tasks import local_task
+from evalharness.data.tables import split_table
 from evalharness.errors import DataError, UsageError
-from evalharness.scoring import check_data
-from evalharness.tables import split_table
+from evalharness.run.without_model import check_data
 from evalharness.tasks import task_type
 
 TEXTS = [

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from evalharness.catalog import local_task, tasks_folder
+from evalharness.catalog.selection import Selection, select
+from evalharness.catalog.tasks import local_task, tasks_folder
 from evalharness.errors import DataError, UsageError
-from evalharness.selection import Selection, select
-from evalharness.storage import file_name
+from evalharness.files import file_name
 
 PAIRS = [{"sentence1": f"one {n}", "sentence2": f"two {n * n}", "score": n % 6} for n in range(12)]
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from support.tiny import save_bert, save_decoder, save_m3
 
-from evalharness.encoder import EmbeddingModel
-from evalharness.models import ModelOptions, open_embedder, resolve_model
-from evalharness.models.tokens import PromptTokenizer
-from evalharness.shards import open_shard
-from evalharness.types import EncodeEvent, EncodeNote, Encoding, Execution, TextColumn
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.forward.tokens import PromptTokenizer
+from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.options import Execution
+from evalharness.store.shard_files import open_shard
+from evalharness.types import EncodeEvent, EncodeNote, Encoding, TextColumn
 
 THAI, MIXED, HALF, ENGLISH = "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35", "a \u0e2a \u0e27", "a \u0e2a", "how do ferns grow?"
 MESSAGE = "texts consist mostly of tokens that the model does not know"
@@ -43,7 +44,7 @@ def test_shards_without_such_texts_are_as_before(tmp_path: Path) -> None:
 
 def test_prompts_do_not_count(tmp_path: Path) -> None:
     resolved = resolve_model(str(save_bert(tmp_path / "model")), ModelOptions(pooling="cls"))
-    tokens = PromptTokenizer(resolved)
+    tokens = PromptTokenizer(resolved, "cpu")
     for prompt_as_tokens in (False, True):
         how = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="a long english prompt: ",
                        prompt_as_tokens=prompt_as_tokens)  # fmt: skip

@@ -29,9 +29,12 @@ from transformers import BertModel, Qwen3Config, Qwen3ForCausalLM
 
 from evalharness import load_model
 from evalharness.errors import ModelError
-from evalharness.models import ModelOptions, System, open_model, resolve_model
-from evalharness.models.backends import open_backend
-from evalharness.types import Execution
+from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
+
+# exports are kept in it
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 CPU = Execution(device="cpu")
 CLS = ModelOptions(pooling="cls")

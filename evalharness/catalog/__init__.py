@@ -1,0 +1,1 @@
+"""Names to tasks, benchmarks and suites, and what a command chooses of them; nothing here imports a heavy library."""

@@ -1,0 +1,235 @@
+"""What a person sees of a run: progress on a terminal, plain lines elsewhere, and tables."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn, Task, TaskID, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from evalharness.cli.shell import Loudness
+from evalharness.errors import printable
+from evalharness.results.records import JobRecord
+from evalharness.run.job import JobEnded, JobStarted, RunEvent, TextsCounted
+from evalharness.run.plan import Plan
+from evalharness.types import Notice, TextsEncoded
+
+# without a terminal, a sign of life comes this often
+LINE_SECONDS = 30.0
+# a file or pipe has no width to fit into
+_FILE_WIDTH = 160
+
+
+class _Lasting(Console):
+    """A console whose reader may leave: a run is not lost because nobody watches it any more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Where tables (stdout) or progress (stderr) go."""
+    kind = _Lasting if stderr else Console
+    console = kind(stderr=stderr)
+    return console if console.is_terminal else kind(stderr=stderr, width=_FILE_WIDTH)
+
+
+class _Label(ProgressColumn):
+    """The job; the only part that may be cut, where the line does not fit."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis", ratio=1))
+
+    def render(self, task: Task) -> Text:
+        return Text(task.description)
+
+
+class _Count(ProgressColumn):
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:,.0f}/{task.total or 0:,.0f} texts")
+
+
+class _Rate(ProgressColumn):
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+
+
+def outcome(record: JobRecord) -> str:
+    """One line about a finished job."""
+    if record.error is not None:
+        return f"failed: {record.error}"
+    notes = "".join(f" ({note})" for note in record.notes)
+    return f"{record.main_score} {record.metrics[record.main_score]:.4f} in {record.seconds:.1f} s{notes}"
+
+
+@dataclass(slots=True)
+class _Job:
+    """How far a job is; texts that were there went through no model now, so they say nothing of its speed."""
+
+    label: str
+    started: float
+    texts: int | None = None
+    encoded: int = 0
+    there: int = 0
+
+    def line(self, now: float) -> str:
+        """Where it stands."""
+        seconds = now - self.started
+        if self.texts is None:
+            return f"{self.label}: loading data, {seconds:.0f} s so far"
+        done = min(self.encoded + self.there, self.texts)
+        if not self.encoded:
+            return f"{self.label}: {done:,}/{self.texts:,} texts, {seconds:.0f} s so far"
+        rate = self.encoded / seconds
+        left = (self.texts - done) / rate
+        return f"{self.label}: {done:,}/{self.texts:,} texts, {rate:,.1f} texts/s, {left:,.0f} s left"
+
+    def amounts(self) -> str:
+        """What was encoded and what was not; empty if all of it was."""
+        if not self.there:
+            return ""
+        return f", {self.encoded:,} texts encoded, {self.there:,} from the store or repeated"
+
+
+class RunDisplay:
+    """Watches a run: a live bar on a terminal; elsewhere a line when a job starts, ends, and every half a minute."""
+
+    def __init__(
+        self,
+        console: Console,
+        loudness: Loudness = Loudness.NORMAL,
+        *,
+        every: float = LINE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._loudness = loudness
+        # lines of libraries would tear a bar
+        self._live = console.is_terminal and loudness is Loudness.NORMAL
+        self._progress = Progress(
+            _Label(),
+            _Count(),
+            _Rate(),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            console=console,
+            transient=True,
+            expand=True,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._job = _Job("", 0.0)
+        self._running = False
+        self._every, self._clock = every, clock
+        self._ended = threading.Event()
+        self._lines = threading.Thread(target=self._tell_regularly, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        if not self._live and self._loudness is not Loudness.QUIET:
+            self._lines.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._progress.stop()
+
+    def __call__(self, event: RunEvent) -> None:
+        """Show one event."""
+        if isinstance(event, JobStarted):
+            self._job = _Job(printable(f"[{event.number}/{event.total}] {event.job.id}"), self._clock())
+            self._running = True
+            self._line(f"{self._job.label}: loading data")
+        elif isinstance(event, TextsCounted):
+            self._job.texts, self._job.started = event.texts, self._clock()
+            if self._live:
+                self._task = self._progress.add_task(self._job.label, total=event.texts)
+            self._line(f"{self._job.label}: {event.texts:,} texts")
+        elif isinstance(event, TextsEncoded):
+            self._count(event)
+        elif isinstance(event, Notice):
+            if self._loudness is not Loudness.QUIET:
+                self._print(event.message)
+        elif isinstance(event, JobEnded):
+            self._end(event.record)
+
+    def _count(self, event: TextsEncoded) -> None:
+        if event.tokens:
+            self._job.encoded += event.count
+        else:
+            self._job.there += event.count
+        if self._task is not None:
+            self._progress.advance(self._task, event.count)
+
+    def _end(self, record: JobRecord) -> None:
+        self._running = False
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        if record.error is not None or self._loudness is not Loudness.QUIET:
+            amounts = "" if record.error is not None else self._job.amounts()
+            self._print(f"{self._job.label}: {outcome(record)}{amounts}")
+
+    def _tell_regularly(self) -> None:
+        while not self._ended.wait(self._every):
+            if self._running:
+                self._print(self._job.line(self._clock()))
+
+    def _line(self, line: str) -> None:
+        """What a bar shows, where there is none."""
+        if not self._live and self._loudness is not Loudness.QUIET:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_plan(console: Console, plan: Plan, *, model_known: bool) -> None:
+    """The jobs of a run, with sizes where known and what is done already."""
+    table = Table()
+    for heading in ("job", "type", "texts", "characters", "state"):
+        table.add_column(heading, justify="right" if heading in ("texts", "characters") else "left")
+    for job in plan.jobs:
+        state = "unknown" if not model_known else "done" if job.record else "to do"
+        sizes = ("?" if size is None else f"{size:,}" for size in (job.texts, job.characters))
+        table.add_row(Text(printable(str(job.id))), Text(printable(job.spec.type)), *sizes, state)
+    console.print(table)
+    unknown = sum(job.texts is None for job in plan.jobs)
+    texts, characters = (
+        sum(size or 0 for size in sizes)
+        for sizes in ([job.texts for job in plan.todo], [job.characters for job in plan.todo])
+    )
+    console.print(
+        f"{len(plan.jobs)} jobs, {len(plan.jobs) - len(plan.todo)} done; to do: {texts:,} texts, {characters:,} "
+        f"characters (about {characters // 4:,} tokens in English)"
+        + (f", and {unknown} jobs of unknown size" if unknown else "")
+    )
+    if not model_known:
+        console.print("The model is not on disk yet, so what is done already is not known.")
+
+
+def print_scores(console: Console, plan: Plan, records: Sequence[JobRecord]) -> None:
+    """Main scores of all jobs, and where the files are; why a job failed was told when it did."""
+    table = Table()
+    for heading in ("task", "split", "subset", "metric", "score"):
+        table.add_column(heading, justify="right" if heading == "score" else "left")
+    for record in records:
+        value = "failed" if record.error else f"{record.metrics[record.main_score]:.4f}"
+        cells = (record.job.task, record.job.split, record.job.subset, record.main_score, value)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    console.print(table)
+    console.print(printable(f"results: {plan.folder}"), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,96 @@
+"""`evalharness report`: which folders, which lists of tasks, and where the table goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from stat import S_ISDIR
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evalharness.cli.lists import split_lists
+from evalharness.errors import UsageError, unknown_names
+from evalharness.reports import formats
+
+if TYPE_CHECKING:
+    from evalharness.catalog.tasks import TaskList
+
+
+def report(
+    results: Annotated[list[Path] | None, typer.Argument(help="Folders with results; default: results.")] = None,
+    suite: Annotated[list[str] | None, typer.Option(help="Columns and averages of these suites.")] = None,
+    benchmark: Annotated[list[str] | None, typer.Option(help="Columns and averages of this benchmark.")] = None,
+    format: Annotated[str, typer.Option(help=f"{', '.join(formats())}.")] = "md",  # noqa: A002 -- the flag's name
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+) -> None:
+    """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
+    from evalharness.files import atomic_path, check_writable, storage_errors
+    from evalharness.reports import render
+    from evalharness.reports.leaderboard import make_leaderboards
+    from evalharness.results.stored import read_runs
+
+    lists = split_lists({"--suite": suite, "--benchmark": benchmark})
+    wanted: list[TaskList | None] = [*_task_lists(lists["--suite"], lists["--benchmark"])]
+    folders = results or [Path("results")]
+    _check_folders(folders)
+    if output is not None:
+        check_writable(output.parent)
+        _check_file(output)
+    runs = read_runs(folders)
+    boards = [board for tasks in wanted or [None] for board in make_leaderboards(runs, tasks)]
+    text = render(boards, format)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    with (
+        storage_errors(output.parent, f"the report cannot be written to {output}", "choose another file with --output"),
+        atomic_path(output) as temporary,
+    ):
+        temporary.write_text(text, encoding="utf-8")
+    typer.echo(f"report: {output}")
+
+
+def _check_file(output: Path) -> None:
+    try:
+        is_folder = S_ISDIR(output.stat().st_mode)
+    except OSError:  # not there yet; what keeps it from being written says so then
+        return
+    if is_folder:
+        raise UsageError(
+            f"--output {output} is a folder ({output.absolute()}); give a file, for example {output / 'report.md'}"
+        )
+
+
+def _check_folders(folders: Sequence[Path]) -> None:
+    """All folders that are not there, at once, by where they were looked for."""
+    problems = []
+    for folder in folders:
+        where = folder.absolute()
+        try:
+            if not S_ISDIR(folder.stat().st_mode):
+                problems.append(f"{where} is no folder; name the folder that holds results")
+        except FileNotFoundError:
+            problems.append(f"no such folder: {where}; name one that a run has written (run --output)")
+        except OSError as error:
+            problems.append(f"{where} cannot be read ({error.strerror}); name the folder that holds results")
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def _task_lists(suites: Sequence[str], benchmarks: Sequence[str]) -> list[TaskList]:
+    """The named lists, suites first, each once; all wrong names at once."""
+    from evalharness.catalog import tasks as catalog
+
+    found: dict[str, TaskList] = {}
+    wrong: dict[str, list[str]] = {"suite": [], "benchmark": []}
+    for kind, name in [*(("suite", name) for name in suites), *(("benchmark", name) for name in benchmarks)]:
+        item = catalog.suites().get(name) if kind == "suite" else catalog.benchmark(name)
+        if item is None:
+            wrong[kind].append(name)
+        else:
+            found[item.name] = item
+    known = {"suite": catalog.suites(), "benchmark": catalog.benchmark_names()}
+    if problems := [unknown_names(kind, names, known[kind]) for kind, names in wrong.items() if names]:
+        raise UsageError("\n".join(problems))
+    return list(found.values())

@@ -1,0 +1,161 @@
+"""Write what mteb knows about text tasks and benchmarks as data: `python -m evalharness.data.mteb_catalog`.
+
+Importing mteb takes seconds and needs torch. The files written here (tasks/mteb/) let planning, listing
+and reports do without it. A test regenerates them from the installed mteb and compares.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from evalharness.catalog.tasks import tasks_folder
+from evalharness.data.mteb import abstract_class
+
+_DEFAULT_SUBSET = "default"
+# FloresBitextMining has 41,412 subsets; their sizes alone would be half of the catalogue
+_MAX_SIZED_SUBSETS = 5000
+_RETRIEVAL_TYPES = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
+# beginnings of the methods that make scores; a task that has its own is scored by mteb
+_SCORING_METHODS = ("evaluate", "_evaluate", "_calculate", "_compute", "_run_experiment", "_undersample")
+
+
+def _is_text_only(task: Any) -> bool:  # noqa: ANN401 -- mteb's classes carry no stable types
+    return list(task.metadata.modalities) == ["text"]
+
+
+def _size(stats: dict[str, Any]) -> list[int] | None:
+    """[texts, characters] that the encoder will see of one split, as mteb counted them."""
+    samples = stats.get("num_samples")
+    characters = stats.get("number_of_characters")
+    text_statistics = stats.get("text_statistics")
+    if characters is None and isinstance(text_statistics, dict):
+        characters = text_statistics.get("total_text_length")
+    if samples is None or characters is None:
+        return None
+    sides = 2 if "text1_statistics" in stats or "sentence1_statistics" in stats else 1
+    return [sides * int(samples), int(characters)]
+
+
+def _sizes(metadata: Any, splits: list[str]) -> dict[str, dict[str, list[int]]]:  # noqa: ANN401
+    stats = metadata.descriptive_stats or {}
+    found: dict[str, dict[str, list[int]]] = {}
+    for split in splits:
+        whole = stats.get(split)
+        if not isinstance(whole, dict):
+            continue
+        by_subset = whole.get("hf_subset_descriptive_stats") or {_DEFAULT_SUBSET: whole}
+        sizes = {subset: _size(part) for subset, part in by_subset.items() if isinstance(part, dict)}
+        found[split] = {subset: size for subset, size in sizes.items() if size}
+    return {split: sizes for split, sizes in found.items() if sizes}
+
+
+def _scored_as(task: Any) -> str | None:  # noqa: ANN401
+    """The type by which a task is scored, where its own type does not say it: another class of mteb's, or own code."""
+    own, base = type(task), abstract_class(task)
+    changed = [name for name in dir(base) if getattr(own, name) is not getattr(base, name, None)]
+    if any(name.startswith(_SCORING_METHODS) for name in changed):
+        return "mteb"
+    name = base.__name__.removeprefix("AbsTask").removesuffix("Legacy")
+    same = task.metadata.type in _RETRIEVAL_TYPES if name == "Retrieval" else task.metadata.type == name
+    return None if same else name
+
+
+def _instruction(task: Any) -> str:  # noqa: ANN401
+    """What mteb tells instructed models on queries and on texts without a side."""
+    prompt = task.metadata.prompt or getattr(task, "abstask_prompt", "")
+    # where there is one per side, texts without a side get the first
+    return prompt.get("query") or next(iter(prompt.values())) if isinstance(prompt, dict) else str(prompt)
+
+
+def describe_task(task: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The catalogue entry of one mteb task."""
+    metadata = task.metadata
+    splits = list(task.eval_splits)
+    entry: dict[str, Any] = {
+        "name": metadata.name,
+        "type": metadata.type,
+        "main_score": metadata.main_score,
+        "revision": metadata.revision,
+        "splits": splits,
+        "languages": {subset: list(codes) for subset, codes in metadata.hf_subsets_to_langscripts.items()},
+    }
+    if instruction := _instruction(task):
+        entry["instruction"] = instruction
+    if metadata.superseded_by:
+        entry["superseded_by"] = metadata.superseded_by
+    if task.is_aggregate:
+        entry["parts"] = [part.metadata.name for part in metadata.tasks]
+    elif scored_as := _scored_as(task):
+        entry["scored_as"] = scored_as
+    if len(entry["languages"]) <= _MAX_SIZED_SUBSETS and (sizes := _sizes(metadata, splits)):
+        entry["sizes"] = sizes
+    return entry
+
+
+def describe_benchmark(benchmark: Any) -> dict[str, Any] | None:  # noqa: ANN401
+    """The catalogue entry of one benchmark, or None if it has tasks that are not about text."""
+    if not all(_is_text_only(task) for task in benchmark.tasks):
+        return None
+    members = []
+    for task in benchmark.tasks:
+        member: dict[str, Any] = {"task": task.metadata.name, "splits": list(task.eval_splits)}
+        if set(task.hf_subsets) != set(task.metadata.hf_subsets):
+            member["subsets"] = list(task.hf_subsets)
+        members.append(member)
+    return {"name": benchmark.name, "aliases": list(benchmark.aliases or ()), "tasks": members}
+
+
+def describe_mteb() -> dict[str, list[str]]:
+    """Read the installed mteb.
+
+    Returns:
+        File name -> lines; in .jsonl files, one JSON object a line.
+    """
+    import mteb
+
+    every = mteb.get_tasks(exclude_superseded=False, exclude_private=False, exclude_beta=False, exclude_aggregate=False)
+    tasks = [task for task in every if _is_text_only(task)]
+    entries = [describe_task(task) for task in tasks]
+    benchmarks = [entry for benchmark in mteb.get_benchmarks() if (entry := describe_benchmark(benchmark))]
+
+    def lines(values: list[dict[str, Any]]) -> list[str]:
+        ordered = sorted(values, key=lambda value: str(value["name"]))
+        return [json.dumps(value, sort_keys=True, ensure_ascii=False) for value in ordered]
+
+    codes = {code.partition("-")[0] for entry in entries for group in entry["languages"].values() for code in group}
+    instructions = {task.metadata.type: task.abstask_prompt for task in tasks if hasattr(task, "abstask_prompt")}
+    return {
+        "tasks.jsonl": lines(entries),
+        "benchmarks.jsonl": lines(benchmarks),
+        "instructions.json": _shown(instructions),
+        "languages.json": _shown(_language_names(codes)),
+    }
+
+
+def _shown(value: object) -> list[str]:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2).splitlines()
+
+
+def _language_names(codes: set[str]) -> dict[str, Any]:
+    """English names of the languages that tasks have, and the two-letter codes of ISO 639-1 for ISO 639-3."""
+    from mteb import languages
+
+    folder = Path(str(languages.__file__)).parent
+    names, short = (
+        json.loads((folder / file).read_text(encoding="utf-8"))
+        for file in ("iso_639_3_to_language.json", "iso_639_1_to_3.json")
+    )
+    return {"names": {code: names.get(code, code) for code in codes}, "short": short}
+
+
+def write_catalog(folder: Path) -> None:
+    """Write tasks.jsonl, benchmarks.jsonl, languages.json and instructions.json (by task type, for tasks without)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, lines in describe_mteb().items():
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_catalog(tasks_folder() / "mteb")

@@ -1,0 +1,228 @@
+"""The encoder: prompts over dedupe over a backend, each layer with the same interface.
+
+This is the only place where a prompt is chosen. A task sees `EmbeddingModel.encode_columns` and nothing below it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalharness.catalog.tasks import TaskSpec, all_task_names, find_task
+from evalharness.data.texts import document_text
+from evalharness.errors import UsageError, unknown_names
+from evalharness.models.degenerate import degenerate_notes
+from evalharness.models.given import checked_documents, checked_texts, kind
+from evalharness.store.index import StoredRows
+from evalharness.store.text_encoder import TextEncoder, check_finite
+from evalharness.store.uses import Uses
+from evalharness.types import (
+    Dense,
+    Embeddings,
+    Emit,
+    EncodeNote,
+    Encoding,
+    ModelSpec,
+    MultiPart,
+    Side,
+    TaskContext,
+    TextColumn,
+    TextsEncoded,
+)
+
+_NOTHING = Dense(np.empty((0, 0), dtype=np.float32))
+
+
+def _keys(side: Side, task: TaskContext | None) -> list[str]:
+    """Keys of prompts by mteb's precedence: task and side, task, type and side, type; not the side alone."""
+    keys: list[str] = []
+    for name in (task.name, task.type) if task else ():
+        keys += [f"{name}-{side}", name] if side else [name]
+    return keys
+
+
+def _by_key(values: Mapping[str, str], keys: Sequence[str], fallback: str) -> str:
+    return next((values[key] for key in keys if key in values), fallback)
+
+
+def choose_prompt(spec: ModelSpec, side: Side, task: TaskContext | None) -> str:
+    """The prompt of a text, by mteb's precedence.
+
+    Keys are tried in the order task and side, task, task type and side, task type; then comes the task's own
+    instruction, if the model has a template for it; then the side. Where none fits, a text without a side gets the
+    model's default prompt and one with a side gets none.
+
+    >>> spec = ModelSpec(name="a/b", revision="0", fingerprint="0", pooling="cls", normalize=True, max_length=512,
+    ...                  prompts={"query": "Q: ", "ArguAna-query": "A: "})
+    >>> choose_prompt(spec, "query", TaskContext(name="ArguAna", type="Retrieval"))
+    'A: '
+    >>> choose_prompt(spec, "document", TaskContext(name="ArguAna", type="Retrieval"))
+    ''
+    """
+    keys = _keys(side, task)
+    if found := next((key for key in keys if key in spec.prompts), None):
+        return spec.prompts[found]
+    if spec.instruction_template and task and task.instruction and side != "document":
+        return spec.instruction_template.replace("{instruction}", task.instruction)
+    return _by_key(spec.prompts, [side] if side else [], "" if side else spec.default_prompt)
+
+
+def encoding(spec: ModelSpec, side: Side, task: TaskContext | None) -> Encoding:
+    """All that determines the vectors of this side of this task."""
+    keys = [*_keys(side, task), *([side] if side else [])]
+    return Encoding(
+        pooling=spec.pooling,
+        normalize=spec.normalize and (task is None or task.type not in spec.unnormalized_types),
+        max_length=spec.max_length,
+        dtype=spec.dtype,
+        prompt=choose_prompt(spec, side, task),
+        suffix=_by_key(spec.suffixes, keys, "" if side else spec.suffixes.get("", "")),
+        prompt_as_tokens=spec.prompt_as_tokens,
+        prompt_within=next((spec.prompt_within[key] for key in keys if key in spec.prompt_within), None),
+        pool_prompt=spec.pool_prompt,
+        layer_norm=spec.layer_norm,
+        dimensions=spec.dimensions,
+        adapter=_by_key(spec.adapters, keys, ""),
+        outputs=spec.outputs,
+        side=side if "side" in spec.encodes_by else None,
+        task=task.name if task and "task" in spec.encodes_by else "",
+    )
+
+
+class DedupingEncoder:
+    """Encodes each distinct text once and hands the vector to all places where the text stands."""
+
+    def __init__(self, below: TextEncoder) -> None:
+        self._below = below
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
+        """Encode texts; row i belongs to text i."""
+        position: dict[str, int] = {}
+        places = [position.setdefault(text, len(position)) for text in texts]
+        distinct = self._below.encode(list(position), encoding, emit)
+        if distinct.truncated is not None and (count := int(distinct.truncated.sum())):
+            cut = "texts cut" if encoding.max_length is None else f"texts cut to {encoding.max_length} tokens"
+            emit(EncodeNote("truncated", cut, count))
+        if distinct.unknown is not None and (count := int(distinct.unknown.sum())):
+            emit(EncodeNote("unknown", "texts consist mostly of tokens that the model does not know", count))
+        if len(position) == len(texts):
+            return distinct
+        emit(TextsEncoded(len(texts) - len(position)))
+        return distinct.rows(places)
+
+
+def describe(kind: str, spec: ModelSpec, device: str) -> str:
+    """A model for people: what it is, and where it runs.
+
+    Args:
+        kind: what is in front of the brackets.
+        spec: the model as it is used.
+        device: torch device name.
+
+    >>> spec = ModelSpec(name="a/b", revision="0", fingerprint="0", pooling="cls", normalize=True, max_length=512)
+    >>> describe("Model", spec, "cpu")  # doctest: +NORMALIZE_WHITESPACE
+    "Model('a/b', backend='transformers', pooling='cls', normalize=True, max_length=512, dtype='float32',
+           device='cpu')"
+    """
+    of_spec = ("backend", "pooling", "normalize", "max_length", "dtype")
+    of_stages = {name: value for name, value in spec.overrides.items() if name in ("reranker", "rerank_top_k")}
+    facts = {name: getattr(spec, name) for name in of_spec} | of_stages | {"device": device}
+    return f"{kind}({spec.name!r}, {', '.join(f'{name}={value!r}' for name, value in facts.items())})"
+
+
+class EmbeddingModel:
+    """A model with its prompts: it encodes texts the way that its authors mean it.
+
+    Attributes:
+        spec: the model as it is used; also what identifies it in results.
+        device: torch device name of the backend, for the record.
+    """
+
+    def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
+        self.spec = spec
+        self.device = device
+        self._encoder = DedupingEncoder(backend)
+
+    def __repr__(self) -> str:
+        return describe(type(self).__name__, self.spec, self.device)
+
+    def encode_queries(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
+        """Encode queries, with the prompt that the model's card has for the query side of this task.
+
+        Args:
+            texts: at least one.
+            task: a task or its name, where the model has prompts by task or task type.
+
+        Returns:
+            Vectors of shape (texts, dimensions), in input order.
+
+        Raises:
+            UsageError: there is no task of this name, or what is given is no list of texts.
+            ModelError: a vector is not finite.
+        """
+        return self._vectors(checked_texts(texts), "query", task)
+
+    def encode_corpus(
+        self, texts: Sequence[str | Mapping[str, str]], *, task: TaskSpec | str | None = None
+    ) -> NDArray[np.float32]:
+        """Encode documents: texts, or mappings with `text` and optionally `title`. See `encode_queries`."""
+        checked = checked_documents(texts)
+        joined = [item if isinstance(item, str) else document_text(item.get("title"), item["text"]) for item in checked]
+        return self._vectors(joined, "document", task)
+
+    def encode(self, texts: Sequence[str], *, task: TaskSpec | str | None = None) -> NDArray[np.float32]:
+        """Encode texts of a symmetric task (similarity, clustering, classification ...). See `encode_queries`."""
+        return self._vectors(checked_texts(texts), None, task)
+
+    def encode_columns(
+        self, columns: Sequence[TextColumn], task: TaskContext | None, emit: Emit
+    ) -> dict[str, Embeddings]:
+        """Encode a task's texts. Columns that share a prompt go together: a text in two of them is encoded once.
+
+        Returns:
+            Column name -> embeddings, row i for text i.
+
+        Raises:
+            ModelError: a vector is not finite; the message names the first such text.
+        """
+        groups: dict[Encoding, list[TextColumn]] = defaultdict(list)
+        for column in columns:
+            groups[encoding(self.spec, column.side, task)].append(column)
+        found: dict[str, Embeddings] = {}
+        for shared, members in groups.items():
+            texts = [text for column in members for text in column.texts]
+            # cluster sets of one label each need no vectors at all
+            embeddings = self._encoder.encode(texts, shared, emit) if texts else _NOTHING
+            if isinstance(embeddings, MultiPart):
+                embeddings = replace(embeddings, weights=self.spec.output_weights)
+            # the store has checked what it keeps
+            elif not isinstance(embeddings.source, StoredRows):
+                check_finite(embeddings.vectors, texts)
+            for note in degenerate_notes(embeddings, texts):
+                emit(note)
+            start = 0
+            for column in members:
+                found[column.name] = embeddings.rows(slice(start, start + len(column.texts)))
+                start += len(column.texts)
+        return found
+
+    def _vectors(self, texts: Sequence[str], side: Side, task: TaskSpec | str | None) -> NDArray[np.float32]:
+        column, context, uses = TextColumn("texts", texts, side), _context(task), Uses()
+        found = self.encode_columns([column], context, uses.hear)["texts"]
+        uses.note(context.name if context else "")
+        return found.vectors
+
+
+def _context(task: TaskSpec | str | None) -> TaskContext | None:
+    if task is None:
+        return None
+    spec = find_task(task) if isinstance(task, str) else task
+    if spec is None:
+        raise UsageError(unknown_names("task", [str(task)], all_task_names()))
+    if not isinstance(spec, TaskSpec):
+        raise UsageError(f"task has to be a task's name, got {kind(task)}")
+    return spec.context()

@@ -1,0 +1,1 @@
+"""What turns token ids into hidden states or logits, a file each; rows of `registry.BACKENDS` name them."""

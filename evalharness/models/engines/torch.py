@@ -1,0 +1,65 @@
+"""Hidden states and logits by torch, through transformers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+
+from evalharness.errors import ModelError
+from evalharness.models.forward.batches import choose_device, precision
+from evalharness.models.forward.company import computes_exactly
+from evalharness.models.forward.pipeline import GraphOutput, Kind
+from evalharness.models.forward.weights import embedding_rows
+from evalharness.models.options import Execution
+from evalharness.models.registry import ResolvedModel
+from evalharness.types import Encoding
+
+_ATTRIBUTES: Mapping[GraphOutput, str] = {"hidden": "last_hidden_state", "logits": "logits"}
+
+
+class TorchEngine:
+    """An `Engine` around a model of transformers.
+
+    Attributes:
+        class_name: of the model, for messages.
+        device, identity, takes, gives, vocabulary, width, is_exact, is_alone: see `Engine`.
+    """
+
+    is_alone = False
+
+    def __init__(self, model: ResolvedModel, execution: Execution, kind: Kind) -> None:
+        self.device = choose_device(execution.device)
+        self.identity: Mapping[str, Any] = precision(model.spec.dtype, self.device)
+        self.is_exact = computes_exactly(model)
+        self._name = model.spec.name
+        self._model = kind.load().to(self.device).eval()
+        self.class_name = type(self._model).__name__
+        self.takes: Collection[str] = set(inspect.signature(self._model.forward).parameters)
+        self.gives: Collection[GraphOutput] = (kind.wants,)
+        self.vocabulary = embedding_rows(self._model)
+        self.width = int(getattr(self._model.config, "hidden_size", 0))
+
+    def run(self, inputs: Mapping[str, Any], output: GraphOutput) -> torch.Tensor:
+        """See `Engine`; a repository's own code can give other things than a tensor."""
+        found: torch.Tensor = getattr(self._model(**inputs), _ATTRIBUTES[output])
+        return found
+
+    def check(self, encoding: Encoding) -> None:
+        """See `Engine`."""
+        if encoding.pooling == "own" and "hidden" in self.gives:
+            raise ModelError(f"{self._name}: the transformers backend has to be told the pooling; give --pooling")
+
+
+def home(execution: Execution) -> str:
+    """The torch device of inputs and outputs.
+
+    Raises:
+        PrerequisiteError: it is not there.
+    """
+    return choose_device(execution.device)
+
+
+open_engine = TorchEngine

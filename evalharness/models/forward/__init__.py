@@ -1,0 +1,1 @@
+"""The one way of texts through a model: weights, tokens, batches, rows."""

@@ -1,0 +1,1 @@
+"""What is made of hidden states or logits, a file each; the table is `registry.KINDS`."""

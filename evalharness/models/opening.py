@@ -1,0 +1,86 @@
+"""From the name of a backend to its code, which is imported on use; nothing that it imports comes back here."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from evalharness.errors import ModelError, PrerequisiteError, clip
+from evalharness.models.layout import seen_folder
+from evalharness.models.named import Named
+from evalharness.models.options import Execution
+from evalharness.models.registry import ResolvedModel, find_backend, kind_of
+
+# of `sys.flags.optimize`
+_WITHOUT_DOCSTRINGS = 2
+
+
+def resolve_elsewhere(backend: str, named: Named) -> ResolvedModel:
+    """A model that is no files, by its backend.
+
+    Raises:
+        UsageError: there is no such model, or it cannot be used so.
+        ModelError: it is not one that can be run.
+    """
+    resolved: ResolvedModel = imported(file_of(backend)).resolve(named)
+    return resolved
+
+
+def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- the spec's kind says which
+    """Load a resolved model.
+
+    Returns:
+        An `OpenBackend`; for a model of the kind `lexical`, a `rankers.LexicalBackend`.
+
+    Raises:
+        PrerequisiteError: the device is not there.
+        ModelError: its files do not fit.
+    """
+    facts = model.facts
+    if not facts.files:
+        return _opened(model, execution)
+    with seen_folder(facts.folder, facts.files) as seen:
+        moved = replace(
+            facts,
+            folder=seen,
+            transformer=seen / facts.transformer.relative_to(facts.folder),
+            dense=tuple(seen / path.relative_to(facts.folder) for path in facts.dense),
+        )
+        try:
+            return _opened(replace(model, facts=moved), execution)
+        except ModelError as error:
+            raise ModelError(str(error).replace(str(seen), str(facts.folder))) from None
+
+
+def _opened(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- as above
+    spec = model.spec
+    if (engine := find_backend(spec.backend).engine) is None:
+        return imported(file_of(spec.backend)).open_backend(model, execution)
+    kind = imported(f"kinds.{kind_of(spec)}")
+    return imported("forward.pipeline").PipelineBackend(model, execution, kind, imported(f"engines.{engine}"))
+
+
+def file_of(backend: str) -> str:
+    """The file of a backend that is no kind on an engine, by its place in this room."""
+    return f"backends.{backend.replace('-', '_')}"
+
+
+def imported(file: str) -> ModuleType:
+    """A file of this room: of a backend, kind or engine.
+
+    Raises:
+        PrerequisiteError: Python runs in a way that libraries do not bear.
+    """
+    try:
+        return import_module(f"evalharness.models.{file}")
+    # transformers makes code of docstrings, and fails in several ways where there are none
+    except Exception as error:
+        if sys.flags.optimize < _WITHOUT_DOCSTRINGS:
+            raise
+        raise PrerequisiteError(
+            "Python runs with -OO (or PYTHONOPTIMIZE=2), which leaves out docstrings, and transformers does not bear "
+            f"that ({type(error).__name__}: {clip(str(error))}); run the command without it"
+        ) from error

@@ -1,0 +1,1 @@
+"""From vectors, or scores of pairs, to ranked documents and their metrics."""

@@ -1,0 +1,197 @@
+"""Similarities of vectors, and the exact top-k search with the one rule for ties.
+
+float32 throughout, with torch's kernels on the same shapes as mteb's, so that even the last bit agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evalharness.ranking import multipart
+from evalharness.ranking.records import Ranking
+from evalharness.types import Dense, Embeddings, MultiPart, Similarity
+
+# mteb scores a corpus in chunks of this many documents; the shape of a product decides its last bit
+CHUNK = 50_000
+# a block of scores (queries x chunk) stays under 1 GiB
+_MAX_BLOCK = 2**28
+
+# mteb's blocks in bitext mining
+_NEAREST_ROWS, _NEAREST_CHUNK = 100, 500_000
+
+_LOW = np.uint64(32)
+
+
+def _tensor(vectors: NDArray[np.float32]) -> torch.Tensor:
+    # a memory map or a slice may be read-only; torch only reads it
+    return torch.from_numpy(np.array(vectors, copy=not vectors.flags.writeable))
+
+
+def _comparable(embeddings: Embeddings) -> torch.Tensor:
+    """Vectors whose dot product is the model's similarity; a zero vector stays zero."""
+    vectors = _tensor(embeddings.vectors)
+    return torch.nn.functional.normalize(vectors, p=2, dim=1) if embeddings.similarity == "cosine" else vectors
+
+
+def pairwise(first: Embeddings, second: Embeddings) -> list[float]:
+    """The model's similarity of each pair of rows."""
+    values: list[float] = (_comparable(first) * _comparable(second)).sum(dim=-1).tolist()
+    return values
+
+
+def nearest_scores(
+    first: Embeddings, second: Embeddings, similarity: Similarity, *, one_by_one: bool = False
+) -> list[float]:
+    """For each row of `first`, the similarity to the most similar row of `second`.
+
+    Args:
+        first: vectors, at least one row.
+        second: the same.
+        similarity: used instead of the model's own.
+        one_by_one: compute each pair by itself, as mteb does for a model's own similarity; the last bit may differ.
+    """
+    left = _comparable(Dense(first.vectors, similarity))
+    right = _comparable(Dense(second.vectors, similarity))
+    if one_by_one:
+        return [max(float(torch.mm(a[None], b[None].T)) for b in right) for a in left]
+    return [float(torch.mm(a[None], right.T).max()) for a in left]
+
+
+def nearest(first: Embeddings, second: Embeddings) -> list[int]:
+    """For each row of `first`, the number of the most similar row of `second` by the model's similarity.
+
+    In mteb's blocks (100 rows against 500,000). Where several are equally similar, torch chooses, as in mteb.
+    """
+    found: list[int] = []
+    right = _comparable(second)
+    for start in range(0, len(first), _NEAREST_ROWS):
+        left = _comparable(first.rows(slice(start, start + _NEAREST_ROWS)))
+        best: list[tuple[float, int]] = [(-np.inf, 0)] * len(left)
+        for offset in range(0, len(right), _NEAREST_CHUNK):
+            values, places = torch.topk(
+                torch.mm(left, right[offset : offset + _NEAREST_CHUNK].T), 1, dim=1, sorted=False
+            )
+            for row, (value, place) in enumerate(zip(values[:, 0].tolist(), places[:, 0].tolist(), strict=True)):
+                if value > best[row][0]:
+                    best[row] = (value, offset + place)
+        found += [place for _, place in best]
+    return found
+
+
+def id_ranks(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Position of each id in ascending string order (by code point, as strcmp on UTF-8)."""
+    ranks = np.empty(len(ids), dtype=np.int64)
+    ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
+    return ranks
+
+
+def _sort_keys(scores: NDArray[np.float32], ranks: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """One integer per (score, id): a larger score gives a larger key; among equal scores the larger id does."""
+    bits = (scores + np.float32(0.0)).view(np.uint32)  # + 0.0 turns -0.0 into 0.0, which it equals
+    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
+    return (ordered.astype(np.uint64) << _LOW) | ranks.astype(np.uint64)
+
+
+def _scores_of(keys: NDArray[np.uint64]) -> NDArray[np.float32]:
+    ordered = (keys >> _LOW).astype(np.uint32)
+    bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
+    return bits.astype(np.uint32).view(np.float32)
+
+
+def _best_keys(scores: torch.Tensor, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
+    """Keys of the k best of each row, unordered. Exact also where the cut falls among equal scores."""
+    if scores.shape[1] <= k:
+        return _sort_keys(scores.numpy(), ranks[None, :])
+    values, index = torch.topk(scores, k + 1, dim=1)
+    keys = _sort_keys(values[:, :k].numpy(), ranks[index[:, :k].numpy()])
+    for row in torch.nonzero(values[:, k] == values[:, k - 1]).flatten().tolist():
+        # torch chose arbitrarily among the equal ones
+        every = _sort_keys(scores[row].numpy(), ranks)
+        keys[row] = np.partition(every, len(every) - k)[-k:]
+    return keys
+
+
+def _all_scores(queries: Embeddings, documents: Embeddings) -> torch.Tensor:
+    """Similarities of all queries with all documents, shape (queries, documents)."""
+    if isinstance(queries, MultiPart) and isinstance(documents, MultiPart):
+        return torch.from_numpy(multipart.scores(queries, documents))
+    if isinstance(queries, Dense) and isinstance(documents, Dense):
+        return torch.mm(_comparable(queries), _comparable(documents).T)
+    raise TypeError("queries and documents have embeddings of different kinds")
+
+
+def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -> Ranking:
+    """Exact search by the model's similarity through the whole corpus, chunk by chunk.
+
+    Args:
+        queries: a row per query.
+        corpus: a row per document; may be memory-mapped.
+        ids: one document id per row of the corpus.
+        k: documents wanted per query; fewer come back if the corpus is smaller.
+    """
+    ranks = id_ranks(ids)
+    chunk = multipart.CHUNK if isinstance(corpus, MultiPart) else CHUNK
+    block = multipart.CHUNK if isinstance(corpus, MultiPart) else max(1, _MAX_BLOCK // min(CHUNK, max(1, len(corpus))))
+    keys = np.empty((len(queries), min(k, len(corpus))), dtype=np.uint64)
+    for first in range(0, len(queries), block):
+        part = slice(first, first + block)
+        keys[part] = _search(queries.rows(part), corpus, _Depth(ranks, k, chunk))
+    by_rank = np.empty(len(ids), dtype=np.int64)
+    by_rank[ranks] = np.arange(len(ids))
+    documents = by_rank[(keys & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+    return Ranking(list(documents), list(_scores_of(keys)))
+
+
+def best_order(scores: NDArray[np.float32], ids: Sequence[str]) -> NDArray[np.int64]:
+    """Positions of documents in the order of a `Ranking`; -0.0 equals 0.0.
+
+    >>> best_order(np.array([0.5, 1.0, 0.5], dtype=np.float32), ["a", "b", "c"]).tolist()
+    [1, 2, 0]
+    """
+    return np.argsort(_sort_keys(scores, id_ranks(ids)))[::-1]
+
+
+def rank_candidates(query: Embeddings, candidates: Embeddings, ids: Sequence[str], k: int) -> Ranking:
+    """Rank one query's candidates.
+
+    Args:
+        query: one row.
+        candidates: a row per candidate; at least one.
+        ids: one document id per candidate, all different.
+        k: documents wanted.
+
+    Returns:
+        Of this query alone; documents are positions among the candidates.
+    """
+    scores = _all_scores(query, candidates).numpy()[0]
+    order = best_order(scores, ids)[:k]
+    return Ranking([order], [scores[order]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    """Which documents there are (their ids' ranks), how many are wanted, how many are scored at a time."""
+
+    ranks: NDArray[np.int64]
+    k: int
+    chunk: int
+
+
+def _search(queries: Embeddings, corpus: Embeddings, depth: _Depth) -> NDArray[np.uint64]:
+    """Keys of the k best documents of each query, descending."""
+    kept = np.empty((len(queries), 0), dtype=np.uint64)
+    # once, not once per chunk
+    left = queries if isinstance(queries, MultiPart) else Dense(_comparable(queries).numpy(), "dot")
+    for first in range(0, len(corpus), depth.chunk):
+        chunk = slice(first, first + depth.chunk)
+        part = corpus.rows(chunk)
+        right = part if isinstance(part, MultiPart) else Dense(_comparable(part).numpy(), "dot")
+        scores = _all_scores(left, right)
+        merged = np.concatenate([kept, _best_keys(scores, depth.ranks[chunk], depth.k)], axis=1)
+        kept = np.sort(merged, axis=1)[:, ::-1][:, : depth.k]
+    return kept

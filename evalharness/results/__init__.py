@@ -1,0 +1,1 @@
+"""Results on disk: a record per job, its items, and all that is read or made of them."""

@@ -1,0 +1,291 @@
+"""One job of a run: its steps one after another; whatever happens to it becomes a record."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any, TypeAlias
+
+from evalharness import __version__
+from evalharness.catalog.selection import TaskChoice
+from evalharness.catalog.tasks import TaskSpec
+from evalharness.errors import (
+    DataError,
+    EvalHarnessError,
+    ModelError,
+    PrerequisiteError,
+    StoppedError,
+    StorageError,
+    shorten,
+    without_secrets,
+)
+from evalharness.models.degenerate import DEGENERATE
+from evalharness.models.rankers import RankingModel
+from evalharness.results.records import JobId, JobRecord, installed_version
+from evalharness.run.steps import Model, TaskData, encode, encode_and_score_in_mteb, load, score
+from evalharness.tasks import is_native, task_type
+from evalharness.types import (
+    EncodeEvent,
+    EncodeNote,
+    Notice,
+    Scores,
+    ShardsUsed,
+    TextsEncoded,
+    Waiting,
+)
+
+_log = logging.getLogger(__name__)
+PACKAGES = ("mteb", "torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """A job to do or done.
+
+    Attributes:
+        id: which.
+        choice: its task, with all splits and subsets that the run wants of it.
+        key: all that can change its scores.
+        texts, characters: size, where known.
+        record: the stored record if it is valid, so that there is nothing to do.
+    """
+
+    id: JobId
+    choice: TaskChoice
+    key: Mapping[str, Any]
+    texts: int | None
+    characters: int | None
+    record: JobRecord | None
+
+    @property
+    def spec(self) -> TaskSpec:
+        """Its task."""
+        return self.choice.spec
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    """Progress: a job begins; `number` counts from 1 among `total` jobs to do."""
+
+    job: PlannedJob
+    number: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextsCounted:
+    """Progress: the data are loaded, so many texts are to be encoded."""
+
+    texts: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """Progress: a job is done or has failed."""
+
+    record: JobRecord
+
+
+RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
+Watch: TypeAlias = Callable[[RunEvent], None]
+
+
+def data_of(jobs: Sequence[PlannedJob], say: Callable[[str], None]) -> TaskData:
+    """The data of some jobs of one task.
+
+    Args:
+        jobs: at least one.
+        say: is told if the Hub has to be asked again.
+    """
+    whole, ids = jobs[0].choice, [job.id for job in jobs]
+    if draws_in_order(whole.spec):
+        return TaskData(whole, say)
+    splits, subsets = dict.fromkeys(i.split for i in ids), dict.fromkeys(i.subset for i in ids)
+    return TaskData(replace(whole, splits=tuple(splits), subsets=tuple(subsets)), say)
+
+
+def draws_in_order(spec: TaskSpec) -> bool:
+    """Whether random draws for one subset depend on those before it."""
+    return is_native(spec) and task_type(spec.scoring).draws_in_order
+
+
+@dataclass(slots=True)
+class Work:
+    """What a job costs, counted while it runs; `encoded` are the texts that went through the model."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    texts: int = 0
+    encoded: int = 0
+    tokens: int = 0
+    bytes: int = 0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a part of the job."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.monotonic() - started
+
+    def count(self, event: TextsEncoded) -> None:
+        """Add what an event tells."""
+        self.texts += event.count
+        self.tokens += event.tokens
+        self.encoded += event.count if event.tokens else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A job's record, with its scores if it did not fail.
+
+    Attributes:
+        out_of_reach: whether it failed because its data could not be had.
+    """
+
+    record: JobRecord
+    scores: Scores | None
+    work: Work
+    out_of_reach: bool
+
+
+def never_stop() -> None:
+    """For runs without an end of their own."""
+
+
+def attempt_job(
+    job: PlannedJob, data: TaskData, model: Model, watch: Watch, stop: Callable[[], None] = never_stop
+) -> Attempt:
+    """Run one job, whatever happens to it; what ends the whole run goes on.
+
+    Args:
+        job: which.
+        data: of its task.
+        model: encodes or ranks.
+        watch: is told of progress.
+        stop: is called at each event; it may raise StoppedError, which loses no work.
+    """
+    started, work = time.monotonic(), Work()
+    try:
+        scores = _run_job(job, data, model, _Listener(watch, stop, work))
+    except (StorageError, StoppedError):
+        raise
+    # the one place that keeps a job's failure from stopping the others; a model's own code may call sys.exit
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        _log.debug("%s failed", job.id, exc_info=True)
+        known = isinstance(error, EvalHarnessError)
+        message = str(error) if known else without_secrets(f"{type(error).__name__}: {error}")
+        record = replace(_blank_record(job, model, started), error=message)
+        return Attempt(record, None, work, isinstance(error, PrerequisiteError))
+    record = replace(
+        _blank_record(job, model, started), metrics=scores.metrics, notes=[*map(without_secrets, scores.notes)]
+    )
+    return Attempt(record, scores, work, out_of_reach=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """Hears a job's events: sees whether time is up, counts work and notes, and passes progress on."""
+
+    watch: Watch
+    stop: Callable[[], None]
+    work: Work
+    notes: Counter[str] = field(default_factory=Counter)
+    degenerate: list[str] = field(default_factory=list)
+
+    def __call__(self, event: EncodeEvent) -> None:
+        self.stop()
+        if isinstance(event, EncodeNote):
+            self.notes[event.message] += event.count
+            if event.kind == DEGENERATE:
+                self.degenerate.append(f"{event.count} {event.message}")
+            return
+        if isinstance(event, TextsEncoded):
+            self.work.count(event)
+        if not isinstance(event, Waiting):
+            self.watch(event)
+
+
+def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
+    scores = (_scored_here if is_native(job.spec) else _bridged)(job, data, model, listener)
+    _check_main_score(job.spec, scores, listener.degenerate)
+    precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
+    counted = [f"{count} {message}" for message, count in sorted(listener.notes.items())]
+    return replace(scores, notes=(*scores.notes, *model.spec.notes, *precision, *counted))
+
+
+def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
+    work, ranks = listener.work, isinstance(model, RankingModel)
+    with work.phase("load"):
+        loaded = load(job.id, data)
+    work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in loaded.columns for text in column.texts)
+    listener.watch(TextsCounted(sum(len(column.texts) for column in loaded.columns)))
+    with work.phase("rank" if ranks else "encode"), _explained(job, listener) if ranks else nullcontext():
+        encoded = encode(loaded, model, listener)
+    with work.phase("score"), _explained(job, listener):
+        return score(loaded, encoded)
+
+
+def _bridged(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
+    with listener.work.phase("load"):
+        loaded = load(job.id, data)
+    with listener.work.phase("encode and score"), _explained(job, listener):
+        return encode_and_score_in_mteb(loaded, model, listener)
+
+
+@contextmanager
+def _explained(job: PlannedJob, listener: _Listener) -> Iterator[None]:
+    """Scoring, where libraries keep their warnings to themselves and what they cannot compute is said in our words.
+
+    Raises:
+        ModelError: the vectors are such that no score can be computed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (ValueError, ArithmeticError) as error:
+        if not listener.degenerate:
+            raise
+        raise ModelError(
+            f"{job.spec.name}: no score can be computed ({error}): {'; '.join(listener.degenerate)}. Check the "
+            "weights, or scale the vectors with --normalize"
+        ) from error
+
+
+def _check_main_score(spec: TaskSpec, scores: Scores, known: Sequence[str]) -> None:
+    if spec.main_score not in scores.metrics:
+        numbers = [name for name, value in scores.metrics.items() if isinstance(value, float)]
+        raise DataError(f"{spec.name}: has no metric {spec.main_score!r} to rank by; there are {shorten(numbers, 20)}")
+    if not isfinite(scores.metrics[spec.main_score]):
+        raise DataError(
+            f"{spec.name}: {spec.main_score} is not a number, so this is no score: all similarities or all gold values "
+            f"are equal. Check that the model gives different texts different vectors{''.join(f'; {s}' for s in known)}"
+        )
+
+
+def _blank_record(job: PlannedJob, model: Model, started: float) -> JobRecord:
+    facts = {
+        "evalharness": __version__,
+        "python": platform.python_version(),
+        "device": model.device,
+        "model": model.spec.model_dump(mode="json"),
+        "task_type": job.spec.type,
+        "packages": {name: installed_version(name) for name in PACKAGES},
+    }
+    return JobRecord(
+        job=job.id,
+        key=job.key,
+        main_score=job.spec.main_score,
+        languages=list(job.spec.languages[job.id.subset]),
+        dataset_revision=job.spec.revision,
+        seconds=time.monotonic() - started,
+        facts=facts,
+    )

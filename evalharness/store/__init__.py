@@ -1,0 +1,1 @@
+"""Vectors on disk: which shards there are, what is in them, and what becomes of them."""

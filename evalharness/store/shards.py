@@ -1,0 +1,105 @@
+"""Which shards some texts are, and what they and their folders are called: a pure function of the texts.
+
+Texts are cut into parts of similar length, longest first, whatever of them is in a store already, so that a text has
+the same neighbours in a batch; a batch decides the last bits of a vector. Of each part, the texts that are missing go
+through the model together and become one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalharness.types import Encoding, content_digest
+
+# raised when the same model, encoding and text would give other vectors
+ENCODE_VERSION = 1
+# a shard is work that a kill may cost: so many texts, or so many characters, whichever is less
+SHARD_TEXTS = 4096
+SHARD_CHARACTERS = 1_000_000
+
+
+def store_key(identity: Mapping[str, Any], encoding: Encoding) -> str:
+    """Folder name of all vectors that one model gives under one encoding; the model's name plays no part."""
+    content = {name: value for name, value in identity.items() if name != "model"}
+    return content_digest({"version": ENCODE_VERSION, **content, "encoding": encoding.facts()})[:32]
+
+
+def text_digests(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """128 bits of BLAKE2b per text, shape (texts, 2)."""
+    joined = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
+    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
+
+
+def shard_name(key: str, digests: NDArray[np.uint64]) -> str:
+    """Name of the shard of these texts, without its suffix: the same for the same texts under the same key.
+
+    Args:
+        key: name of the folder of all vectors of one model and one encoding.
+        digests: see `text_digests`.
+    """
+    return blake2b(key.encode() + digests.tobytes(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedShard:
+    """Texts that go through the model together, and into one file where vectors are kept.
+
+    Attributes:
+        key: name of the folder of all vectors of one model and one encoding.
+        rows: places of its texts among those of the plan.
+        texts: in the order of the rows.
+    """
+
+    key: str
+    rows: NDArray[np.int64]
+    texts: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """Of its file, without the suffix."""
+        return shard_name(self.key, text_digests(self.texts))
+
+    def only(self, wanted: NDArray[np.bool_]) -> PlannedShard:
+        """The shard of those of its texts that are wanted, by a flag for each text of the plan."""
+        kept = np.flatnonzero(wanted[self.rows])
+        return PlannedShard(self.key, self.rows[kept], [self.texts[place] for place in kept.tolist()])
+
+
+def plan_shards(texts: Sequence[str], key: str) -> list[PlannedShard]:
+    """Cut texts into shards, longest texts first; each text is in exactly one.
+
+    Args:
+        texts: any number.
+        key: see `store_key`.
+    """
+    return [PlannedShard(key, np.array(part), [texts[row] for row in part]) for part in _parts(texts)]
+
+
+def missing_shards(texts: Sequence[str], key: str, missing: NDArray[np.bool_]) -> list[PlannedShard]:
+    """What is left of the shards of a plan if only some texts are wanted; those of which nothing is left are not there.
+
+    Args:
+        texts: all of them, wanted or not.
+        key: see `store_key`.
+        missing: per text, whether it is wanted.
+    """
+    return [left for shard in plan_shards(texts, key) if len((left := shard.only(missing)).rows)]
+
+
+def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
+    part: list[int] = []
+    characters = 0
+    for row in sorted(range(len(texts)), key=lambda row: (-len(texts[row]), row)):
+        if part and (len(part) == SHARD_TEXTS or characters + len(texts[row]) > SHARD_CHARACTERS):
+            yield part
+            part, characters = [], 0
+        part.append(row)
+        characters += len(texts[row])
+    if part:
+        yield part

@@ -1,0 +1,103 @@
+"""Pairs of texts, which several task types judge: where they come from, and how alike the two of a pair are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances, paired_manhattan_distances
+
+from evalharness.data.mteb import column, text_column
+from evalharness.data.tables import Table, tell_all
+from evalharness.ranking.similarity import pairwise
+from evalharness.tasks import side_of
+from evalharness.types import Embeddings, Side, TextColumn
+
+Gold = TypeVar("Gold", int, float)
+
+# of a pair in local files
+SENTENCES = ("sentence1", "sentence2")
+# of what is encoded
+_FIRST, _SECOND = "first", "second"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPairs(Generic[Gold]):
+    """Pairs of texts with what people say of each; the sides are None but for a few mteb tasks."""
+
+    first: Sequence[str]
+    second: Sequence[str]
+    gold: Sequence[Gold]
+    first_side: Side = None
+    second_side: Side = None
+
+
+def mteb_pairs(
+    task: Any,  # noqa: ANN401 -- an mteb task object
+    rows: Any,  # noqa: ANN401 -- a data set's rows
+    *,
+    names: Sequence[str],
+    gold: Callable[[Any], Gold],
+    where: str,
+) -> JudgedPairs[Gold]:
+    """Pairs of an mteb task.
+
+    Args:
+        task: says which sides they have.
+        rows: hold them.
+        names: columns of the first texts, the second ones, and of what people say.
+        gold: made of the last.
+        where: for errors.
+
+    Raises:
+        DataError: a column is missing, or holds other things than texts.
+    """
+    first, second, judged = names
+    return JudgedPairs(
+        first=text_column(rows, first, where),
+        second=text_column(rows, second, where),
+        gold=[gold(value) for value in column(rows, judged, where)],
+        first_side=side_of(task.input1_prompt_type),
+        second_side=side_of(task.input2_prompt_type),
+    )
+
+
+def local_pairs(table: Table, gold: Callable[[], Sequence[Gold]]) -> JudgedPairs[Gold]:
+    """Pairs of a local task.
+
+    Args:
+        table: has `SENTENCES`.
+        gold: reads what people say; what is wrong with it is told together with what is wrong with the texts.
+
+    Raises:
+        DataError: something is wrong.
+    """
+    first, second = SENTENCES
+    tell_all(lambda: table.texts(first), lambda: table.texts(second), gold)
+    return JudgedPairs(table.texts(first), table.texts(second), gold())
+
+
+def pair_columns(pairs: JudgedPairs[Any]) -> list[TextColumn]:
+    """What is encoded."""
+    return [
+        TextColumn(_FIRST, pairs.first, pairs.first_side),
+        TextColumn(_SECOND, pairs.second, pairs.second_side),
+    ]
+
+
+def similarities_within(embeddings: Mapping[str, Embeddings]) -> dict[str, list[float]]:
+    """How alike the two of each pair are: by the model's own `similarity`, cosine, Manhattan and Euclidean distance.
+
+    The distances are sklearn's, in the vectors' own dtype, as mteb takes them.
+
+    Args:
+        embeddings: of both `pair_columns`.
+    """
+    first, second = embeddings[_FIRST].vectors, embeddings[_SECOND].vectors
+    return {
+        "similarity": pairwise(embeddings[_FIRST], embeddings[_SECOND]),
+        "cosine": (1 - paired_cosine_distances(first, second)).tolist(),
+        "manhattan": (-paired_manhattan_distances(first, second)).tolist(),
+        "euclidean": (-paired_euclidean_distances(first, second)).tolist(),
+    }

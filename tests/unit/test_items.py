@@ -1,0 +1,103 @@
+"""Per-item scores, written and read back."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from evalharness.errors import DataError
+from evalharness.results.items import read_items, write_items
+from evalharness.types import ItemScores
+
+NAMES = st.text(min_size=1, max_size=8).filter(lambda name: name != "item_id" and name < "\ud800")
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+def bits(items: ItemScores) -> dict[str, list[bytes]]:
+    return {name: [struct.pack("<d", value) for value in column] for name, column in items.columns.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), ids=st.lists(TEXTS, min_size=1, max_size=6), names=st.lists(NAMES, max_size=3, unique=True))
+def test_what_is_written_is_read_to_the_last_bit(
+    data: st.DataObject, ids: list[str], names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    floats = st.lists(st.floats(), min_size=len(ids), max_size=len(ids))
+    items = ItemScores(ids, {name: data.draw(floats) for name in names})
+    path = tmp_path_factory.mktemp("items") / "test.default.parquet"
+    write_items(path, items)
+    found = read_items(path)
+    assert found.ids == ids
+    assert list(found.columns) == names
+    assert bits(found) == bits(items)
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def overwritten(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8] + b"\xff" * 30 + whole[38:])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def of_other_columns(path: Path) -> None:
+    parquet.write_table(pa.table({"id": ["a"], "gold": [1.0]}), path)
+
+
+def of_whole_numbers(path: Path) -> None:
+    parquet.write_table(pa.table({"item_id": ["a"], "gold": [1]}), path)
+
+
+def with_an_empty_cell(path: Path) -> None:
+    parquet.write_table(pa.table({"item_id": ["a", "b"], "gold": [1.0, None]}), path)
+
+
+def of_two_columns_of_one_name(path: Path) -> None:
+    schema = pa.schema([("item_id", pa.string()), ("gold", pa.float64()), ("gold", pa.float64())])
+    parquet.write_table(pa.table([["a"], [1.0], [2.0]], schema=schema), path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (damaged, "cannot be read as Parquet"),
+        (overwritten, "cannot be read as Parquet"),
+        (emptied, "cannot be read as Parquet"),
+        (removed, "is missing or no file"),
+        (a_folder, "is missing or no file"),
+        (of_other_columns, r"expected item_id \(string\) and columns of double, found id \(string\), gold \(double\)"),
+        (of_whole_numbers, r"expected item_id .*, found item_id \(string\), gold \(int64\)"),
+        (with_an_empty_cell, "has empty cells in gold"),
+        (
+            of_two_columns_of_one_name,
+            r"expected item_id .* found item_id \(string\)(, gold \(double\)){2}",
+        ),
+    ],
+)
+def test_what_is_no_file_of_items_says_what_to_do(tmp_path: Path, harm: object, message: str) -> None:
+    path = tmp_path / "test.default.parquet"
+    write_items(path, ItemScores(["a", "b"], {"gold": [0.5, 1.0]}))
+    assert callable(harm)
+    harm(path)
+    with pytest.raises(DataError, match=rf"test\.default\.parquet: {message}.*run the command again that made it"):
+        read_items(path)

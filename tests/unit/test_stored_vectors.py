@@ -1,0 +1,109 @@
+"""What comes back from the store is all that the encoder below gave, and what others do to it meanwhile is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.lookup import LookupBackend, smooth, stack
+
+from evalharness.ranking.multipart import PackedArrays
+from evalharness.store import shards as plan_module
+from evalharness.store.journal import NO_JOURNAL, Journal
+from evalharness.store.storing import StoringEncoder, default_store
+from evalharness.types import (
+    Dense,
+    Embeddings,
+    Emit,
+    EncodeEvent,
+    Encoding,
+    MultiPart,
+    Notice,
+    Similarity,
+    ignore_event,
+)
+
+IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
+FACTS: dict[str, Any] = {"pooling": "cls", "normalize": True, "max_length": 64, "dtype": "float32", "prompt": ""}
+ENCODING = Encoding(**FACTS)
+TEXTS = [f"text {number:02}" for number in range(20)]
+# of each text, whether it was cut, and whether it is mostly tokens that the model does not know
+TRUNCATED, UNKNOWN = (np.array([number % divisor == 0 for number in range(20)]) for divisor in (3, 4))
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "SHARD_TEXTS", 8)
+
+
+class Flagging:
+    """A `TextEncoder` that tells of its texts what a model may tell, with one vector each or rows of any length."""
+
+    def __init__(self, *, packed: bool) -> None:
+        self.packed = packed
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
+        del encoding, emit, journal
+        numbers = [TEXTS.index(text) for text in texts]
+        truncated, unknown = TRUNCATED[numbers], UNKNOWN[numbers]
+        if not self.packed:
+            return Dense(stack(smooth, texts), "dot", truncated, unknown)
+        rows = [np.full(1 + number % 5, number, dtype=np.float32) for number in numbers]
+        return MultiPart(PackedArrays(rows), truncated=truncated, unknown=unknown)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_vectors_come_back_with_the_similarity_of_the_model_and_with_flags(
+    tmp_path: Path, similarity: Similarity
+) -> None:
+    for _ in ("encoded", "found"):
+        found = StoringEncoder(Flagging(packed=False), tmp_path, IDENTITY, similarity).encode(
+            TEXTS, ENCODING, ignore_event
+        )
+        assert isinstance(found, Dense)
+        assert found.similarity == similarity
+        np.testing.assert_array_equal(found.vectors, stack(smooth, TEXTS))
+        np.testing.assert_array_equal(found.truncated, TRUNCATED)
+        np.testing.assert_array_equal(found.unknown, UNKNOWN)
+
+
+def test_rows_of_any_length_come_back_with_flags(tmp_path: Path) -> None:
+    encoding = Encoding(**FACTS, outputs=("dense", "sparse"))
+    for _ in ("encoded", "found"):
+        found = StoringEncoder(Flagging(packed=True), tmp_path, IDENTITY, "dot").encode(TEXTS, encoding, ignore_event)
+        assert isinstance(found, MultiPart)
+        assert [row.tolist() for row in found.source.load()] == [[n] * (1 + n % 5) for n in range(20)]
+        np.testing.assert_array_equal(found.truncated, TRUNCATED)
+        np.testing.assert_array_equal(found.unknown, UNKNOWN)
+
+
+def test_damage_in_what_another_process_wrote_meanwhile_is_said_and_mended(tmp_path: Path) -> None:
+    StoringEncoder(LookupBackend(smooth), tmp_path / "theirs", IDENTITY, "cosine").encode(TEXTS, ENCODING, ignore_event)
+    theirs = sorted((tmp_path / "theirs").rglob("*.shard"))
+
+    class Meddled(LookupBackend):
+        def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
+            for path in theirs if not self.seen else []:
+                content = bytearray(path.read_bytes())
+                # in the vectors, which are the last array
+                content[-1] ^= 1
+                (tmp_path / "ours" / path.relative_to(tmp_path / "theirs")).write_bytes(content)
+            return super().encode(texts, encoding, emit, journal)
+
+    backend, events = Meddled(smooth), list[EncodeEvent]()
+    found = StoringEncoder(backend, tmp_path / "ours", IDENTITY, "cosine").encode(TEXTS, ENCODING, events.append)
+    np.testing.assert_array_equal(found.vectors, stack(smooth, TEXTS))
+    # our own took the place of one of them
+    assert len(backend.seen) == len(TEXTS)
+    assert sum(isinstance(event, Notice) for event in events) == len(theirs) - 1
+
+
+def test_the_store_is_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert default_store() == tmp_path / "cache" / "evalharness" / "store"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_store() == tmp_path / ".cache" / "evalharness" / "store"
