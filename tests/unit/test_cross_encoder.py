@@ -28,7 +28,7 @@ from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
 from evalharness.models.rankers import Pair, PairModel, join_pair
-from evalharness.types import EncodeEvent, EncodeNote, ignore_event
+from evalharness.types import EncodeEvent, EncodeNote, TextsEncoded, ignore_event
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,17 @@ def test_bge_rerankers_equal_flag_embedding(reranker: Path) -> None:
     pairs = [(query, document) for query, document in PAIRS if document]
     wanted = reference.compute_score(pairs)
     np.testing.assert_allclose(scores(reranker, pairs, "BAAI/bge-reranker-base"), wanted, atol=1e-5)
+
+
+def test_pairs_of_equal_tokens_go_through_the_model_one_by_one(reranker: Path) -> None:
+    events: list[EncodeEvent] = []
+    model = resolve_model(str(reranker), ModelOptions(max_length=64))
+    pairs = PairModel(model.spec, open_backend(model, Execution(device="cpu")), device="cpu")
+    pairs.score_pairs([Pair("how", "fern"), Pair("how", " fern"), Pair("how ", "fern ")], None, events.append)
+    all_of_them = sum(event.tokens for event in events if isinstance(event, TextsEncoded))
+    events.clear()
+    pairs.score_pairs([Pair("how", "fern")], None, events.append)
+    assert all_of_them == 3 * sum(event.tokens for event in events if isinstance(event, TextsEncoded)) > 0
 
 
 def save_marks(folder: Path) -> Path:

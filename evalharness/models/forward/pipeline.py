@@ -164,7 +164,7 @@ def run_texts(
         tokenized = tokenize([texts[place] for place in places])
         truncated[places] = tokenized.cut
         unknown[places] = tokenized.unknown or False
-        same = _same_tokens(tokenized.tokens)
+        same = [[place] for place in range(len(places))] if tokenized.apart else _same_tokens(tokenized.tokens)
         firsts = {key: [values[group[0]] for group in same] for key, values in tokenized.tokens.items()}
         for batch in runner.run(firsts, forward, emit, journal):
             if found is None:

@@ -28,11 +28,13 @@ class Tokenized:
         tokens: an entry per text for each of the tokenizer's names.
         cut: per text, whether it was cut.
         unknown: per text, whether most of its tokens are the one for unknown words; None where nobody looked.
+        apart: whether texts of equal tokens go through the model each by itself.
     """
 
     tokens: dict[str, Any]
     cut: list[bool]
     unknown: list[bool] | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

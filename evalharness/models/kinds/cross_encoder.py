@@ -23,6 +23,8 @@ from evalharness.types import Dense, Encoding
 _HEAD = "ForSequenceClassification"
 # FlagEmbedding: what a query may take of the room, the document has the rest
 _QUERY_SHARE = (3, 4)
+# stored scores were made so: other neighbours in a batch would change last bits under the same key
+_APART = True
 
 
 class PairTokenizer:
@@ -58,7 +60,7 @@ class PairTokenizer:
         if self._truncation == "only_second" and length is not None:
             return self._with_short_queries(queries, documents, length)
         found = self.tokenizer(queries, documents, truncation=self._truncation, max_length=length)
-        return Tokenized(dict(found), [bool(item.overflowing) for item in found.encodings])
+        return Tokenized(dict(found), [bool(item.overflowing) for item in found.encodings], apart=_APART)
 
     def _with_short_queries(self, queries: Sequence[str], documents: Sequence[str], length: int) -> Tokenized:
         """FlagEmbedding's way: the query's tokens are cut first, then the document's to what room is left.
@@ -87,7 +89,7 @@ class PairTokenizer:
             }
             for key, items in tokens.items():
                 items.append(values[key])
-        return Tokenized(tokens, cut)
+        return Tokenized(tokens, cut, apart=_APART)
 
 
 class CrossEncoderKind:
