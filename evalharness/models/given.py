@@ -58,8 +58,8 @@ def checked_documents(given: object) -> list[str | Mapping[str, str]]:
             continue
         if not isinstance(item, Mapping):
             raise UsageError(
-                f"item {place} of the corpus is {described(item)}; expected a text, or a mapping with a text and perhaps "
-                "a title"
+                f"item {place} of the corpus is {described(item)}; expected a text, or a mapping with a text and "
+                "perhaps a title"
             )
         title, text = item.get("title"), item.get("text")
         if "text" not in item:

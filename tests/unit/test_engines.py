@@ -173,13 +173,3 @@ def test_m3_s_other_vectors_need_token_vectors(tmp_path: Path) -> None:
 def test_a_classifier_is_no_reranker_on_any_engine(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="gives 3 scores per pair, so it classifies"):
         numbers(exported(save_real_words_cross_encoder(tmp_path / "m", labels=3), max_length=64))
-
-
-def test_pairs_of_equal_tokens_get_equal_scores_and_go_through_once(tmp_path: Path) -> None:
-    model = resolved(save_cross_encoder(tmp_path / "m"), max_length=32)
-    pairs = [Pair("how", "In  shade"), Pair("how", "a fern"), Pair("HOW", "in shade")]
-    texts = [join_pair(pair) for pair in pairs]
-    events: list[Any] = []
-    found = open_backend(model, CPU).encode(texts, encoding(model.spec, None, None), events.append)
-    assert found.vectors[0] == found.vectors[2] != found.vectors[1]
-    assert (sum(event.count for event in events), sum(event.tokens for event in events)) == (3, 24)
