@@ -17,7 +17,6 @@ from evalharness.data.texts import document_text
 from evalharness.errors import UsageError, unknown_names
 from evalharness.models.degenerate import degenerate_notes
 from evalharness.models.given import checked_documents, checked_texts, kind
-from evalharness.store.index import StoredRows
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.store.uses import Uses
 from evalharness.types import (
@@ -199,9 +198,8 @@ class EmbeddingModel:
             embeddings = self._encoder.encode(texts, shared, emit) if texts else _NOTHING
             if isinstance(embeddings, MultiPart):
                 embeddings = replace(embeddings, weights=self.spec.output_weights)
-            # the store has checked what it keeps
-            elif not isinstance(embeddings.source, StoredRows):
-                check_finite(embeddings.vectors, texts)
+            if not embeddings.is_checked:
+                check_finite(embeddings, texts)
             for note in degenerate_notes(embeddings, texts):
                 emit(note)
             start = 0

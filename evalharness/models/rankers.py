@@ -79,8 +79,8 @@ class PairModel:
             return np.empty(0, dtype=np.float32)
         texts = [join_pair(pair) for pair in pairs]
         found = self._encoder.encode(texts, encoding(self.spec, None, task), emit)
+        check_finite(found, texts)
         scores = found.vectors[:, :1]
-        check_finite(scores, texts)
         queries = [(pair.query, pair.instruction) for pair in pairs]
         for note in same_score_notes(queries, [pair.document for pair in pairs], scores[:, 0]):
             emit(note)

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.lookup import LookupBackend, smooth, stack
+from support.lookup import LookupBackend, smooth, spec, stack
 
+from evalharness.errors import ModelError
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.unstored import UnstoredEncoder
 from evalharness.ranking.multipart import PackedArrays
 from evalharness.store import shards as plan_module
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.storing import StoringEncoder, default_store
+from evalharness.store.text_encoder import TextEncoder
 from evalharness.types import (
     Dense,
     Embeddings,
@@ -23,6 +27,7 @@ from evalharness.types import (
     MultiPart,
     Notice,
     Similarity,
+    TextColumn,
     ignore_event,
 )
 
@@ -107,3 +112,36 @@ def test_the_store_is_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_store() == tmp_path / ".cache" / "evalharness" / "store"
+
+
+class Broken(Flagging):
+    """Gives one text a number that is none."""
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
+        found = super().encode(texts, encoding, emit, journal)
+        rows = found.source.load() if isinstance(found, MultiPart) else list(found.source)
+        for text, row in zip(texts, rows, strict=True):
+            row[-1] = np.nan if text == TEXTS[9] else row[-1]
+        return found
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layer", ["none", "in memory", "store"])
+def test_a_number_that_is_none_is_an_error_in_every_layer(tmp_path: Path, layer: str, packed: bool) -> None:
+    def model(backend: TextEncoder) -> EmbeddingModel:
+        encoders = {
+            "none": lambda: backend,
+            "in memory": lambda: UnstoredEncoder(backend),
+            "store": lambda: StoringEncoder(backend, tmp_path, IDENTITY, "dot"),
+        }
+        outputs = ("dense", "sparse") if packed else ("dense",)
+        weights = {"dense": 1.0, "sparse": 1.0} if packed else {}
+        return EmbeddingModel(spec(outputs=outputs, output_weights=weights), encoders[layer](), device="cpu")
+
+    columns = [TextColumn("corpus", TEXTS, "document")]
+    message = r"1 of \d+ texts got a vector with NaN or infinite numbers, the first is text \d+: 'text 09'\. Expected"
+    with pytest.raises(ModelError, match=message):
+        model(Broken(packed=packed)).encode_columns(columns, None, ignore_event)
+    found = model(Flagging(packed=packed)).encode_columns(columns, None, ignore_event)["corpus"]
+    assert found.is_checked == (layer == "store")
+    assert found.rows([3, 1]).is_checked == found.is_checked
