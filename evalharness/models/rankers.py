@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from evalharness.errors import UsageError
 from evalharness.models.degenerate import same_score_notes
-from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe, encoding
+from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe
+from evalharness.models.prompts import encoding
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
