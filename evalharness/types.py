@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_origin
 from typing import Protocol as TypingProtocol
 
@@ -213,12 +213,14 @@ class Dense:
         similarity: how the model means its vectors to be compared.
         truncated: per text, whether it was cut; None where nobody knows.
         unknown: per text, whether most of its tokens are the one for unknown words; None where nobody knows.
+        is_checked: whether the layer that it comes from has seen that all numbers are finite.
     """
 
     source: NDArray[np.float32] | Rows
     similarity: Similarity = "cosine"
     truncated: NDArray[np.bool_] | None = None
     unknown: NDArray[np.bool_] | None = None
+    is_checked: bool = False
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -232,7 +234,8 @@ class Dense:
 
     def rows(self, index: Places) -> Dense:
         """The vectors at these positions, in this order."""
-        return Dense(self.source[index], self.similarity, _some(self.truncated, index), _some(self.unknown, index))
+        truncated, unknown = _some(self.truncated, index), _some(self.unknown, index)
+        return replace(self, source=self.source[index], truncated=truncated, unknown=unknown)
 
 
 class PackedRows(TypingProtocol):
@@ -255,7 +258,7 @@ class MultiPart:
     Attributes:
         source: the vectors.
         weights: by kind; kinds without a weight do not count.
-        truncated, unknown: as in `Dense`.
+        truncated, unknown, is_checked: as in `Dense`.
         similarity: of each kind.
     """
 
@@ -264,6 +267,7 @@ class MultiPart:
     truncated: NDArray[np.bool_] | None = None
     unknown: NDArray[np.bool_] | None = None
     similarity: Similarity = "dot"
+    is_checked: bool = False
 
     def __len__(self) -> int:
         return len(self.source)
@@ -278,7 +282,8 @@ class MultiPart:
 
     def rows(self, index: Places) -> MultiPart:
         """The vectors at these positions, in this order."""
-        return MultiPart(self.source[index], self.weights, _some(self.truncated, index), _some(self.unknown, index))
+        truncated, unknown = _some(self.truncated, index), _some(self.unknown, index)
+        return replace(self, source=self.source[index], truncated=truncated, unknown=unknown)
 
 
 def _some(flags: NDArray[np.bool_] | None, index: Places) -> NDArray[np.bool_] | None:

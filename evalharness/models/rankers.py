@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from evalharness.errors import UsageError
 from evalharness.models.degenerate import same_score_notes
-from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe, encoding
+from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe
+from evalharness.models.prompts import encoding
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
@@ -79,8 +80,8 @@ class PairModel:
             return np.empty(0, dtype=np.float32)
         texts = [join_pair(pair) for pair in pairs]
         found = self._encoder.encode(texts, encoding(self.spec, None, task), emit)
+        check_finite(found, texts)
         scores = found.vectors[:, :1]
-        check_finite(scores, texts)
         queries = [(pair.query, pair.instruction) for pair in pairs]
         for note in same_score_notes(queries, [pair.document for pair in pairs], scores[:, 0]):
             emit(note)

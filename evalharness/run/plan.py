@@ -20,7 +20,7 @@ from evalharness.data.trec import write_run
 from evalharness.errors import DataError, PrerequisiteError, StoppedError, StorageError
 from evalharness.files import peak_memory, remove_stale_temporaries
 from evalharness.metrics.measures import OVER_SUBQUERIES
-from evalharness.models.encoder import encoding
+from evalharness.models.prompts import encoding
 from evalharness.models.rankers import pair_facts
 from evalharness.results.records import (
     JobId,

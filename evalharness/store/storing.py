@@ -113,8 +113,8 @@ class StoringEncoder:
         emit(ShardsUsed(frozenset(rows.paths[number] for number in np.unique(rows.shard).tolist())))
         truncated, unknown = index.truncated(places), index.unknown(places)
         if encoding.outputs != ("dense",):
-            return MultiPart(StoredParts(rows), truncated=truncated, unknown=unknown)
-        return Dense(rows, self._similarity, truncated, unknown)
+            return MultiPart(StoredParts(rows), truncated=truncated, unknown=unknown, is_checked=True)
+        return Dense(rows, self._similarity, truncated, unknown, is_checked=True)
 
     def _prepare(self, folder: Path, encoding: Encoding) -> OSError | None:
         """Make a folder and mark it as in use until the process ends.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evalharness.errors import ModelError, clip
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.shards import PlannedShard
-from evalharness.types import Embeddings, Emit, Encoding
+from evalharness.types import Dense, Embeddings, Emit, Encoding
 
 Result = TypeVar("Result")
 
@@ -62,19 +62,31 @@ def one_by_one(
     return (work(shard, below, emit) for shard in shards)
 
 
-def check_finite(vectors: NDArray[np.float32], texts: Sequence[str]) -> None:
+def check_finite(embeddings: Embeddings, texts: Sequence[str]) -> None:
     """See that vectors are numbers.
+
+    Args:
+        embeddings: row i belongs to text i.
+        texts: any number.
 
     Raises:
         ModelError: one is not; the message names the first such text.
     """
-    # the sum is finite only if every element is (or the sum overflows, which the slow path below tells apart)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(vectors.sum(axis=1)).all():
-            return
-    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    wrong = _not_finite(embeddings)
     if len(wrong):
         raise ModelError(
             f"{len(wrong)} of {len(texts)} texts got a vector with NaN or infinite numbers, the first is text "
             f"{wrong[0]}: {clip(texts[wrong[0]])}. Expected finite numbers: try --dtype float32, or check the weights"
         )
+
+
+def _not_finite(embeddings: Embeddings) -> NDArray[np.int64]:
+    """Texts whose vectors are not finite."""
+    if not isinstance(embeddings, Dense):
+        return np.flatnonzero([not np.isfinite(row).all() for row in embeddings.source.load()])
+    vectors = embeddings.vectors
+    # the sum is finite only if every element is (or the sum overflows, which the slow path below tells apart)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(vectors.sum(axis=1)).all():
+            return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(~np.isfinite(vectors).all(axis=1))

@@ -15,10 +15,10 @@ from support.tiny import save_decoder
 from evalharness.catalog.tasks import find_task, mteb_task, mteb_task_names
 from evalharness.errors import DataError, UsageError
 from evalharness.models.cards import ModelCard, Published, cards, find_card
-from evalharness.models.encoder import choose_prompt, encoding
 from evalharness.models.folding import fold, told_by_card
 from evalharness.models.loading import ModelOptions
 from evalharness.models.named import name_model
+from evalharness.models.prompts import choose_prompt, encoding
 from evalharness.models.resolving import resolve_model
 from evalharness.types import Encoding, ModelSpec, Protocol, Side, TaskContext
 

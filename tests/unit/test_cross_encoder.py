@@ -23,10 +23,10 @@ from transformers import (
 )
 
 from evalharness.errors import ModelError
-from evalharness.models.encoder import encoding
 from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
+from evalharness.models.prompts import encoding
 from evalharness.models.rankers import Pair, PairModel, join_pair
 from evalharness.types import EncodeEvent, EncodeNote, TextsEncoded, ignore_event
 

@@ -9,7 +9,8 @@ from support.lookup import LookupBackend, lookup_model, smooth, spec, stack
 
 from evalharness import load_model
 from evalharness.errors import ModelError, UsageError
-from evalharness.models.encoder import EmbeddingModel, encoding
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.prompts import encoding
 from evalharness.types import TaskContext, TextColumn, ignore_event
 
 BGE = spec(prompts={"query": "Q: ", "ArguAna-query": "A: "})

@@ -16,11 +16,11 @@ from support.contract import PAIRS, PROMPT, TEXTS, check_contract, check_pair_co
 from support.tiny import save_cross_encoder, save_m3, save_real_words_cross_encoder, save_sentence_model, save_t5
 
 from evalharness.errors import ModelError
-from evalharness.models.encoder import encoding
 from evalharness.models.engines import exports
 from evalharness.models.loading import ModelOptions, ResolvedModel, System, open_embedder, open_model, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
+from evalharness.models.prompts import encoding
 from evalharness.models.rankers import Pair, PairModel, RankingModel, join_pair
 from evalharness.models.registry import BACKENDS, KINDS, M3_HEADS
 from evalharness.ranking.multipart import unpack

@@ -13,9 +13,9 @@ from support.tiny import save_bert, save_cross_encoder, save_sentence_model, wri
 
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
 from evalharness.models import source
-from evalharness.models.encoder import choose_prompt
 from evalharness.models.layout import Source, lay_out, lay_out_folder
 from evalharness.models.loading import ModelOptions, resolve_model
+from evalharness.models.prompts import choose_prompt
 from evalharness.models.source import find_model, fingerprint
 from evalharness.types import ModelSpec, TaskContext
 

@@ -27,11 +27,12 @@ from transformers import AutoModel, AutoTokenizer
 
 from evalharness import load_model
 from evalharness.errors import ModelError
-from evalharness.models.encoder import EmbeddingModel, encoding
+from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.kinds.dense import finish, pool
 from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution
+from evalharness.models.prompts import encoding
 from evalharness.types import Encoding, TaskContext, ignore_event
 
 MEAN = {"word_embedding_dimension": DIMENSIONS, "pooling_mode_mean_tokens": True}

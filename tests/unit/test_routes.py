@@ -15,8 +15,9 @@ from support.tiny import DIMENSIONS, save_bert
 
 from evalharness import load_model
 from evalharness.errors import ModelError
-from evalharness.models.encoder import EmbeddingModel, encoding
+from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.loading import ModelOptions, resolve_model
+from evalharness.models.prompts import encoding
 from evalharness.types import TaskContext
 
 TEXTS = ["How do ferns grow?", "in shade. " * 4, "a"]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.lookup import LookupBackend, smooth, stack
+from support.lookup import LookupBackend, smooth, spec, stack
 
 from evalharness.errors import ModelError
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.unstored import UnstoredEncoder
 from evalharness.ranking.multipart import PackedArrays
 from evalharness.store import shards as plan_module
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.storing import StoringEncoder, default_store
-from evalharness.store.text_encoder import check_finite
+from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.store.uses import Uses
 from evalharness.types import (
     Dense,
@@ -29,6 +31,7 @@ from evalharness.types import (
     Notice,
     ShardsUsed,
     Similarity,
+    TextColumn,
     ignore_event,
 )
 
@@ -119,10 +122,10 @@ def test_the_first_text_whose_vector_is_no_number_is_named() -> None:
     vectors = np.ones((4, 3), dtype=np.float32)
     # their sum is infinite, they are not
     vectors[0] = 3e38
-    check_finite(vectors, TEXTS[:4])
+    check_finite(Dense(vectors), TEXTS[:4])
     vectors[2, 1], vectors[3, 0] = np.nan, -np.inf
     with pytest.raises(ModelError, match=r"^2 of 4 texts got a vector with NaN .* the first is text 2: .*text 02"):
-        check_finite(vectors, TEXTS[:4])
+        check_finite(Dense(vectors), TEXTS[:4])
 
 
 def test_what_is_noted_of_a_use(tmp_path: Path) -> None:
@@ -140,3 +143,36 @@ def test_what_is_noted_of_a_use(tmp_path: Path) -> None:
         use = json.loads(note.read_text(encoding="utf-8"))
         assert before <= use.pop("time") <= time.time()
         assert use == {"task": "A task", "shards": ["1.shard", "2.shard"]}
+
+
+class Broken(Flagging):
+    """Gives one text a number that is none."""
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
+        found = super().encode(texts, encoding, emit, journal)
+        rows = found.source.load() if isinstance(found, MultiPart) else list(np.asarray(found.source))
+        for text, row in zip(texts, rows, strict=True):
+            row[-1] = np.nan if text == TEXTS[9] else row[-1]
+        return found
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layer", ["none", "in memory", "store"])
+def test_a_number_that_is_none_is_an_error_in_every_layer(tmp_path: Path, layer: str, packed: bool) -> None:
+    def model(backend: TextEncoder) -> EmbeddingModel:
+        encoders: dict[str, Callable[[], TextEncoder]] = {
+            "none": lambda: backend,
+            "in memory": lambda: UnstoredEncoder(backend),
+            "store": lambda: StoringEncoder(backend, tmp_path, IDENTITY, "dot"),
+        }
+        outputs = ("dense", "sparse") if packed else ("dense",)
+        weights = {"dense": 1.0, "sparse": 1.0} if packed else {}
+        return EmbeddingModel(spec(outputs=outputs, output_weights=weights), encoders[layer](), device="cpu")
+
+    columns = [TextColumn("corpus", TEXTS, "document")]
+    message = r"1 of \d+ texts got a vector with NaN or infinite numbers, the first is text \d+: 'text 09'\. Expected"
+    with pytest.raises(ModelError, match=message):
+        model(Broken(packed=packed)).encode_columns(columns, None, ignore_event)
+    found = model(Flagging(packed=packed)).encode_columns(columns, None, ignore_event)["corpus"]
+    assert found.is_checked == (layer == "store")
+    assert found.rows([3, 1]).is_checked == found.is_checked

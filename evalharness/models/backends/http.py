@@ -22,6 +22,7 @@ from evalharness.models.backends.http_replies import BadReplyError
 from evalharness.models.backends.http_resolving import OPENAI, resolve_server, wire_name
 from evalharness.models.named import Named
 from evalharness.models.options import Execution
+from evalharness.models.prompts import prompted
 from evalharness.models.registry import ResolvedModel, beyond_texts
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, EncodeNote, Encoding, TextsEncoded
@@ -105,8 +106,8 @@ class HttpBackend:
                 the server could do.
         """
         self._check(encoding)
-        prompted = [f"{encoding.prompt}{text}{encoding.suffix}" for text in texts]
-        sent, truncated = self._cut(prompted, encoding.max_length)
+        whole = [prompted(text, encoding) for text in texts]
+        sent, truncated = self._cut(whole, encoding.max_length)
         # as mteb does it for OpenAI, whose server refuses empty texts
         full = [place for place, text in enumerate(sent) if text.strip()]
         vectors = np.zeros((len(texts), self._width(encoding)), dtype=np.float32)

@@ -18,6 +18,7 @@ from evalharness.models.config import FileFacts
 from evalharness.models.folding import BACKEND, NO_REVISION, Identity, Stated, spec_without_files
 from evalharness.models.named import Named
 from evalharness.models.options import Execution
+from evalharness.models.prompts import prompted
 from evalharness.models.registry import ResolvedModel, beyond_texts
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding, Facts, TextsEncoded
@@ -64,10 +65,10 @@ class PythonBackend:
                 f"{self._name} cannot be told {' and '.join(asked)}, which the card that it was lent asks for; leave "
                 "--like out, or run the model itself"
             )
-        prompted = [f"{encoding.prompt}{text}{encoding.suffix}" for text in texts]
+        whole = [prompted(text, encoding) for text in texts]
         parts: list[NDArray[np.float32]] = []
-        for first in range(0, len(prompted), _CHUNK):
-            chunk = prompted[first : first + _CHUNK]
+        for first in range(0, len(whole), _CHUNK):
+            chunk = whole[first : first + _CHUNK]
             rows = self._checked(chunk, encoding.side or "")
             if parts and rows.shape[1] != parts[0].shape[1]:
                 raise ModelError(

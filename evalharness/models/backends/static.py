@@ -21,6 +21,7 @@ from evalharness.models.forward.weights import library_errors
 from evalharness.models.kinds.dense import finish
 from evalharness.models.layout import NORMALIZE, STATIC
 from evalharness.models.options import Execution
+from evalharness.models.prompts import prompted
 from evalharness.models.registry import ResolvedModel, beyond_texts
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding, TextsEncoded
@@ -88,8 +89,8 @@ class StaticBackend:
             tokenizer.no_truncation()
         else:
             tokenizer.enable_truncation(encoding.max_length)
-        prompted = [f"{encoding.prompt}{text}{encoding.suffix}" for text in texts]
-        found = tokenizer.encode_batch_fast(prompted, add_special_tokens=False)
+        whole = [prompted(text, encoding) for text in texts]
+        found = tokenizer.encode_batch_fast(whole, add_special_tokens=False)
         unknown = self._model.unk_token_id
         kept = [[token for token in item.ids if token != unknown] for item in found]
         mostly = [2 * len(known) < len(item.ids) for known, item in zip(kept, found, strict=True)]

@@ -11,6 +11,7 @@ import torch
 from evalharness.errors import ModelError
 from evalharness.models.forward.vocabulary import check_room, load_tokenizer
 from evalharness.models.forward.weights import library_errors
+from evalharness.models.prompts import prompted
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Encoding
 
@@ -124,13 +125,13 @@ class PromptTokenizer:
         """
         if encoding.prompt_as_tokens:
             return self._wrapped(texts, encoding)
-        prompts = self._prompts(texts, encoding)
-        prompted = [f"{prompt}{text}{encoding.suffix}" for prompt, text in zip(prompts, texts, strict=True)]
-        found = self.tokenizer(self._cased(prompted), truncation=True, max_length=encoding.max_length)
+        bare = self._bare(texts, encoding)
+        whole = [prompted(text, encoding, bare=left_out) for text, left_out in zip(texts, bare, strict=True)]
+        found = self.tokenizer(self._cased(whole), truncation=True, max_length=encoding.max_length)
         tokens = dict(found)
         if encoding.prompt and not encoding.pool_prompt:
             count = self._prompt_tokens(encoding)
-            tokens[PROMPT_TOKENS] = [count if prompt else 0 for prompt in prompts]
+            tokens[PROMPT_TOKENS] = [0 if left_out else count for left_out in bare]
         return Tokenized(tokens, [bool(item.overflowing) for item in found.encodings], self._unknowns(tokens, encoding))
 
     def _unknowns(self, tokens: dict[str, Any], encoding: Encoding) -> list[bool]:
@@ -169,13 +170,13 @@ class PromptTokenizer:
         """See `BatchReader`."""
         return dict(self.tokenizer(self._cased(texts), truncation=True, max_length=self._max_length))
 
-    def _prompts(self, texts: Sequence[str], encoding: Encoding) -> list[str]:
-        """The prompt of each text; none for those that are too long with it."""
+    def _bare(self, texts: Sequence[str], encoding: Encoding) -> list[bool]:
+        """Per text, whether its prompt is left out: those that are too long with it have none."""
         prompt, limit = encoding.prompt, encoding.prompt_within
         if not prompt or limit is None:
-            return [prompt] * len(texts)
+            return [False] * len(texts)
         whole = self.tokenizer(self._cased([prompt + text for text in texts]), truncation=False, verbose=False)
-        return [prompt if len(ids) <= limit else "" for ids in whole["input_ids"]]
+        return [len(ids) > limit for ids in whole["input_ids"]]
 
     def _cased(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self._lowercase else list(texts)
