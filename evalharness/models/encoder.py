@@ -16,7 +16,7 @@ from evalharness.catalog.tasks import TaskSpec, all_task_names, find_task
 from evalharness.data.texts import document_text
 from evalharness.errors import UsageError, unknown_names
 from evalharness.models.degenerate import degenerate_notes
-from evalharness.models.given import checked_documents, checked_texts, kind
+from evalharness.models.given import checked_documents, checked_texts, described
 from evalharness.store.index import StoredRows
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.store.uses import Uses
@@ -224,5 +224,5 @@ def _context(task: TaskSpec | str | None) -> TaskContext | None:
     if spec is None:
         raise UsageError(unknown_names("task", [str(task)], all_task_names()))
     if not isinstance(spec, TaskSpec):
-        raise UsageError(f"task has to be a task's name, got {kind(task)}")
+        raise UsageError(f"task has to be a task's name, got {described(task)}")
     return spec.context()

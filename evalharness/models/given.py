@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from evalharness.errors import UsageError, clip, shorten
 
 
-def kind(value: object) -> str:
+def described(value: object) -> str:
     """What somebody gave, for a message: its type, and the value where it says something."""
     if value is None:
         return "None"
@@ -23,7 +23,7 @@ def _listed(given: object, example: str) -> list[object]:
         UsageError: it is none, or nothing is in it.
     """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        what = "a single string" if isinstance(given, str) else kind(given)
+        what = "a single string" if isinstance(given, str) else described(given)
         raise UsageError(f"encode takes a list of texts, got {what}; put what you have into a list, as in {example}")
     found = list(given)
     if not found:
@@ -40,7 +40,7 @@ def checked_texts(given: object) -> list[str]:
     found: list[str] = []
     for place, item in enumerate(_listed(given, 'encode(["a text"])')):
         if not isinstance(item, str):
-            raise UsageError(f"item {place} of the texts is {kind(item)}; expected a text (str)")
+            raise UsageError(f"item {place} of the texts is {described(item)}; expected a text (str)")
         found.append(item)
     return found
 
@@ -58,17 +58,17 @@ def checked_documents(given: object) -> list[str | Mapping[str, str]]:
             continue
         if not isinstance(item, Mapping):
             raise UsageError(
-                f"item {place} of the corpus is {kind(item)}; expected a text, or a mapping with a text and perhaps a "
-                "title"
+                f"item {place} of the corpus is {described(item)}; expected a text, or a mapping with a text and "
+                "perhaps a title"
             )
         title, text = item.get("title"), item.get("text")
         if "text" not in item:
             there = shorten([str(key) for key in item]) or "nothing"
             raise UsageError(f"item {place} of the corpus has no 'text', only {there}; a document needs a text")
         if not isinstance(text, str):
-            raise UsageError(f"the text of item {place} of the corpus is {kind(text)}; expected a text (str)")
+            raise UsageError(f"the text of item {place} of the corpus is {described(text)}; expected a text (str)")
         if title is not None and not isinstance(title, str):
-            raise UsageError(f"the title of item {place} of the corpus is {kind(title)}; expected a text, or None")
+            raise UsageError(f"the title of item {place} of the corpus is {described(title)}; expected a text, or None")
         found.append(item)
     return found
 

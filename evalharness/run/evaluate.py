@@ -16,7 +16,7 @@ from evalharness.catalog.selection import Selection
 from evalharness.errors import StoppedError, UsageError
 from evalharness.files import no_folder
 from evalharness.hub import check_environment, without_progress_bars
-from evalharness.models.given import checked_kind, checked_name, kind
+from evalharness.models.given import checked_kind, checked_name, described
 from evalharness.models.loading import LoadedModel, System, open_model
 from evalharness.models.options import Execution, ModelOptions, ParsedOptions
 from evalharness.ranking.records import K_VALUES
@@ -184,7 +184,7 @@ def _request(
 def _folder(output: object) -> Path:
     folder = fspath(output) if isinstance(output, str | PathLike) else None
     if not isinstance(folder, str) or not folder:
-        raise UsageError(f"evaluate got {kind(output)} as output; expected a folder, such as 'results'")
+        raise UsageError(f"evaluate got {described(output)} as output; expected a folder, such as 'results'")
     return Path(folder)
 
 
@@ -204,10 +204,10 @@ def _selected(tasks: object) -> Selection:
 
 def _names(what: str, given: object) -> list[str]:
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise UsageError(f"evaluate got {kind(given)} as {what}; expected a list of names")
+        raise UsageError(f"evaluate got {described(given)} as {what}; expected a list of names")
     names = [fspath(name) if isinstance(name, PathLike) else name for name in given]
     if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
-        raise UsageError(f"evaluate got {kind(wrong[0])} among the {what}; expected a name")
+        raise UsageError(f"evaluate got {described(wrong[0])} among the {what}; expected a name")
     if not names:
         raise UsageError(f"evaluate got an empty list of {what}; name some, or leave them out for the quick suite")
     return names
