@@ -66,6 +66,7 @@ class StaticBackend:
         # a shard takes a second
         del journal
         self._check(encoding)
+        # a loop of its own, not `run_texts`: without padding there is nothing to sort, to halve or to keep together
         vectors = np.zeros((len(texts), self._model.dim), dtype=np.float32)
         truncated, unknown = (np.zeros(len(texts), dtype=bool) for _ in range(2))
         for places in blocks(texts):
