@@ -194,7 +194,12 @@ _RIGHT = ("correct", "exact_match")
 def item_statistic(name: str, columns: Collection[str]) -> ItemStatistic | None:
     """How a metric comes from the items that there are; None where they do not suffice.
 
-    The mean of `correct` is the accuracy where every row was tested equally often: not where folds differ in size.
+    They do for the mean of a column, and for what is made of gold values and cosine similarities. They do not, among
+    main scores, for f1 of labels, the best of several similarities, p-MRR, and rankings at depths without a column.
+
+    Names cannot tell two exceptions. The mean of `correct` is the accuracy where every row was tested equally often:
+    not where folds differ in size. That of summaries' correlations is the metric where mteb does not average p-values
+    with them, which a note in the result says.
 
     Args:
         name: of the metric, in results.
