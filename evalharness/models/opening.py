@@ -59,7 +59,7 @@ def _opened(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 
     spec = model.spec
     if (engine := find_backend(spec.backend).engine) is None:
         return imported(file_of(spec.backend)).open_backend(model, execution)
-    kind = imported(f"kinds.{kind_of(spec)}")
+    kind = imported(f"kinds.{kind_of(model)}")
     return imported("forward.pipeline").PipelineBackend(model, execution, kind, imported(f"engines.{engine}"))
 
 

@@ -60,12 +60,14 @@ class ResolvedModel:
         facts: what its files say; for a model that is no files, what there is to say without them.
         options: what the user asked for.
         given: the name that the user gave, for models that are no files.
+        usual: the backend that runs it unless another one is asked for, for models that are files.
     """
 
     spec: ModelSpec
     facts: FileFacts
     options: ModelOptions
     given: str = ""
+    usual: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +246,11 @@ def backend_for(name: str, usual: str | None, model: str) -> Backend:
     return replace(backend, uses=uses, why=made.why, kind=made.kind)
 
 
-def kind_of(spec: ModelSpec) -> str:
-    """The kind of what is made by a backend that is a kind on an engine."""
-    own = next((kind for kind, backend in KINDS.items() if backend == spec.backend), None)
-    kind = own or ("cross_encoder" if spec.kind == "reranker" else "m3")
-    return "dense" if kind == "m3" and spec.outputs == (OUTPUTS[0],) else kind
+def kind_of(model: ResolvedModel) -> str:
+    """The kind of what a backend makes that is a kind on an engine; as `backend_for`, on an engine of several kinds."""
+    kinds = {backend: kind for kind, backend in KINDS.items()}
+    kind = kinds.get(model.spec.backend) or kinds.get(model.usual, "dense")
+    return "dense" if kind == "m3" and model.spec.outputs == (OUTPUTS[0],) else kind
 
 
 def check_installed(name: str) -> None:

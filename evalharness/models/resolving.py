@@ -62,11 +62,14 @@ def resolve(named: Named, *, download: bool = True, say: Callable[[str], None] =
     files = find_model(named.name, Lookup(named.own_card, options.cards, download, say, choice))
     layout = lay_out_folder(files.folder, choice.weights, own_classes=own_classes)
     facts = read_facts(files.folder, layout)
-    usual = named.card.usual_backend if named.card else _backend_of_files(facts, layout)
-    chosen = usual if chosen is None else chosen
-    check_used(files.name, options, {chosen: backend_for(chosen, usual, files.name)})
-    check_installed(chosen)
-    return ResolvedModel(_spec(_Found(files, facts, layout, named, chosen, usual)), facts, options)
+    usual = card.usual_backend if card else _backend_of_files(facts, layout)
+    # what a card says of the model has been checked with its name
+    if card is None:
+        check_used(files.name, options, {chosen or usual: backend_for(chosen or usual, usual, files.name)})
+    if chosen is None:
+        check_installed(usual)
+        chosen = usual
+    return ResolvedModel(_spec(_Found(files, facts, layout, named, chosen, usual)), facts, options, usual=usual)
 
 
 def _backend_of_files(facts: FileFacts, layout: Layout) -> str:

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from support.contract import PAIRS, PROMPT, TEXTS, check_contract, check_pair_contract
+from support.engines import SECOND, add_second_engine
 from support.tiny import save_cross_encoder, save_m3, save_real_words_cross_encoder, save_sentence_model, save_t5
 
 from evalharness.errors import ModelError
@@ -103,6 +104,19 @@ def test_identities_name_the_engine_and_what_the_kind_adds(tmp_path: Path, kind:
     assert onnxruntime.__version__.startswith(f"{version}.")
     facts = {"file": "export", "exported": True, "provider": "CPUExecutionProvider", "version": version}
     assert of_onnx == {"backend": "onnx", **facts, **both}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_an_engine_that_says_nothing_of_itself_shares_no_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    add_second_engine(monkeypatch)
+    save, options = MODELS[kind][-1]
+    folder = save(tmp_path / "m")
+    own, other = resolved(folder, **options), resolved(folder, backend=SECOND, **options)
+    of_torch, of_second = (open_backend(model, CPU).identity for model in (own, other))
+    assert {**of_second, "matmul_precision": "highest"} == {**of_torch, "backend": SECOND}
+    assert largest_difference(numbers(other), numbers(own)) == 0
 
 
 def test_a_reranker_on_onnx_keeps_the_contract_and_ranks(tmp_path: Path) -> None:

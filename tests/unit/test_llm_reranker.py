@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from support.contract import PAIRS as CONTRACT_PAIRS
 from support.contract import check_pair_contract
+from support.engines import SECOND, add_second_engine
 from support.tiny import save_bert, save_cross_encoder, write
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -371,3 +372,13 @@ def test_own_code_that_gives_something_else_is_an_error(tmp_path: Path, home: Pa
     folder = save_layers(tmp_path / "m", CODE.replace("scores[:, :, 0] for", "scores for"))
     with pytest.raises(ModelError, match=r"gave logits of shape \(1, \d+, 1\) for layer 4; .* per token, \(1, \d+\)"):
         scores(folder, options(home, "layers"), PAIRS[:1])
+
+
+@pytest.mark.parametrize("template", ["yes", "qwen", "layers"])
+def test_another_engine_that_holds_it_runs_it(home: Path, monkeypatch: pytest.MonkeyPatch, template: str) -> None:
+    add_second_engine(monkeypatch)
+    other = options(home, template, backend=SECOND)
+    identity = opened(home / template, options(home, template)).identity
+    found = opened(home / template, other).identity
+    assert {**found, "matmul_precision": "highest"} == {**identity, "backend": SECOND}
+    np.testing.assert_array_equal(scores(home / template, other), scores(home / template, options(home, template)))

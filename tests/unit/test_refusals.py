@@ -103,8 +103,11 @@ def test_permission_without_need_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_pooling_that_nobody_can_do_is_refused(tmp_path: Path) -> None:
     folder = str(save_bert(tmp_path / "m"))
-    with pytest.raises(ModelError, match="has to be told the pooling; give --pooling"):
+    with pytest.raises(ModelError, match="the transformers backend has to be told the pooling; give --pooling"):
         load_model(folder, ModelOptions(pooling="own")).encode(["a"])
+    m3 = ModelOptions(pooling="own", backend="m3", max_length=16)
+    with pytest.raises(ModelError, match="the m3 backend has to be told the pooling; give --pooling"):
+        load_model(folder, m3).encode(["a"])
 
 
 def test_an_unknown_backend_offers_the_nearest(tmp_path: Path) -> None:

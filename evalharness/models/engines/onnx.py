@@ -24,7 +24,7 @@ class OnnxEngine:
     """An `Engine` around `onnxruntime.InferenceSession`.
 
     Attributes:
-        device, identity, takes, gives, vocabulary, width, is_exact, is_alone: see `Engine`.
+        device, identity, graph, takes, gives, vocabulary, width, is_exact, is_alone: see `Engine`.
     """
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: Exportable) -> None:
@@ -36,8 +36,8 @@ class OnnxEngine:
         is_exported = model.options.onnx_file == ONNX_EXPORT
         file = ONNX_EXPORT if is_exported else chosen_file(model)
         self.device = provider.device
+        self.graph = file
         self.identity: Mapping[str, Any] = {
-            "backend": "onnx",
             "file": file,
             "exported": is_exported,
             "provider": provider.name,

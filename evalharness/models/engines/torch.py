@@ -24,8 +24,7 @@ class TorchEngine:
     """An `Engine` around a model of transformers.
 
     Attributes:
-        class_name: of the model, for messages.
-        device, identity, takes, gives, vocabulary, width, is_exact, is_alone: see `Engine`.
+        device, identity, graph, takes, gives, vocabulary, width, is_exact, is_alone: see `Engine`.
     """
 
     is_alone = False
@@ -34,9 +33,9 @@ class TorchEngine:
         self.device = choose_device(execution.device)
         self.identity: Mapping[str, Any] = precision(model.spec.dtype, self.device)
         self.is_exact = computes_exactly(model)
-        self._name = model.spec.name
+        self._name, self._backend = model.spec.name, model.spec.backend
         self._model = kind.load().to(self.device).eval()
-        self.class_name = type(self._model).__name__
+        self.graph = type(self._model).__name__
         self.takes: Collection[str] = set(inspect.signature(self._model.forward).parameters)
         self.gives: Collection[GraphOutput] = (kind.wants,)
         self.vocabulary = embedding_rows(self._model)
@@ -50,7 +49,7 @@ class TorchEngine:
     def check(self, encoding: Encoding) -> None:
         """See `Engine`."""
         if encoding.pooling == "own" and "hidden" in self.gives:
-            raise ModelError(f"{self._name}: the transformers backend has to be told the pooling; give --pooling")
+            raise ModelError(f"{self._name}: the {self._backend} backend has to be told the pooling; give --pooling")
 
 
 def home(execution: Execution) -> str:

@@ -20,7 +20,7 @@ from evalharness.models.forward.tokens import PROMPT_TOKENS, BatchReader, Reader
 from evalharness.models.forward.vocabulary import check_vocabulary
 from evalharness.models.forward.weights import check_runs
 from evalharness.models.options import Execution
-from evalharness.models.registry import ResolvedModel
+from evalharness.models.registry import ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Embeddings, Emit, Encoding, TextsEncoded
 
@@ -36,7 +36,8 @@ class Engine(Protocol):
 
     Attributes:
         device: where it runs, for the record.
-        identity: what of it can change a number.
+        identity: what of it can change a number; which backend it is need not be said.
+        graph: what the graph is called, for messages.
         takes: names of the graph's inputs.
         gives: the graph's outputs.
         vocabulary: how many tokens have a vector; None where nobody knows.
@@ -47,6 +48,7 @@ class Engine(Protocol):
 
     device: str
     identity: Mapping[str, Any]
+    graph: str
     takes: Collection[str]
     gives: Collection[GraphOutput]
     vocabulary: int | None
@@ -216,8 +218,11 @@ class PipelineBackend:
         check_runs(model, lambda: self._kind.try_out(self._engine))
         trial = None if self._engine.is_alone else self._kind.trial(self._engine)
         company = ANY_LENGTHS if trial is None else find_company(model, trial)
+        own = self._kind.identity(self._engine)
         # of a kind that was there before there were engines, vectors on torch are found under its own name
-        self.identity = {**self._kind.identity(self._engine), **self._engine.identity, **company_facts(company)}
+        if find_backend(model.spec.backend).holds:
+            own["backend"] = model.spec.backend
+        self.identity = {**own, **self._engine.identity, **company_facts(company)}
         batch_tokens = 1 if self._engine.is_alone else execution.batch_tokens
         self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company)
 

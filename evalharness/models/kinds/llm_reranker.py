@@ -16,8 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from evalharness.errors import ModelError, shorten
 from evalharness.models.cards import cards
-from evalharness.models.engines.torch import TorchEngine
-from evalharness.models.forward.pipeline import GraphOutput, Rows
+from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
 from evalharness.models.forward.tokens import Reader, Tokenized
 from evalharness.models.forward.vocabulary import load_tokenizer
 from evalharness.models.forward.weights import check_complete, load_config, load_weights
@@ -46,7 +45,7 @@ _QWEN_INSTRUCTION = "Given the user query, retrieval the relevant passages"
 
 
 class LLMRerankerKind:
-    """A `Kind` on torch alone: joined pairs to what follows them; a score is a vector of length 1.
+    """A `Kind`: joined pairs to what follows them; a score is a vector of length 1.
 
     Attributes:
         wants, reader: see `Kind`.
@@ -78,7 +77,7 @@ class LLMRerankerKind:
         check_complete(self._name, list(report["missing_keys"]))
         return loaded
 
-    def identity(self, engine: TorchEngine) -> dict[str, Any]:
+    def identity(self, engine: Engine) -> dict[str, Any]:
         """See `Kind`."""
         return {
             "backend": "llm-reranker",
@@ -87,32 +86,32 @@ class LLMRerankerKind:
             **({} if _POSITIONS in engine.takes else {"padding": "right"}),
         }
 
-    def try_out(self, engine: TorchEngine) -> torch.Tensor:
+    def try_out(self, engine: Engine) -> torch.Tensor:
         """See `Kind`."""
         if self._layer is not None and _LAYERS not in engine.takes:
             raise ModelError(
-                f"{self._name}: {engine.class_name} takes no {_LAYERS}, so it is no layer-wise reranker; "
+                f"{self._name}: {engine.graph} takes no {_LAYERS}, so it is no layer-wise reranker; "
                 "give --like the card of a model of its own kind"
             )
         return torch.as_tensor(self._scores(engine, {"input_ids": [[0, 0]]}))
 
-    def trial(self, engine: TorchEngine) -> None:
+    def trial(self, engine: Engine) -> None:
         """See `Kind`; the mask keeps causal models from seeing padding."""
 
     def check(self, encoding: Encoding) -> None:
         """See `Kind`; nothing of an encoding is of no use."""
 
-    def rows(self, engine: TorchEngine, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[Any]:
+    def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[Any]:
         """See `Kind`."""
         del encoding
         return self._scores(engine, tokens)
 
-    def gather(self, encoded: Rows, engine: TorchEngine) -> Dense:
+    def gather(self, encoded: Rows, engine: Engine) -> Dense:
         """See `Kind`."""
         del engine
         return Dense(encoded.matrix(1), self._model.spec.similarity, encoded.truncated, encoded.unknown)
 
-    def _scores(self, engine: TorchEngine, tokens: dict[str, list[Any]]) -> NDArray[Any]:
+    def _scores(self, engine: Engine, tokens: dict[str, list[Any]]) -> NDArray[Any]:
         """One score per row.
 
         Padding is on the left, so that the last position is the answer's in every row, and positions go by the mask.
@@ -140,13 +139,13 @@ class LLMRerankerKind:
         found: NDArray[Any] = scores[:, None].cpu().numpy()
         return found
 
-    def _of_layer(self, engine: TorchEngine, logits: Any, shape: torch.Size) -> torch.Tensor:  # noqa: ANN401 -- own code
+    def _of_layer(self, engine: Engine, logits: Any, shape: torch.Size) -> torch.Tensor:  # noqa: ANN401 -- own code
         """The chosen layer's score of every position."""
         found = list(logits) if isinstance(logits, list | tuple) else [logits]
         if len(found) != 1 or found[0].shape != shape:
             got = shorten([str(tuple(layer.shape)) for layer in found])
             raise ModelError(
-                f"{self._name}: {engine.class_name} gave logits of shape {got or 'nothing'} for layer "
+                f"{self._name}: {engine.graph} gave logits of shape {got or 'nothing'} for layer "
                 f"{self._layer}; expected one score per token, {tuple(shape)}"
             )
         layer: torch.Tensor = found[0]
