@@ -21,7 +21,6 @@ from evalharness.data.tables import tell_all
 from evalharness.data.trec import best_first, read_run
 from evalharness.errors import DataError, UsageError, shorten
 from evalharness.hub import ignore_message
-from evalharness.metrics.measures import OVER_SUBQUERIES
 from evalharness.metrics.trec_eval import TrecMeasure, TrecScores, evaluate
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.results.records import (
@@ -38,6 +37,7 @@ from evalharness.results.records import (
     write_model_meta,
 )
 from evalharness.results.views import refresh_view, run_key
+from evalharness.run.done import over_subqueries
 from evalharness.run.steps import Encoded, TaskData, load, score
 from evalharness.tasks import check_runnable, is_native, task_type, unused_splits
 from evalharness.types import ItemScores
@@ -137,7 +137,7 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
             "dataset_revision": spec.revision,
             "score_version": task_type(spec.scoring).score_version,
             "mteb": installed_version("mteb"),
-            **({"over_subqueries": "by document"} if spec.main_score.startswith(OVER_SUBQUERIES) else {}),
+            **over_subqueries(spec),
         },
         main_score=spec.main_score,
         languages=list(spec.languages[job.subset]),

@@ -21,6 +21,7 @@ from evalharness.files import write_json
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.results import views as views_module
 from evalharness.results.records import JobRecord, items_path, ranking_path, read_record, record_path
+from evalharness.run import done as done_module
 from evalharness.run import job as job_module
 from evalharness.run import plan as run_module
 from evalharness.run import steps as steps_module
@@ -259,7 +260,7 @@ def test_another_mteb_makes_jobs_undone(
     tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(choices, tmp_path / "out")
-    monkeypatch.setattr(run_module, "installed_version", lambda package: f"another {package}")
+    monkeypatch.setattr(done_module, "installed_version", lambda package: f"another {package}")
     assert len(make_plan(choices, spec(), tmp_path / "out").todo) == 2
 
 
