@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from evalharness.catalog.selection import TaskChoice
 from evalharness.data.trec import write_run
 from evalharness.errors import DataError, PrerequisiteError, StoppedError, StorageError
-from evalharness.files import peak_memory, remove_stale_temporaries
+from evalharness.files import remove_stale_temporaries
 from evalharness.results.records import (
     JobId,
     JobRecord,
@@ -313,3 +314,19 @@ def _log_line(record: JobRecord, work: Work) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory(),
         "error": record.error,
     }
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has had at most so far."""
+    import psutil
+
+    # known on Windows alone
+    if peak := getattr(psutil.Process().memory_info(), "peak_wset", None):
+        return int(peak)
+    try:
+        import resource
+    except ImportError:
+        return int(psutil.Process().memory_info().rss)
+    # macOS counts bytes, others units of 1,024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
