@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from evalharness.ranking import similarity
-from evalharness.ranking.multipart import PackedArrays
 from evalharness.ranking.similarity import id_ranks, nearest, nearest_scores, pairwise, rank_candidates, top_k
+from evalharness.store.unstored import PackedArrays
 from evalharness.types import Dense, MultiPart, Similarity
 
 

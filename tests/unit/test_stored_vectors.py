@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from support.lookup import LookupBackend, smooth, stack
 
-from evalharness.ranking.multipart import PackedArrays
 from evalharness.store import shards as plan_module
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.storing import StoringEncoder, default_store
+from evalharness.store.unstored import PackedArrays
 from evalharness.types import (
     Dense,
     Embeddings,
