@@ -38,13 +38,14 @@ from evalharness.run.job import (
     JobStarted,
     PlannedJob,
     RunEvent,
+    TaskData,
     Watch,
     Work,
     attempt_job,
     data_of,
     draws_in_order,
 )
-from evalharness.run.steps import Model, TaskData
+from evalharness.run.steps import Model
 from evalharness.store.uses import Uses
 from evalharness.types import Frozen, ModelSpec, Notice, Protocol, ShardsUsed
 

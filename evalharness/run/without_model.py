@@ -16,11 +16,10 @@ import numpy as np
 from evalharness import __version__
 from evalharness.catalog.selection import TaskChoice
 from evalharness.catalog.tasks import TaskSpec
-from evalharness.data.mteb import pin_revision
+from evalharness.data.mteb import load_mteb_task, pin_revision
 from evalharness.data.tables import tell_all
 from evalharness.data.trec import best_first, read_run
 from evalharness.errors import DataError, UsageError, shorten
-from evalharness.hub import ignore_message
 from evalharness.metrics.trec_eval import TrecMeasure, TrecScores, evaluate
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.results.records import (
@@ -38,7 +37,7 @@ from evalharness.results.records import (
 )
 from evalharness.results.views import refresh_view, run_key
 from evalharness.run.done import over_subqueries
-from evalharness.run.steps import Encoded, TaskData, load, score
+from evalharness.run.steps import Encoded, load, score
 from evalharness.tasks import check_runnable, is_native, task_type, unused_splits
 from evalharness.types import ItemScores
 
@@ -70,16 +69,16 @@ def check_data(spec: TaskSpec) -> list[SplitReport]:
     if spec.data is None:
         raise UsageError(f"{spec.name} is mteb's; only local tasks can be checked")
     check_runnable([spec])
-    data = TaskData(TaskChoice(pin_revision(spec), spec.splits, ("default",)), ignore_message)
+    choice = TaskChoice(pin_revision(spec), spec.splits, ("default",))
     unused = [f"the file for {part} is not read: it is none of the splits" for part in unused_splits(spec)]
     reports: list[SplitReport] = []
-    tell_all(*(partial(_add_report, reports, data, split) for split in spec.splits))
+    tell_all(*(partial(_add_report, reports, choice, split) for split in spec.splits))
     return [replace(report, notes=(*report.notes, *unused)) for report in reports]
 
 
-def _add_report(reports: list[SplitReport], data: TaskData, split: str) -> None:
-    job = JobId(data.spec.name, split, "default")
-    loaded = load(job, data)
+def _add_report(reports: list[SplitReport], choice: TaskChoice, split: str) -> None:
+    job = JobId(choice.spec.name, split, "default")
+    loaded = load(job, choice)
     texts = {column.name: len(column.texts) for column in loaded.columns}
     distinct = {column.name: len(set(column.texts)) for column in loaded.columns}
     reports.append(SplitReport(job, loaded.counts, texts, distinct, loaded.notes))
@@ -123,7 +122,7 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
     started = time.monotonic()
     choice = replace(choice, spec=pin_revision(choice.spec))
     spec, job = choice.spec, JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
-    loaded = load(job, TaskData(choice, say))
+    loaded = load(job, choice, partial(load_mteb_task, say=say))
     found = _run_of(loaded.records, run.path, job)
     ranking = replace(ranking_of(loaded.records, found, str(run.path)), notes=_coverage(loaded.records, found))
     scores = score(loaded, Encoded(ranking=ranking))

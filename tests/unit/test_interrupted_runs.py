@@ -24,7 +24,6 @@ from evalharness.results.records import JobRecord, items_path, ranking_path, rea
 from evalharness.run import done as done_module
 from evalharness.run import job as job_module
 from evalharness.run import plan as run_module
-from evalharness.run import steps as steps_module
 from evalharness.run.plan import Limits, Plan, make_plan, run_plan
 from evalharness.types import ItemScores, Scores
 
@@ -291,7 +290,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], TaskChoice]:
     def load(choice: TaskChoice, say: object) -> Any:
         return make_task("STS", dict.fromkeys(choice.subsets, data), subsets=choice.subsets)
 
-    monkeypatch.setattr(steps_module, "load_mteb_task", load)
+    monkeypatch.setattr(job_module, "load_mteb_task", load)
     return multilingual
 
 

@@ -24,7 +24,7 @@ from evalharness.models.loading import ModelOptions, System, open_embedder, open
 from evalharness.models.options import Execution
 from evalharness.results.records import model_meta, read_job, run_folder
 from evalharness.run import done as done_module
-from evalharness.run import steps as steps_module
+from evalharness.run import job as job_module
 from evalharness.run.done import job_key
 from evalharness.run.job import JobEnded, RunEvent
 from evalharness.run.plan import Limits, Plan, make_plan, run_plan
@@ -198,7 +198,7 @@ def test_data_out_of_reach_write_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     def unreachable(choice: TaskChoice, say: object) -> Any:
         raise PrerequisiteError(f"{choice.spec.name} cannot be loaded from the Hub")
 
-    monkeypatch.setattr(steps_module, "load_mteb_task", unreachable)
+    monkeypatch.setattr(job_module, "load_mteb_task", unreachable)
     far = select(Selection(tasks=["STSB", "STS12"]))
     with pytest.raises(PrerequisiteError, match=r"STSB cannot be loaded.*\nSTS12 cannot be loaded"):
         run(far, tmp_path / "out", lookup_model())
