@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -23,6 +22,12 @@ _SAFE = " ()"
 # nobody writes at one file for longer
 STALE_SECONDS = 3600
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+def cache_folder() -> Path:
+    """Where the user's caches of this package are: the embedding store, exports of models."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "evalharness"
 
 
 def file_name(text: str) -> str:
@@ -164,19 +169,3 @@ def write_json(path: Path, value: object) -> None:
     with atomic_path(path) as temporary:
         text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def peak_memory() -> int:
-    """Bytes of memory that this process has had at most so far."""
-    import psutil
-
-    # known on Windows alone
-    if peak := getattr(psutil.Process().memory_info(), "peak_wset", None):
-        return int(peak)
-    try:
-        import resource
-    except ImportError:
-        return int(psutil.Process().memory_info().rss)
-    # macOS counts bytes, others units of 1,024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit

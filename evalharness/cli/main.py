@@ -18,7 +18,7 @@ from evalharness import __version__
 from evalharness.cli import shell
 from evalharness.cli.lists import list_app, split_lists
 from evalharness.cli.report import report
-from evalharness.cli.shell import Loudness, loudness, run_guarded, say, tell, with_flags
+from evalharness.cli.shell import ExitCode, Loudness, loudness, run_guarded, say, tell, with_flags
 from evalharness.cli.store import duration, store_app
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from evalharness.run.evaluate import Means
     from evalharness.run.plan import Plan
 
-EXIT_FAILED_JOBS = 3
-# a shell's exit code for a command that a signal ended is this and the signal's number
-_SIGNALLED = 128
 _PATIENCE_SECONDS = 1.5
 # documents that a first stage finds per query: as deep as mteb's metrics go
 _SEARCH_DEPTH = 1000
@@ -200,7 +197,7 @@ def _execute(plan: Plan, system: System, means: Means) -> None:
     if undone := len(plan.jobs) - len(records):
         tell(f"{undone} jobs are not done; the same command goes on with them")
     if undone or any(record.error is not None for record in records):
-        raise typer.Exit(EXIT_FAILED_JOBS)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 @app.command("check-data")
@@ -265,7 +262,7 @@ def _end_soon(number: int, frame: object) -> None:
     del frame
     command = shlex.join(["evalharness", *sys.argv[1:]])
     tell(f"interrupted; finished jobs and shards are kept. To go on: {command}")
-    timer = threading.Timer(_PATIENCE_SECONDS, os._exit, [_SIGNALLED + number])
+    timer = threading.Timer(_PATIENCE_SECONDS, os._exit, [ExitCode.SIGNALLED + number])
     timer.daemon = True
     timer.start()
     raise _SignalledError(number)
@@ -292,4 +289,4 @@ def main() -> None:
     except _SignalledError as signalled:
         # not sys.exit: threads of libraries may wait for work that never comes
         sys.stdout.flush()
-        os._exit(_SIGNALLED + signalled.args[0])
+        os._exit(ExitCode.SIGNALLED + signalled.args[0])

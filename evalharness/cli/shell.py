@@ -20,12 +20,21 @@ import typer
 from evalharness.errors import EvalHarnessError, UsageError, clip, printable, without_secrets
 from evalharness.hub import check_environment
 
-EXIT_USAGE = 2
-# as in sysexits.h: a defect of ours, not of what was asked for
-EXIT_INTERNAL = 70
-# as a shell says of a command whose reader is gone: 128 and the number of SIGPIPE
-EXIT_NO_READER = 141
 _ENDED_HERE = ("typer", "click")
+
+
+class ExitCode(IntEnum):
+    """How a command ended, apart from 0; a signal's is `SIGNALLED` and its number."""
+
+    USAGE = 2
+    # it ran to its end: jobs failed or are left, or files of the store are damaged
+    INCOMPLETE = 3
+    # as in sysexits.h: a defect of ours, not of what was asked for
+    INTERNAL = 70
+    # as a shell says of a command that a signal ended
+    SIGNALLED = 128
+    # and of one whose reader is gone: with the number of SIGPIPE, which Windows has not
+    NO_READER = 141
 
 
 class Loudness(IntEnum):
@@ -203,7 +212,7 @@ def execute(command: Any, arguments: Sequence[str], may_be_empty: Sequence[str] 
     except EvalHarnessError as error:
         _tell_traceback()
         tell(f"error: {error}")
-        return EXIT_USAGE
+        return ExitCode.USAGE
     except SystemExit as ended:
         return _code(ended)
     except Exception:
@@ -226,7 +235,7 @@ def _code(ended: SystemExit) -> int:
         RuntimeError: it was ended by code that has no business to.
     """
     if isinstance(ended.__context__, OSError) and ended.__context__.errno == errno.EPIPE:
-        return EXIT_NO_READER
+        return ExitCode.NO_READER
     last = ended.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
@@ -247,11 +256,11 @@ def run_guarded(run: Callable[[], int]) -> int:
     try:
         code = run()
     except BrokenPipeError:
-        code = EXIT_NO_READER
+        code = ExitCode.NO_READER
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         tell(f"error: the system says: {error.strerror or error}{where}. Run it again with --debug for what was tried")
-        code = EXIT_USAGE
+        code = ExitCode.USAGE
     # whatever it is, it is our defect, and a person is to read it
     except Exception as error:  # noqa: BLE001
         first = (str(error).splitlines() or [""])[0]
@@ -259,5 +268,5 @@ def run_guarded(run: Callable[[], int]) -> int:
             f"error: internal error ({type(error).__name__}: {first}). This is a defect of evalharness: run it again "
             "with --debug for the traceback, and please report it"
         )
-        code = EXIT_INTERNAL
-    return code if _close_streams() else EXIT_NO_READER
+        code = ExitCode.INTERNAL
+    return code if _close_streams() else ExitCode.NO_READER

@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-from evalharness.cli.shell import say
+from evalharness.cli.shell import ExitCode, say
 from evalharness.errors import UsageError
 
-EXIT_DAMAGED = 3
 _BYTES = {unit + b: 1000**power for power, unit in enumerate(("", "k", "m", "g", "t")) for b in ("", "b")}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -103,7 +102,7 @@ def verify(store: StoreOption = None) -> None:
     say(f"{whole} shards are whole, {len(damaged)} are damaged")
     if damaged:
         say("the next run that needs them sets them aside and encodes their texts again")
-        raise typer.Exit(EXIT_DAMAGED)
+        raise typer.Exit(ExitCode.INCOMPLETE)
 
 
 @store_app.command("gc")

@@ -15,7 +15,7 @@ from evalharness.hub import hub_errors, ignore_message, reason, with_retries
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def load_mteb_task(choice: TaskChoice, say: Callable[[str], None]) -> Any:  # noqa: ANN401 -- mteb has no public type
+def load_mteb_task(choice: TaskChoice, say: Callable[[str], None] = ignore_message) -> Any:  # noqa: ANN401 -- mteb has no public type
     """A fresh mteb task object with its data loaded.
 
     Fresh, because the objects keep random state between evaluations; and only with the wanted subsets, so that no

@@ -16,9 +16,9 @@ from evalharness.models.options import Execution, ModelOptions
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
 from evalharness.models.registry import OpenBackend, ResolvedModel, check_execution, find_backend
 from evalharness.models.resolving import resolve, resolve_model
-from evalharness.models.unstored import UnstoredEncoder
 from evalharness.store.storing import StoringEncoder
-from evalharness.store.text_encoder import TextEncoder
+from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
+from evalharness.store.unstored import UnstoredEncoder
 from evalharness.types import ModelSpec
 
 __all__ = [
@@ -57,7 +57,11 @@ class System:
 
 
 def open_embedder(
-    resolved: ResolvedModel, execution: Execution | None = None, *, store: Path | None = None
+    resolved: ResolvedModel,
+    execution: Execution | None = None,
+    *,
+    store: Path | None = None,
+    spread: ShardMap = one_by_one,
 ) -> EmbeddingModel:
     """Load the weights of a resolved model that makes vectors.
 
@@ -65,6 +69,7 @@ def open_embedder(
         resolved: see `resolve_model`.
         execution: device and batch size; they never change a number.
         store: folder of the embedding store; None to keep no vectors.
+        spread: has shards of texts encoded: here, one by one, or elsewhere.
 
     Raises:
         UsageError: the model makes none, or its backend has no use for what `execution` says.
@@ -72,7 +77,7 @@ def open_embedder(
         PrerequisiteError: the device or a package is not there.
     """
     execution = execution or Execution()
-    return _embedder(resolved, _opened_embedder(resolved, execution), store)
+    return _embedder(resolved, _opened_embedder(resolved, execution), store, spread)
 
 
 def _opened_embedder(resolved: ResolvedModel, execution: Execution) -> OpenBackend:
@@ -87,12 +92,16 @@ def _opened_embedder(resolved: ResolvedModel, execution: Execution) -> OpenBacke
     return opened
 
 
-def _embedder(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) -> EmbeddingModel:
-    return EmbeddingModel(resolved.spec, _planned(resolved, opened, store), device=opened.device)
+def _embedder(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> EmbeddingModel:
+    return EmbeddingModel(resolved.spec, _planned(resolved, opened, store, spread), device=opened.device)
 
 
 def open_model(
-    system: System, execution: Execution | None = None, *, store: Path | None = None
+    system: System,
+    execution: Execution | None = None,
+    *,
+    store: Path | None = None,
+    spread: ShardMap = one_by_one,
 ) -> EmbeddingModel | RankingModel:
     """Load a model of any kind, with its second stage if there is one; arguments and errors as `open_embedder`."""
     execution, model = execution or Execution(), system.model
@@ -100,25 +109,25 @@ def open_model(
     second = None
     if system.reranker is not None:
         opened = open_backend(system.reranker, execution)
-        pairs = PairModel(system.reranker.spec, _planned(system.reranker, opened, store), device=opened.device)
+        pairs = PairModel(system.reranker.spec, _planned(system.reranker, opened, store, spread), device=opened.device)
         second = Reranker(pairs, system.top_k)
     first: Any = open_backend(model, execution) if system.opened is None else system.opened
     if model.spec.kind == "embedder":
-        embedder = _embedder(model, first, store)
+        embedder = _embedder(model, first, store, spread)
         return embedder if second is None else RankingModel(system.spec, embedder, second)
     if model.spec.kind == "lexical":
         return RankingModel(system.spec, first, second)
-    alone = PairModel(model.spec, _planned(model, first, store), device=first.device)
+    alone = PairModel(model.spec, _planned(model, first, store, spread), device=first.device)
     return RankingModel(model.spec, None, Reranker(alone, 0))
 
 
-def _planned(resolved: ResolvedModel, opened: OpenBackend, store: Path | None) -> TextEncoder:
+def _planned(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> TextEncoder:
     """The backend behind the plan of shards: with the store, if vectors are to be kept, or in memory."""
     spec = resolved.spec
     if store is None or not find_backend(spec.backend).keeps_vectors:
-        return UnstoredEncoder(opened)
+        return UnstoredEncoder(opened, spread)
     identity = {"model": spec.name, "fingerprint": spec.fingerprint, **opened.identity}
-    return StoringEncoder(opened, store, identity, spec.similarity)
+    return StoringEncoder(opened, store, identity, spec.similarity, spread)
 
 
 class LoadedModel(EmbeddingModel):

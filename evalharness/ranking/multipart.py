@@ -63,25 +63,6 @@ def unpack(row: Vector) -> Parts:
     return Parts(dense, tokens.astype(np.int64), weights, vectors)
 
 
-@dataclass(frozen=True, slots=True)
-class PackedArrays:
-    """Packed rows in memory."""
-
-    arrays: Sequence[Vector]
-
-    def __len__(self) -> int:
-        return len(self.arrays)
-
-    def __getitem__(self, index: slice | NDArray[np.integer] | Sequence[int]) -> PackedArrays:
-        if isinstance(index, slice):
-            return PackedArrays(self.arrays[index])
-        return PackedArrays([self.arrays[number] for number in index])
-
-    def load(self) -> list[Vector]:
-        """All rows."""
-        return list(self.arrays)
-
-
 def scores(queries: MultiPart, documents: MultiPart) -> Vector:
     """Weighted similarities of all queries with all documents.
 

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from evalharness import __version__
 from evalharness.catalog.selection import TaskChoice
 from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import load_mteb_task
 from evalharness.errors import (
     DataError,
     EvalHarnessError,
@@ -29,7 +30,7 @@ from evalharness.errors import (
 from evalharness.models.degenerate import DEGENERATE
 from evalharness.models.rankers import RankingModel
 from evalharness.results.records import JobId, JobRecord, installed_version
-from evalharness.run.steps import Model, TaskData, encode, encode_and_score_in_mteb, load, score
+from evalharness.run.steps import Loaded, Model, encode, encode_and_score_in_mteb, load, score
 from evalharness.tasks import is_native, task_type
 from evalharness.types import (
     EncodeEvent,
@@ -95,6 +96,37 @@ class JobEnded:
 
 RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
 Watch: TypeAlias = Callable[[RunEvent], None]
+
+
+class TaskData:
+    """What jobs of one task share: mteb's task object, read on first use and only once, also where reading fails."""
+
+    def __init__(self, choice: TaskChoice, say: Callable[[str], None]) -> None:
+        """See the class.
+
+        Args:
+            choice: the task, with the splits and subsets that are to be loaded.
+            say: is told if the Hub has to be asked again.
+        """
+        self._choice = choice
+        self._say = say
+        self._task: Any = None
+        self._error: EvalHarnessError | None = None
+
+    def load(self, job: JobId) -> Loaded:
+        """As `steps.load`."""
+        return load(job, self._choice, self._read)
+
+    def _read(self, choice: TaskChoice) -> Any:  # noqa: ANN401 -- mteb's own class
+        if self._error is not None:
+            raise self._error
+        if self._task is None:
+            try:
+                self._task = load_mteb_task(choice, self._say)
+            except EvalHarnessError as error:
+                self._error = error
+                raise
+        return self._task
 
 
 def data_of(jobs: Sequence[PlannedJob], say: Callable[[str], None]) -> TaskData:
@@ -224,7 +256,7 @@ def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener)
 def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
     work, ranks = listener.work, isinstance(model, RankingModel)
     with work.phase("load"):
-        loaded = load(job.id, data)
+        loaded = data.load(job.id)
     work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in loaded.columns for text in column.texts)
     listener.watch(TextsCounted(sum(len(column.texts) for column in loaded.columns)))
     with work.phase("rank" if ranks else "encode"), _explained(job, listener) if ranks else nullcontext():
@@ -235,7 +267,7 @@ def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Liste
 
 def _bridged(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
     with listener.work.phase("load"):
-        loaded = load(job.id, data)
+        loaded = data.load(job.id)
     with listener.work.phase("encode and score"), _explained(job, listener):
         return encode_and_score_in_mteb(loaded, model, listener)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,46 +15,39 @@ from pathlib import Path
 from typing import Any
 
 from evalharness.catalog.selection import TaskChoice
-from evalharness.catalog.task_file import LocalData
-from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.trec import write_run
 from evalharness.errors import DataError, PrerequisiteError, StoppedError, StorageError
-from evalharness.files import peak_memory, remove_stale_temporaries
-from evalharness.metrics.measures import OVER_SUBQUERIES
-from evalharness.models.prompts import encoding
-from evalharness.models.rankers import pair_facts
+from evalharness.files import remove_stale_temporaries
 from evalharness.results.records import (
     JobId,
     JobRecord,
     append_log,
     check_folder,
     check_task_files,
-    damage,
-    installed_version,
     model_meta,
-    read_job,
     run_folder,
     task_folder,
     write_job,
     write_model_meta,
 )
 from evalharness.results.views import refresh_view, run_key
+from evalharness.run.done import done_record, job_key
 from evalharness.run.job import (
     Attempt,
     JobEnded,
     JobStarted,
     PlannedJob,
     RunEvent,
+    TaskData,
     Watch,
     Work,
     attempt_job,
     data_of,
     draws_in_order,
 )
-from evalharness.run.steps import Model, TaskData
+from evalharness.run.steps import Model
 from evalharness.store.uses import Uses
-from evalharness.tasks import is_native, task_type
-from evalharness.types import Frozen, ModelSpec, Notice, Protocol, ShardsUsed, Side, content_digest
+from evalharness.types import Frozen, ModelSpec, Notice, Protocol, ShardsUsed
 
 # what else can be done where a file is not ours
 _KEEP_THEM = "Name another folder with --output, or replace them with --overwrite"
@@ -79,44 +73,6 @@ class Plan:
     def todo(self) -> list[PlannedJob]:
         """Jobs without a valid stored record."""
         return [job for job in self.jobs if job.record is None]
-
-
-def job_key(spec: ModelSpec, task: TaskSpec, protocol: Protocol) -> dict[str, Any]:
-    """All that can change a job's scores, apart from its split and subset."""
-    context = task.context()
-    sides: tuple[Side, ...] = (None, "query", "document")
-    return {
-        "model": spec.fingerprint,
-        "encodings": {side or "none": encoding(spec, side, context).facts() for side in sides},
-        "similarity": spec.similarity,
-        "protocol": protocol,
-        "dataset_revision": task.revision,
-        **({"output_weights": spec.output_weights} if spec.output_weights else {}),
-        **(pair_facts(spec) if spec.kind == "reranker" else {}),
-        **_scored_by(task),
-        **_over_subqueries(spec, task),
-        **({} if task.data is None else _local_facts(task, task.data)),
-    }
-
-
-def _local_facts(task: TaskSpec, data: LocalData) -> dict[str, Any]:
-    """What a task file says of the scores, apart from its data, whose digest is the revision."""
-    # until they counted, a Retrieval task with candidates searched the whole corpus
-    candidates = {"candidates": True} if task.type == "Retrieval" and "candidates" in data.files else {}
-    return {"settings": task.settings, "columns": dict(data.columns), **candidates}
-
-
-def _over_subqueries(spec: ModelSpec, task: TaskSpec) -> dict[str, Any]:
-    """Voids scores over sub-queries from when what was ranked by other than vectors gave scores to other documents."""
-    by_vectors = spec.kind == "embedder" and "reranker" not in spec.overrides
-    concerned = not by_vectors and task.main_score.startswith(OVER_SUBQUERIES)
-    return {"over_subqueries": "by document"} if concerned else {}
-
-
-def _scored_by(task: TaskSpec) -> dict[str, Any]:
-    """What computes a task's scores: one of our types in its version, or mteb, which also transforms the data."""
-    ours = {"score_version": task_type(task.scoring).score_version} if is_native(task) else {"runner": "mteb"}
-    return {**ours, "mteb": installed_version("mteb")}
 
 
 def make_plan(
@@ -157,19 +113,9 @@ def make_plan(
             key = {**shared, "drawn_before": [list(place) for place in places[:number]]} if in_order else shared
             texts, characters = choice.spec.sizes.get(split, {}).get(subset) or (None, None)
             planned = PlannedJob(job, choice, key, texts, characters, None)
-            done = None if overwrite or spec is None else _done(folder, planned, save_rankings=save_rankings)
+            done = None if overwrite or spec is None else done_record(folder, planned, save_rankings=save_rankings)
             jobs.append(replace(planned, record=done))
     return Plan(folder, jobs, overwrite, save_rankings)
-
-
-def _done(folder: Path, job: PlannedJob, *, save_rankings: bool) -> JobRecord | None:
-    """The stored record of a job, if it is still valid and all its files are whole."""
-    stored = read_job(folder, job.id)
-    # by digest: JSON has no tuples
-    if stored is None or stored.error is not None or content_digest(stored.key) != content_digest(dict(job.key)):
-        return None
-    with_ranking = save_rankings and is_native(job.spec) and task_type(job.spec.scoring).ranks
-    return None if damage(folder, stored, ranking=with_ranking) else stored
 
 
 class Limits(Frozen):
@@ -213,7 +159,7 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
             for number, (job, data) in enumerate(_with_data(plan.todo, watch, running.end_task), start=1):
                 stop()
                 # another process may have done it meanwhile
-                if not plan.overwrite and (done := _done(plan.folder, job, save_rankings=plan.save_rankings)):
+                if not plan.overwrite and (done := done_record(plan.folder, job, save_rankings=plan.save_rankings)):
                     running.records[job.id] = done
                 elif running.attempt(job, data, number).error is not None and limits.fail_fast:
                     break
@@ -369,3 +315,19 @@ def _log_line(record: JobRecord, work: Work) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory(),
         "error": record.error,
     }
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has had at most so far."""
+    import psutil
+
+    # known on Windows alone
+    if peak := getattr(psutil.Process().memory_info(), "peak_wset", None):
+        return int(peak)
+    try:
+        import resource
+    except ImportError:
+        return int(psutil.Process().memory_info().rss)
+    # macOS counts bytes, others units of 1,024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit

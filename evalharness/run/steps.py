@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from evalharness.catalog.selection import TaskChoice
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import load_mteb_task
-from evalharness.errors import EvalHarnessError, UsageError
+from evalharness.errors import UsageError
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.rankers import RankingModel
 from evalharness.ranking.records import Ranking
@@ -24,39 +24,8 @@ from evalharness.tasks.mteb_bridge import score_with_mteb
 from evalharness.types import Embeddings, Emit, Scores, TextColumn
 
 Model: TypeAlias = EmbeddingModel | RankingModel
-
-
-class TaskData:
-    """The data of a task, loaded on first use and only once, also where loading fails.
-
-    Attributes:
-        spec: the task.
-    """
-
-    def __init__(self, choice: TaskChoice, say: Callable[[str], None]) -> None:
-        """See the class.
-
-        Args:
-            choice: the task, with the splits and subsets that are to be loaded.
-            say: is told if the Hub has to be asked again.
-        """
-        self.spec = choice.spec
-        self._choice = choice
-        self._say = say
-        self._task: Any = None
-        self._error: EvalHarnessError | None = None
-
-    def task(self) -> Any:  # noqa: ANN401 -- mteb's own class
-        """The mteb task object with its data."""
-        if self._error is not None:
-            raise self._error
-        if self._task is None:
-            try:
-                self._task = load_mteb_task(self._choice, self._say)
-            except EvalHarnessError as error:
-                self._error = error
-                raise
-        return self._task
+# of mteb's task objects, whose class is mteb's own
+ReadTask: TypeAlias = Callable[[TaskChoice], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +68,26 @@ class Encoded:
     ranking: Ranking | None = None
 
 
-def load(job: JobId, data: TaskData) -> Loaded:
+def load(job: JobId, choice: TaskChoice, read: ReadTask = load_mteb_task) -> Loaded:
     """Read what a job is about.
 
     Args:
         job: which.
-        data: of its task.
+        choice: its task, with all splits and subsets that are to be loaded with it.
+        read: gives mteb's task object with its data, which several jobs may share.
 
     Raises:
         DataError: they are not as they should be.
         PrerequisiteError: they cannot be had.
     """
-    spec = data.spec
+    spec = choice.spec
     if not is_native(spec):
-        return Loaded(spec, job, data.task(), ())
+        return Loaded(spec, job, read(choice), ())
     kind = task_type(spec.scoring)
     if spec.data is not None:
         records = kind.from_files(spec, job.split)
     else:
-        records = kind.from_mteb(data.task(), job.split, job.subset)
+        records = kind.from_mteb(read(choice), job.split, job.subset)
     return Loaded(spec, job, records, kind.columns(records))
 
 

@@ -16,12 +16,10 @@ import numpy as np
 from evalharness import __version__
 from evalharness.catalog.selection import TaskChoice
 from evalharness.catalog.tasks import TaskSpec
-from evalharness.data.mteb import pin_revision
+from evalharness.data.mteb import load_mteb_task, pin_revision
 from evalharness.data.tables import tell_all
 from evalharness.data.trec import read_run
 from evalharness.errors import DataError, UsageError, shorten
-from evalharness.hub import ignore_message
-from evalharness.metrics.measures import OVER_SUBQUERIES
 from evalharness.metrics.trec_eval import TrecMeasure, TrecScores, evaluate
 from evalharness.ranking.order import best_order, id_ranks
 from evalharness.ranking.records import Ranking, RetrievalRecords
@@ -39,7 +37,8 @@ from evalharness.results.records import (
     write_model_meta,
 )
 from evalharness.results.views import refresh_view, run_key
-from evalharness.run.steps import Encoded, TaskData, load, score
+from evalharness.run.done import over_subqueries
+from evalharness.run.steps import Encoded, load, score
 from evalharness.tasks import check_runnable, is_native, task_type, unused_splits
 from evalharness.types import ItemScores
 
@@ -71,16 +70,16 @@ def check_data(spec: TaskSpec) -> list[SplitReport]:
     if spec.data is None:
         raise UsageError(f"{spec.name} is mteb's; only local tasks can be checked")
     check_runnable([spec])
-    data = TaskData(TaskChoice(pin_revision(spec), spec.splits, ("default",)), ignore_message)
+    choice = TaskChoice(pin_revision(spec), spec.splits, ("default",))
     unused = [f"the file for {part} is not read: it is none of the splits" for part in unused_splits(spec)]
     reports: list[SplitReport] = []
-    tell_all(*(partial(_add_report, reports, data, split) for split in spec.splits))
+    tell_all(*(partial(_add_report, reports, choice, split) for split in spec.splits))
     return [replace(report, notes=(*report.notes, *unused)) for report in reports]
 
 
-def _add_report(reports: list[SplitReport], data: TaskData, split: str) -> None:
-    job = JobId(data.spec.name, split, "default")
-    loaded = load(job, data)
+def _add_report(reports: list[SplitReport], choice: TaskChoice, split: str) -> None:
+    job = JobId(choice.spec.name, split, "default")
+    loaded = load(job, choice)
     texts = {column.name: len(column.texts) for column in loaded.columns}
     distinct = {column.name: len(set(column.texts)) for column in loaded.columns}
     reports.append(SplitReport(job, loaded.counts, texts, distinct, loaded.notes))
@@ -124,7 +123,7 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
     started = time.monotonic()
     choice = replace(choice, spec=pin_revision(choice.spec))
     spec, job = choice.spec, JobId(choice.spec.name, choice.splits[0], choice.subsets[0])
-    loaded = load(job, TaskData(choice, say))
+    loaded = load(job, choice, partial(load_mteb_task, say=say))
     found = _run_of(loaded.records, run.path, job)
     ranking = replace(ranking_of(loaded.records, found, str(run.path)), notes=_coverage(loaded.records, found))
     scores = score(loaded, Encoded(ranking=ranking))
@@ -138,7 +137,7 @@ def score_run(run: ForeignRun, choice: TaskChoice, output: Path, *, say: Callabl
             "dataset_revision": spec.revision,
             "score_version": task_type(spec.scoring).score_version,
             "mteb": installed_version("mteb"),
-            **({"over_subqueries": "by document"} if spec.main_score.startswith(OVER_SUBQUERIES) else {}),
+            **over_subqueries(spec),
         },
         main_score=spec.main_score,
         languages=list(spec.languages[job.subset]),

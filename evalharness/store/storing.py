@@ -12,7 +12,6 @@ texts write the same file. A store that has all that is wanted may be read-only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.errors import StorageError
+from evalharness.files import cache_folder
 from evalharness.store.filing import Filing
 from evalharness.store.folders import INFO, SHARDS, add_model, moved_aside, shard_paths, storage_errors_of
 from evalharness.store.index import VECTORS, Index, StoredParts, mapped, read_contents
@@ -48,8 +48,7 @@ _ROUNDS = 3
 
 def default_store() -> Path:
     """The store in the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "evalharness" / "store"
+    return cache_folder() / "store"
 
 
 class StoringEncoder:

@@ -20,7 +20,6 @@ from evalharness.catalog.tasks import TaskSpec
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.run import job as job_module
 from evalharness.run import plan as run_module
-from evalharness.run import steps as steps_module
 from evalharness.run.plan import make_plan, run_plan
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding
@@ -85,7 +84,7 @@ def fresh_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
         loaded.hf_subsets = [name for name in SUBSETS if name in wanted.subsets]
         return loaded
 
-    monkeypatch.setattr(steps_module, "load_mteb_task", load)
+    monkeypatch.setattr(job_module, "load_mteb_task", load)
 
 
 def run(choices: Sequence[TaskChoice], output: Path, size: int = 1000) -> dict[str, Any]:

@@ -14,15 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.lookup import JournaledLookup, LookupBackend, smooth, stack
-from support.tiny import save_bert, save_m3
+from support.tiny import save_bert, save_cross_encoder, save_m3
 
-from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
+from evalharness.models.encoder import EmbeddingModel
+from evalharness.models.loading import ModelOptions, System, open_embedder, open_model, resolve_model
 from evalharness.models.options import Execution
-from evalharness.models.unstored import UnstoredEncoder
+from evalharness.models.rankers import Pair, RankingModel
 from evalharness.store import shards as plan
 from evalharness.store.shards import PlannedShard, missing_shards, plan_shards, store_key
 from evalharness.store.storing import StoringEncoder
-from evalharness.store.text_encoder import Result, ShardWork, TextEncoder
+from evalharness.store.text_encoder import Result, ShardMap, ShardWork, TextEncoder, one_by_one
+from evalharness.store.unstored import UnstoredEncoder
 from evalharness.types import Embeddings, Emit, EncodeEvent, Encoding, MultiPart, TextColumn, TextsEncoded, ignore_event
 
 IDENTITY = {"model": "a/b", "fingerprint": "f" * 64}
@@ -195,3 +197,39 @@ def test_another_map_gives_the_same_files_and_vectors(tmp_path: Path, monkeypatc
         for root in (tmp_path / "here", tmp_path / "there")
     ]
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "unstored"])
+@pytest.mark.parametrize("stages", ["embedder", "reranker", "both"])
+def test_whoever_opens_a_model_says_how_its_shards_are_spread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: str, stored: bool
+) -> None:
+    monkeypatch.setattr(plan, "SHARD_TEXTS", 5)
+    spread: list[str] = []
+
+    def noting(
+        work: ShardWork[Result], shards: Sequence[PlannedShard], below: TextEncoder, emit: Emit
+    ) -> Iterator[Result]:
+        for shard in shards:
+            spread.extend(shard.texts)
+            yield work(shard, below, emit)
+
+    embedder = resolve_model(str(save_bert(tmp_path / "model")), ModelOptions(pooling="cls"))
+    reranker = resolve_model(str(save_cross_encoder(tmp_path / "pairs")), ModelOptions(backend="cross-encoder"))
+    system = System(embedder, reranker) if stages == "both" else System(embedder if stages == "embedder" else reranker)
+    found: list[np.ndarray] = []
+    maps: dict[str, ShardMap] = {"here": one_by_one, "there": noting}
+    for folder, each in maps.items():
+        store = tmp_path / folder if stored else None
+        model = open_model(system, Execution(device="cpu"), store=store, spread=each)
+        first = model if isinstance(model, EmbeddingModel) else model._first
+        second = model._reranker if isinstance(model, RankingModel) else None
+        assert (first is not None, second is not None) == (stages != "reranker", stages != "embedder")
+        if isinstance(first, EmbeddingModel):
+            found.append(first.encode_columns([TextColumn("a", LINES, None)], None, ignore_event)["a"].vectors)
+        if second is not None:
+            found.append(second.model.score_pairs([Pair("how", line) for line in LINES], None, ignore_event))
+    half = len(found) // 2
+    for here, there in zip(found[:half], found[half:], strict=True):
+        np.testing.assert_array_equal(here, there)
+    assert len(spread) == half * len(LINES)

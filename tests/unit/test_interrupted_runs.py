@@ -21,9 +21,9 @@ from evalharness.files import write_json
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.results import views as views_module
 from evalharness.results.records import JobRecord, items_path, ranking_path, read_record, record_path
+from evalharness.run import done as done_module
 from evalharness.run import job as job_module
 from evalharness.run import plan as run_module
-from evalharness.run import steps as steps_module
 from evalharness.run.plan import Limits, Plan, make_plan, run_plan
 from evalharness.types import ItemScores, Scores
 
@@ -259,7 +259,7 @@ def test_another_mteb_makes_jobs_undone(
     tmp_path: Path, choices: list[TaskChoice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(choices, tmp_path / "out")
-    monkeypatch.setattr(run_module, "installed_version", lambda package: f"another {package}")
+    monkeypatch.setattr(done_module, "installed_version", lambda package: f"another {package}")
     assert len(make_plan(choices, spec(), tmp_path / "out").todo) == 2
 
 
@@ -290,7 +290,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], TaskChoice]:
     def load(choice: TaskChoice, say: object) -> Any:
         return make_task("STS", dict.fromkeys(choice.subsets, data), subsets=choice.subsets)
 
-    monkeypatch.setattr(steps_module, "load_mteb_task", load)
+    monkeypatch.setattr(job_module, "load_mteb_task", load)
     return multilingual
 
 

@@ -17,8 +17,9 @@ from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
 from evalharness.models.options import Execution
 from evalharness.ranking import multipart, search
-from evalharness.ranking.multipart import PackedArrays, Parts, pack, unpack
+from evalharness.ranking.multipart import Parts, pack, unpack
 from evalharness.ranking.records import RetrievalRecords
+from evalharness.store.unstored import PackedArrays
 from evalharness.types import MultiPart, TextColumn, ignore_event
 
 ALL = "dense+sparse+multi-vector"

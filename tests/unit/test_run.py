@@ -23,10 +23,11 @@ from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.loading import ModelOptions, System, open_embedder, open_model, resolve_model
 from evalharness.models.options import Execution
 from evalharness.results.records import model_meta, read_job, run_folder
-from evalharness.run import plan as run_module
-from evalharness.run import steps as steps_module
+from evalharness.run import done as done_module
+from evalharness.run import job as job_module
+from evalharness.run.done import job_key
 from evalharness.run.job import JobEnded, RunEvent
-from evalharness.run.plan import Limits, Plan, job_key, make_plan, run_plan
+from evalharness.run.plan import Limits, Plan, make_plan, run_plan
 from evalharness.store import shards as plan_module
 from evalharness.store.keeping import describe_store
 from evalharness.store.storing import StoringEncoder
@@ -135,7 +136,7 @@ def test_new_data_and_new_scoring_code_make_a_job_undone(
     assert [job.id.task for job in make_plan(again, spec(), tmp_path / "out").todo] == ["Pairs"]
     kind = task_type("STS")
     newer = replace(kind, score_version=kind.score_version + 1)
-    monkeypatch.setattr(run_module, "task_type", lambda _: newer)
+    monkeypatch.setattr(done_module, "task_type", lambda _: newer)
     assert len(make_plan(again, spec(), tmp_path / "out").todo) == 2
 
 
@@ -197,7 +198,7 @@ def test_data_out_of_reach_write_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     def unreachable(choice: TaskChoice, say: object) -> Any:
         raise PrerequisiteError(f"{choice.spec.name} cannot be loaded from the Hub")
 
-    monkeypatch.setattr(steps_module, "load_mteb_task", unreachable)
+    monkeypatch.setattr(job_module, "load_mteb_task", unreachable)
     far = select(Selection(tasks=["STSB", "STS12"]))
     with pytest.raises(PrerequisiteError, match=r"STSB cannot be loaded.*\nSTS12 cannot be loaded"):
         run(far, tmp_path / "out", lookup_model())

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from evalharness.ranking import similarity
-from evalharness.ranking.multipart import PackedArrays
 from evalharness.ranking.order import id_ranks
 from evalharness.ranking.similarity import nearest, nearest_scores, pairwise, rank_candidates, top_k
+from evalharness.store.unstored import PackedArrays
 from evalharness.types import Dense, MultiPart, Similarity
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import multiprocessing
 import pickle
@@ -22,15 +23,17 @@ from support.tiny import save_m3
 
 from evalharness.catalog.selection import Selection, TaskChoice, select
 from evalharness.catalog.tasks import TaskSpec
+from evalharness.data.mteb import load_mteb_task
 from evalharness.errors import UsageError
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
-from evalharness.models.options import Execution
+from evalharness.models.options import Execution, ParsedOptions
 from evalharness.results.records import JobId
-from evalharness.run import steps as steps_module
+from evalharness.run import job as job_module
 from evalharness.run.job import PlannedJob, attempt_job, data_of
 from evalharness.run.plan import make_plan
-from evalharness.run.steps import Encoded, Loaded, Model, TaskData, encode, encode_and_score_in_mteb, load, score
+from evalharness.run.request import RunRequest
+from evalharness.run.steps import Encoded, Loaded, Model, encode, encode_and_score_in_mteb, load, score
 from evalharness.store import shards as plan_module
 from evalharness.store.filing import Filing
 from evalharness.store.index import StoredParts, StoredRows
@@ -65,6 +68,11 @@ def planned(folder: Path, kind: str, model_spec: ModelSpec) -> PlannedJob:
     path = write(folder, kind, lines(ROWS[kind]))
     (job,) = make_plan(select(Selection(tasks=[str(path)])), model_spec, folder / "out").jobs
     return job
+
+
+def load_here(job: PlannedJob) -> Loaded:
+    """As a run loads it."""
+    return data_of([job], ignore).load(job.id)
 
 
 def content(scores: Scores) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def check_same_as_a_run(scores: Scores, job: PlannedJob, model: Model) -> None:
 def test_steps_by_hand_and_elsewhere_give_what_a_run_gives(tmp_path: Path, kind: str, elsewhere: Executor) -> None:
     model = stored_model(Path("store"))
     job = planned(tmp_path / "task", kind, model.spec)
-    loaded = load(job.id, data_of([job], ignore))
+    loaded = load_here(job)
     scores = by_hand(loaded, model, elsewhere)
     check_same_as_a_run(scores, job, model)
     # and vectors of memory give the same
@@ -112,7 +120,7 @@ def test_steps_by_hand_and_elsewhere_give_what_a_run_gives(tmp_path: Path, kind:
 def test_a_rerankers_ranking_is_what_is_scored(tmp_path: Path, elsewhere: Executor) -> None:
     model = reranker_alone(smooth)
     job = planned(tmp_path / "task", "Reranking", model.spec)
-    loaded = load(job.id, data_of([job], ignore))
+    loaded = load_here(job)
     assert encode(loaded, model, ignore_event).embeddings == {}
     check_same_as_a_run(by_hand(loaded, model, elsewhere), job, model)
 
@@ -123,7 +131,7 @@ def test_several_kinds_of_stored_vectors(tmp_path: Path, elsewhere: Executor) ->
     )
     model = open_embedder(resolved, Execution(device="cpu"), store=Path("store"))
     job = planned(tmp_path / "task", "Retrieval", model.spec)
-    loaded = load(job.id, data_of([job], ignore))
+    loaded = load_here(job)
     source = encode(loaded, model, ignore_event).embeddings["corpus"].source
     assert isinstance(source, StoredParts)
     # the model's own notes are a run's matter
@@ -138,7 +146,7 @@ def vectors_of(encoded: Encoded) -> list[np.ndarray]:
 def test_stored_rows_are_sent_as_places_of_the_files_that_they_need(tmp_path: Path, elsewhere: Executor) -> None:
     model = stored_model(Path("store"))
     job = planned(tmp_path / "task", "STS", model.spec)
-    encoded = encode(load(job.id, data_of([job], ignore)), model, ignore_event)
+    encoded = encode(load_here(job), model, ignore_event)
     for here, there in zip(vectors_of(encoded), elsewhere.submit(vectors_of, encoded).result(), strict=True):
         np.testing.assert_array_equal(here, there)
     rows = next(iter(encoded.embeddings.values())).rows([3, 1, 3]).source
@@ -165,6 +173,18 @@ def test_jobs_and_requests_arrive_as_they_are(tmp_path: Path, elsewhere: Executo
     assert sent[:2] == (job, filing)
     assert sent[2].__self__ == filing
     assert [shard.name for shard in sent[3]] == [shard.name for shard in shards]
+
+
+@pytest.mark.parametrize("kind", MAIN_SCORES)
+def test_a_local_task_is_loaded_elsewhere(tmp_path: Path, kind: str, elsewhere: Executor) -> None:
+    job, model = planned(tmp_path / "task", kind, spec()), lookup_model()
+    loaded: Loaded = elsewhere.submit(load, job.id, job.choice).result()
+    check_same_as_a_run(score(loaded, encode(loaded, model, ignore_event)), job, model)
+
+
+def test_a_request_arrives_as_it_is(elsewhere: Executor) -> None:
+    request = RunRequest("a/b", ParsedOptions(ModelOptions(pooling="cls")), Selection(tasks=["STS12"]), Path("results"))
+    assert elsewhere.submit(same, request).result() == request
 
 
 ENOUGH = 60
@@ -212,7 +232,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None
     """Has a fresh task of mteb's loaded."""
 
     def give(made: Callable[[], Any]) -> None:
-        monkeypatch.setattr(steps_module, "load_mteb_task", lambda *_: made())
+        monkeypatch.setattr(job_module, "load_mteb_task", lambda *_: made())
 
     return give
 
@@ -221,8 +241,25 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None
 def test_steps_of_tasks_of_mteb(kind: str, given: Callable[..., None], elsewhere: Executor) -> None:
     given(lambda: mteb_task(kind))
     job = job_on(mteb_task(kind))
-    loaded, model = load(job.id, data_of([job], ignore)), stored_model(Path("store"))
+    loaded, model = load_here(job), stored_model(Path("store"))
     check_same_as_a_run(by_hand(loaded, model, elsewhere), job, model)
+
+
+def read_synthetic(choice: TaskChoice) -> Any:
+    """mteb's task, as `load_mteb_task` gives it."""
+    return mteb_task(choice.spec.type)
+
+
+@pytest.mark.parametrize("kind", ["STS", "Classification", "MultilabelClassification", "Clustering"])
+def test_a_task_of_mteb_is_loaded_elsewhere(kind: str, given: Callable[..., None], elsewhere: Executor) -> None:
+    given(lambda: mteb_task(kind))
+    job, model = job_on(mteb_task(kind)), lookup_model()
+    loaded: Loaded = elsewhere.submit(load, job.id, job.choice, read_synthetic).result()
+    check_same_as_a_run(score(loaded, encode(loaded, model, ignore_event)), job, model)
+
+
+def test_what_reads_tasks_of_mteb_may_be_sent() -> None:
+    assert pickle.loads(pickle.dumps(inspect.signature(load).parameters["read"].default)) is load_mteb_task  # noqa: S301
 
 
 def nev_ir() -> Any:
@@ -242,7 +279,7 @@ def nev_ir() -> Any:
 def test_a_tasks_own_metrics_are_computed_elsewhere(given: Callable[..., None], elsewhere: Executor) -> None:
     given(nev_ir)
     job = job_on(nev_ir())
-    loaded = load(job.id, TaskData(job.choice, ignore))
+    loaded = load_here(job)
     scores = by_hand(loaded, lookup_model(), elsewhere)
     assert "paired_accuracy" in scores.metrics
 
@@ -250,7 +287,7 @@ def test_a_tasks_own_metrics_are_computed_elsewhere(given: Callable[..., None], 
 def test_what_mteb_scores_is_one_step_after_loading(given: Callable[..., None]) -> None:
     given(lambda: mteb_task("Regression"))
     job, model = job_on(mteb_task("Regression")), lookup_model()
-    loaded = load(job.id, data_of([job], ignore))
+    loaded = load_here(job)
     assert loaded.columns == ()
     scores = encode_and_score_in_mteb(loaded, model, ignore_event)
     assert scores.items == ItemScores([], {})
@@ -260,8 +297,8 @@ def test_what_mteb_scores_is_one_step_after_loading(given: Callable[..., None]) 
 def test_a_model_without_vectors_is_not_asked_for_some(tmp_path: Path, given: Callable[..., None]) -> None:
     job = planned(tmp_path / "task", "STS", spec())
     with pytest.raises(UsageError, match="ranks documents and has no vectors"):
-        encode(load(job.id, data_of([job], ignore)), reranker_alone(smooth), ignore_event)
+        encode(load_here(job), reranker_alone(smooth), ignore_event)
     given(lambda: mteb_task("Regression"))
     job = job_on(mteb_task("Regression"))
     with pytest.raises(UsageError, match="ranks documents and has no vectors"):
-        encode_and_score_in_mteb(load(job.id, data_of([job], ignore)), reranker_alone(smooth), ignore_event)
+        encode_and_score_in_mteb(load_here(job), reranker_alone(smooth), ignore_event)

@@ -14,12 +14,11 @@ from support.lookup import LookupBackend, smooth, spec, stack
 
 from evalharness.errors import ModelError
 from evalharness.models.encoder import EmbeddingModel
-from evalharness.models.unstored import UnstoredEncoder
-from evalharness.ranking.multipart import PackedArrays
 from evalharness.store import shards as plan_module
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.storing import StoringEncoder, default_store
 from evalharness.store.text_encoder import TextEncoder, check_finite
+from evalharness.store.unstored import PackedArrays, UnstoredEncoder
 from evalharness.store.uses import Uses
 from evalharness.types import (
     Dense,

@@ -16,8 +16,7 @@ from tempfile import mkdtemp
 
 from pydantic import ValidationError
 
-from evalharness.files import lock
-from evalharness.store.storing import default_store
+from evalharness.files import cache_folder, lock
 from evalharness.types import Frozen
 
 _RECORD = "export.json"
@@ -57,7 +56,7 @@ class Export:
 
 def exports_folder() -> Path:
     """Where exports are kept."""
-    return default_store().with_name("exports")
+    return cache_folder() / "exports"
 
 
 @contextmanager

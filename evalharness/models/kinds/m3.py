@@ -18,7 +18,8 @@ from evalharness.models.forward.vocabulary import padding_facts
 from evalharness.models.forward.weights import check_settings, load_encoder, load_pickle
 from evalharness.models.kinds.dense import pool
 from evalharness.models.registry import M3_HEADS, ResolvedModel
-from evalharness.ranking.multipart import PackedArrays, Parts, pack
+from evalharness.ranking.multipart import Parts, pack
+from evalharness.store.unstored import PackedArrays
 from evalharness.types import Encoding, MultiPart, Output
 
 # their weights say nothing of the text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import cast
@@ -14,6 +15,25 @@ from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.shards import PlannedShard, plan_shards
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
 from evalharness.types import Dense, Embeddings, Emit, Encoding, MultiPart
+
+
+@dataclass(frozen=True, slots=True)
+class PackedArrays:
+    """Packed rows in memory."""
+
+    arrays: Sequence[NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, index: slice | NDArray[np.integer] | Sequence[int]) -> PackedArrays:
+        if isinstance(index, slice):
+            return PackedArrays(self.arrays[index])
+        return PackedArrays([self.arrays[number] for number in index])
+
+    def load(self) -> list[NDArray[np.float32]]:
+        """All rows."""
+        return list(self.arrays)
 
 
 class UnstoredEncoder:
@@ -55,9 +75,6 @@ def _in_order(count: int, rows: Sequence[NDArray[np.int64]], found: Iterable[Emb
             vectors[places] = part.vectors
             flags.take(places, part)
         return Dense(vectors, first.similarity, flags.truncated, flags.unknown)
-    # SciPy is seconds that other models need not wait for
-    from evalharness.ranking.multipart import PackedArrays
-
     packed: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * count
     for places, several in zip(rows, cast("Iterator[MultiPart]", chain([first], parts)), strict=True):
         flags.take(places, several)
