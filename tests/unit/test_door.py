@@ -23,6 +23,7 @@ from evalharness import Evaluation, Execution, JobResult, ModelOptions, RunOptio
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 from evalharness.models import loading as system_module
 from evalharness.models import opening, resolving
+from evalharness.models.kinds import dense
 from evalharness.models.loading import System, open_model, resolve_model
 from evalharness.results.items import read_items
 from evalharness.results.records import items_path
@@ -221,13 +222,13 @@ def test_a_loaded_model_is_not_loaded_or_looked_for_again(
     assert [event for event in events if isinstance(event, TextsEncoded) and event.tokens] == []
 
 
-def test_a_loaded_model_may_have_a_second_stage(folder: Path) -> None:
-    search, second = (
-        folder / "tasks" / "SmallSearch.toml",
-        RunOptions(reranker=str(folder / "reranker"), rerank_top_k=4),
-    )
+def test_a_loaded_model_may_have_a_second_stage(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = folder / "tasks" / "SmallSearch.toml"
+    second = RunOptions(reranker=str(folder / "reranker"), rerank_top_k=4)
     evaluate(folder / "model", search, output="by name", run=second, execution=CPU)
     model = load_model(folder / "model", execution=CPU)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("another").absolute()))
+    forbid(monkeypatch, dense, "open_kind")
     results = evaluate(model, search, output="loaded", run=second)
     assert written(Path("loaded")) == written(Path("by name"))
     title = repr(results).splitlines()[0]

@@ -144,6 +144,23 @@ def test_what_an_export_depends_on_makes_another_one(
     assert len(list(own_cache.glob("exports/*/model.onnx"))) == 2
 
 
+@pytest.mark.parametrize("name", ["torch", "transformers", "onnxruntime", "opset"])
+def test_another_version_of_what_made_it_makes_another_export(
+    folder: Path, made: list[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for count in (1, 2):
+        vectors(exported(folder))
+        vectors(exported(folder))
+        assert (len(made), len(list(exports.exports_folder().glob("*/model.onnx")))) == (count, count)
+        if name == "opset":
+            monkeypatch.setattr(onnx_export, "_OPSET", 18)
+        else:
+            # parts of it that code goes by stay
+            made_by = getattr(onnx_export, name)
+            release = made_by.__version__.partition("+")[0]
+            monkeypatch.setattr(made_by, "__version__", f"{release}+other")
+
+
 def test_without_a_cache_an_export_serves_for_the_time_being(
     folder: Path, made: list[str], own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

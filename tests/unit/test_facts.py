@@ -126,6 +126,10 @@ def test_a_model_is_looked_up_once_in_a_command(here: Cli, tmp_path: Path, looke
     looked_up.clear()
     assert here("run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng", "--dry-run").returncode == 0
     assert len(looked_up) == 1
+    looked_up.clear()
+    # its own name, and that of the card
+    assert here(*one, "--like", "BAAI/bge-base-en-v1.5", "--max-length", "32").returncode == 0
+    assert len(looked_up) == 2
 
 
 @pytest.mark.parametrize(

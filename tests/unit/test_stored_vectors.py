@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ class Broken(Flagging):
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         found = super().encode(texts, encoding, emit, journal)
-        rows = found.source.load() if isinstance(found, MultiPart) else list(np.asarray(found.source))
+        rows = found.source.load() if isinstance(found, MultiPart) else list(found.vectors)
         for text, row in zip(texts, rows, strict=True):
             row[-1] = np.nan if text == TEXTS[9] else row[-1]
         return found
@@ -159,14 +159,13 @@ class Broken(Flagging):
 @pytest.mark.parametrize("layer", ["none", "in memory", "store"])
 def test_a_number_that_is_none_is_an_error_in_every_layer(tmp_path: Path, layer: str, packed: bool) -> None:
     def model(backend: TextEncoder) -> EmbeddingModel:
-        encoders: dict[str, Callable[[], TextEncoder]] = {
-            "none": lambda: backend,
-            "in memory": lambda: UnstoredEncoder(backend),
-            "store": lambda: StoringEncoder(backend, tmp_path, IDENTITY, "dot"),
-        }
+        if layer == "store":
+            backend = StoringEncoder(backend, tmp_path, IDENTITY, "dot")
+        elif layer == "in memory":
+            backend = UnstoredEncoder(backend)
         outputs = ("dense", "sparse") if packed else ("dense",)
         weights = {"dense": 1.0, "sparse": 1.0} if packed else {}
-        return EmbeddingModel(spec(outputs=outputs, output_weights=weights), encoders[layer](), device="cpu")
+        return EmbeddingModel(spec(outputs=outputs, output_weights=weights), backend, device="cpu")
 
     columns = [TextColumn("corpus", TEXTS, "document")]
     message = r"1 of \d+ texts got a vector with NaN or infinite numbers, the first is text \d+: 'text 09'\. Expected"
