@@ -84,8 +84,8 @@ def parse_all(texts: Sequence[str]) -> list[TrecMeasure]:
             found[parse(text)] = None
         except UsageError:
             wrong.append(text)
-    if wrong:
-        raise UsageError(_unknown(wrong))
+    if wrong or (texts and not found):
+        raise UsageError(_unknown(wrong or list(texts)))
     return list(found)
 
 
@@ -101,7 +101,7 @@ def _parameter(name: str, text: str) -> str | None:
 
 def _unknown(names: Sequence[str]) -> str:
     depths, shares = [f"{name}_10" for name in _WITH_DEPTH], [f"{name}_0.10" for name in _WITH_SHARE]
-    others = [*_ALONE, *(f"{name}@10" for name in ("P", *_BEFORE))]
+    others = [*_ALONE, *(f"{name}@10" for name in ("P", *_BEFORE) if _BEFORE.get(name, name) in _WITH_DEPTH)]
     return (
         f"{unknown_names('measure of trec_eval', names, [*_PLAIN, *depths, *shares, *others])}\n"
         f"There are {', '.join((*_PLAIN, *depths, *shares))}, with any depth for 10; P@10, nDCG@10, AP, RR, R@10 and "

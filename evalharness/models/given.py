@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 
-from evalharness.errors import UsageError, clip, shorten
+from evalharness.errors import UsageError, clip, is_utf8, shorten
 
 
 def described(value: object) -> str:
@@ -41,8 +41,15 @@ def checked_texts(given: object) -> list[str]:
     for place, item in enumerate(_listed(given, 'encode(["a text"])')):
         if not isinstance(item, str):
             raise UsageError(f"item {place} of the texts is {described(item)}; expected a text (str)")
+        _check_whole(item, f"item {place} of the texts")
         found.append(item)
     return found
+
+
+def _check_whole(text: str, where: str) -> None:
+    """See that a text is of whole characters: no tokenizer takes half of a pair. Raises UsageError."""
+    if not is_utf8(text):
+        raise UsageError(f"{where} holds half of a pair, which is no character by itself: {clip(text)}; mend the text")
 
 
 def checked_documents(given: object) -> list[str | Mapping[str, str]]:
@@ -54,6 +61,7 @@ def checked_documents(given: object) -> list[str | Mapping[str, str]]:
     found: list[str | Mapping[str, str]] = []
     for place, item in enumerate(_listed(given, 'encode_corpus([{"title": "a title", "text": "a text"}])')):
         if isinstance(item, str):
+            _check_whole(item, f"item {place} of the corpus")
             found.append(item)
             continue
         if not isinstance(item, Mapping):
@@ -69,6 +77,8 @@ def checked_documents(given: object) -> list[str | Mapping[str, str]]:
             raise UsageError(f"the text of item {place} of the corpus is {described(text)}; expected a text (str)")
         if title is not None and not isinstance(title, str):
             raise UsageError(f"the title of item {place} of the corpus is {described(title)}; expected a text, or None")
+        for part in (title or "", text):
+            _check_whole(part, f"item {place} of the corpus")
         found.append(item)
     return found
 

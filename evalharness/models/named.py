@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evalharness.errors import UsageError, shorten, unknown_names
+from evalharness.errors import DataError, UsageError, shorten, unknown_names
 from evalharness.models.cards import PACKAGED, ModelCard, cards, find_card
 from evalharness.models.options import ModelOptions, check_options
 from evalharness.models.registry import BACKENDS, backend_for, check_installed, check_used, find_backend
@@ -103,6 +103,9 @@ def _looked_up(name: str, options: ModelOptions) -> Named:
     card = own
     if options.like is not None and (card := find_card(options.like, options.cards)) is None:
         raise UsageError(unknown_names("model card", [options.like], cards(options.cards)))
+    if card is not None and card.usual_backend not in BACKENDS:
+        where = f"{options.cards} [{card.name}]: its "
+        raise DataError(f"{where}{unknown_names('backend', [card.usual_backend], BACKENDS)}")
     usual = prefix if by_prefix else card.usual_backend if card else None
     return Named(name, options, known_as, card, own, options.backend or usual)
 

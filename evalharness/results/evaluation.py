@@ -30,6 +30,10 @@ class JobResult:
     record: JobRecord
     folder: Path
 
+    def __repr__(self) -> str:
+        outcome = f"{self.main_score} {self.score:.4f}" if self.score is not None else f"failed: {self.record.error}"
+        return f"<JobResult {self.record.job}: {outcome}>"
+
     @property
     def task(self) -> str:
         """Name of the task."""

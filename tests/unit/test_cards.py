@@ -315,6 +315,13 @@ def test_wrong_own_cards_are_named(tmp_path: Path, text: str, message: str) -> N
         cards(path)
 
 
+def test_a_card_s_backend_that_there_is_not_is_named_with_its_file(here: Cli, tmp_path: Path) -> None:
+    (tmp_path / "cards.toml").write_text('["me/x"]\nbackend = "onx"\n', encoding="utf-8")
+    done = here("run", "--model", "me/x", "--cards", "cards.toml", "--tasks", "StarterSTSEng", "--dry-run")
+    assert done.returncode == 2
+    assert "cards.toml [me/x]: its unknown backend 'onx': did you mean onnx?" in " ".join(done.stderr.split())
+
+
 def test_the_packaged_model_has_the_card_of_the_model_that_it_is() -> None:
     assert find_card("all-MiniLM-L6-v2") == cards()["sentence-transformers/all-MiniLM-L6-v2"]
     with pytest.raises(UsageError, match="all-MiniLM-L6-v2 cannot be run by the published protocol: its authors' eval"):

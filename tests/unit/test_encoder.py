@@ -93,6 +93,7 @@ def test_large_finite_vectors_are_fine() -> None:
         ([b"a"], "item 0 of the texts is bytes b'a'"),
         ([["a"]], "item 0 of the texts is list; expected a text"),
         (np.array([1.0]), "item 0 of the texts is float64"),
+        (["a", "b \ud800"], "item 1 of the texts holds half of a pair"),
     ],
 )
 def test_what_is_no_list_of_texts_is_refused_by_its_position(given: Any, message: str) -> None:
@@ -112,6 +113,8 @@ def test_what_is_no_list_of_texts_is_refused_by_its_position(given: Any, message
         ([{"text": None}], "the text of item 0 of the corpus is None"),
         ([{"text": "a"}, {"text": "b", "title": 7}], "the title of item 1 of the corpus is int 7"),
         ([5], "item 0 of the corpus is int 5; expected a text, or a mapping"),
+        (["\ud800"], "item 0 of the corpus holds half of a pair"),
+        ([{"text": "a", "title": "\udc00"}], "item 0 of the corpus holds half of a pair"),
     ],
 )
 def test_documents_without_text_are_refused_by_their_position(given: Any, message: str) -> None:

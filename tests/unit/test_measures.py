@@ -181,3 +181,13 @@ def test_all_wrong_measures_are_told_with_the_nearest_and_with_what_there_is() -
     assert lines[1].startswith("unknown measure of trec_eval 'nDGC@10': did you mean nDCG@10")
     assert lines[2].startswith("There are map, Rprec, bpref,")
     assert [str(measure) for measure in trec_eval.parse_all(["P@10 P_10,map", "AP"])] == ["P_10", "map"]
+
+
+@pytest.mark.parametrize("texts", [[""], [" "], [","], ["P(rel=2)@10"], ["IPrec@10"]])
+def test_no_measure_is_none_and_what_is_offered_is_one(texts: list[str]) -> None:
+    with pytest.raises(UsageError) as found:
+        trec_eval.parse_all(texts)
+    offered = str(found.value).splitlines()[0].partition("did you mean ")[2].removesuffix("?").replace(" or ", ", ")
+    assert trec_eval.parse_all([]) == []
+    for name in filter(None, offered.split(", ")):
+        assert trec_eval.parse_all([name])
