@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -84,7 +85,22 @@ class ModelCard(Facts):
         return self.backend or _BACKEND_OF_KIND[self.kind]
 
 
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """Our own file: the cards by name, and the families that they build on."""
+
+    cards: Mapping[str, ModelCard]
+    families: Mapping[str, dict[str, Any]]
+
+
 @cache
+def _ours() -> _Ours:
+    path = Path(__file__).parent / "cards.toml"
+    tables = read_toml(path)
+    families = tables.pop("families", {})
+    return _Ours({name: _card(name, table, families, path.name) for name, table in tables.items()}, families)
+
+
 def cards(own: Path | None = None) -> Mapping[str, ModelCard]:
     """All model cards by name.
 
@@ -94,14 +110,12 @@ def cards(own: Path | None = None) -> Mapping[str, ModelCard]:
     Raises:
         DataError: the file is missing or wrong.
     """
-    path = Path(__file__).parent / "cards.toml"
-    tables = read_toml(path)
-    families = tables.pop("families", {})
-    found = {name: _card(name, table, families, path.name) for name, table in tables.items()}
+    found = _ours().cards
     if own is None:
         return found
+    # read each time: a program may write it anew, or stand in another folder by then
     tables = read_toml(own)
-    families = {**families, **tables.pop("families", {})}
+    families = {**_ours().families, **tables.pop("families", {})}
     mine: dict[str, ModelCard] = {}
     for name, table in tables.items():
         base = _base_card(table, {**found, **mine}, f"{own} [{name}]")
