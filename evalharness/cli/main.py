@@ -224,7 +224,7 @@ def check_data(tasks: Annotated[list[Path], typer.Argument(help="Task files, or 
 
 
 @app.command("score-run")
-def score_run(  # noqa: PLR0913, PLR0917 -- as above
+def score_run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     file: Annotated[Path, typer.Argument(help="A TREC run file: query Q0 document rank score tag.")],
     task: Annotated[str, typer.Option(help="Retrieval or reranking task, by name or task file.")],
     name: Annotated[str, typer.Option(help="Name in results: organisation/system.")],

@@ -192,7 +192,7 @@ def _check_arguments(arguments: Sequence[str], may_be_empty: Sequence[str]) -> N
             raise UsageError(f"{named} is empty; give a value, or leave it out")
 
 
-def execute(command: Any, arguments: Sequence[str], may_be_empty: Sequence[str] = ()) -> int:  # noqa: ANN401
+def execute(command: Any, arguments: Sequence[str], may_be_empty: Sequence[str] = ()) -> int:  # noqa: ANN401 -- click's
     """Run one command line, without the program's name; what is wrong with it goes to stderr.
 
     Args:

@@ -111,18 +111,6 @@ class Metric:
         name = _MEASURES[self.measure].trec
         return f"{name}_{self.k}" if name and self.k and self == Metric(self.measure, self.k) else None
 
-    def _exists(self) -> bool:
-        facts = _MEASURES.get(self.measure)
-        if facts is None:
-            return False
-        if self.k is not None:
-            return facts.depth and not (self.similarity or self.variant)
-        of_pairs = not self.variant and self.similarity in ("", *facts.similarities)
-        varied = not self.similarity and self.variant in facts.variants
-        # of a ranking, accuracy is recall at 1
-        over = self.over_subqueries and self != Metric("accuracy", over_subqueries=True)
-        return facts.plain and (of_pairs or varied) and not self.confidence and not over
-
 
 # per query, in the items of a ranking
 ITEM_METRICS = (Metric("ndcg", 10), Metric("map", 1000), Metric("mrr", 10), Metric("recall", 100))
@@ -147,9 +135,22 @@ def parse(name: str) -> Metric:
         made = replace(made, k=int(depth))
     made = replace(made, measure=rest) if rest in _MEASURES else _around(made, rest)
     # 01 is no depth, nor 0
-    if made.k == 0 or str(made) != name or not made._exists():  # noqa: SLF001 -- its own module
+    if made.k == 0 or str(made) != name or not _exists(made):
         raise UsageError(unknown_names("metric", [name], _usual_names()))
     return made
+
+
+def _exists(metric: Metric) -> bool:
+    facts = _MEASURES.get(metric.measure)
+    if facts is None:
+        return False
+    if metric.k is not None:
+        return facts.depth and not (metric.similarity or metric.variant)
+    of_pairs = not metric.variant and metric.similarity in ("", *facts.similarities)
+    varied = not metric.similarity and metric.variant in facts.variants
+    # of a ranking, accuracy is recall at 1
+    over = metric.over_subqueries and metric != Metric("accuracy", over_subqueries=True)
+    return facts.plain and (of_pairs or varied) and not metric.confidence and not over
 
 
 def _around(made: Metric, rest: str) -> Metric:
