@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import grimp
 import pytest
 
+from evalharness.cli.main import main
 from evalharness.models.opening import file_of
 from evalharness.models.registry import BACKENDS, KINDS
 from evalharness.reports import files_of_formats
@@ -136,3 +139,9 @@ def test_the_files_that_import_by_a_name_are_known() -> None:
                 calling.add(path.relative_to(ROOT).as_posix().removesuffix(".py").removesuffix("/__init__"))
     # at the door of the package are its public names, from every room
     assert {place.replace("/", ".") for place in calling} == {"evalharness", *arrows_by_name()}
+
+
+def test_the_installed_command_is_the_command_line() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (target,) = project["scripts"].values()
+    assert EntryPoint("evalharness", target, "console_scripts").load() is main
