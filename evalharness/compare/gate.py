@@ -1,0 +1,187 @@
+"""The gate: rules from `gate.toml`, and whether a comparison passes them. Nothing passes by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from evalharness.compare.comparison import OVER_TASKS, OVER_TYPES, TOLERANCE, Comparison, Finding, Level, Verdict
+from evalharness.errors import unknown_names
+from evalharness.reading import read_toml, validated
+from evalharness.types import Frozen
+
+GateKind: TypeAlias = Literal["regression", "non-inferiority"]
+
+_POINTS = 100
+_MEANS = {"tasks": OVER_TASKS, "types": OVER_TYPES}
+_UNJUDGED = (Verdict.BY_SCORE, Verdict.NOT_COMPARED)
+_SHOWN = (Verdict.NO_WORSE, Verdict.IMPROVED)
+
+
+class Rule(Frozen):
+    """What is asked of a task, a task type or a mean; in points.
+
+    Attributes:
+        tolerance: a loss that nobody minds; None for that of all.
+        minimum: the least score of the candidate.
+        may_be_missing: whether the gate passes where it cannot be compared.
+        by_score: whether, where there are no items, a loss in scores alone of at most the tolerance passes.
+    """
+
+    tolerance: float | None = Field(default=None, ge=0, le=_POINTS)
+    minimum: float | None = Field(default=None, ge=-_POINTS, le=_POINTS)
+    may_be_missing: bool = False
+    by_score: bool = False
+
+
+class GateRules(Frozen):
+    """A `gate.toml`.
+
+    Attributes:
+        tolerance: in points, where no rule of its own says another.
+        alpha: how often the gate may fail although nothing is worse.
+        levels: what must be shown to be no worse, for the gate of that kind: tasks, types, means.
+        required: tasks that must be in the comparison.
+        tasks, types: rules by name.
+        means: rules of the means over `tasks` and over `types`.
+    """
+
+    tolerance: float = Field(default=_POINTS * TOLERANCE, ge=0, le=_POINTS)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    levels: tuple[Level, ...] = ("task", "type", "mean")
+    required: tuple[str, ...] = ()
+    tasks: dict[str, Rule] = {}
+    types: dict[str, Rule] = {}
+    means: dict[Literal["tasks", "types"], Rule] = {}
+
+    def by_name(self) -> dict[str, Rule]:
+        """All rules by the names that findings have."""
+        return {**self.tasks, **self.types, **{_MEANS[name]: rule for name, rule in self.means.items()}}
+
+    def tolerances(self) -> dict[str, float]:
+        """Tolerances of their own, by the names that findings have, 0-1."""
+        return {name: rule.tolerance / _POINTS for name, rule in self.by_name().items() if rule.tolerance is not None}
+
+    def optional(self) -> frozenset[str]:
+        """Tasks that may be missing."""
+        return frozenset(name for name, rule in self.tasks.items() if rule.may_be_missing)
+
+
+def read_rules(path: Path) -> GateRules:
+    """The rules of a file.
+
+    Raises:
+        UsageError: it cannot be read.
+        DataError: it holds what is no rule.
+    """
+    return validated(GateRules, read_toml(path), str(path))
+
+
+class Reason(StrEnum):
+    """Why a gate fails."""
+
+    WORSE = "worse"
+    BELOW_MINIMUM = "below the minimum"
+    NOT_SHOWN = "not shown to be no worse"
+    # it could not be judged
+    NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What fails, and why.
+
+    Attributes:
+        name: of a task, type or mean.
+        reason: which kind.
+        why: for people.
+    """
+
+    name: str
+    reason: Reason
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateOutcome:
+    """Whether a comparison passes.
+
+    Attributes:
+        kind: which gate.
+        failures: all of them, in the order of `Reason`; none if it passes.
+    """
+
+    kind: GateKind
+    failures: Sequence[Failure]
+
+    @property
+    def passes(self) -> bool:
+        """Whether nothing fails."""
+        return not self.failures
+
+    @property
+    def is_only_unjudged(self) -> bool:
+        """Whether it fails for nothing but what could not be judged."""
+        return bool(self.failures) and all(failure.reason is Reason.NOT_JUDGED for failure in self.failures)
+
+
+def judge(comparison: Comparison, rules: GateRules, kind: GateKind) -> GateOutcome:
+    """Whether a comparison passes a gate.
+
+    `regression` fails where a loss beyond the tolerance is shown; `non-inferiority` also where it is not shown that
+    there is none. Both fail below a minimum, and where something cannot be judged: a task that is missing, or whose
+    items do not match.
+
+    Args:
+        comparison: made with the tolerances of the rules.
+        rules: what is asked.
+        kind: which gate.
+    """
+    by_name = rules.by_name()
+    found = [failure for item in comparison for failure in _failures(item, by_name.get(item.name, Rule()), rules, kind)]
+    there = {finding.name for finding in comparison}
+    named = [*rules.required, *(name for name, rule in by_name.items() if not rule.may_be_missing)]
+    for name in dict.fromkeys(named):
+        if name not in there:
+            guess = unknown_names("task, type or mean", [name], sorted(there))
+            found.append(Failure(name, Reason.NOT_JUDGED, f"the rules ask for it, and it was not compared: {guess}"))
+    order = list(Reason)
+    return GateOutcome(kind, sorted(found, key=lambda failure: order.index(failure.reason)))
+
+
+def _failures(finding: Finding, rule: Rule, rules: GateRules, kind: GateKind) -> Iterator[Failure]:
+    lost = "" if finding.difference is None else f"{_POINTS * finding.difference:+.2f} points"
+    if finding.interval is not None:
+        low, high = (_POINTS * end for end in (finding.interval.low, finding.interval.high))
+        lost += f", interval [{low:+.2f}, {high:+.2f}]"
+    lost += f", tolerance {_POINTS * finding.tolerance:g}"
+    if finding.verdict is Verdict.REGRESSED:
+        yield Failure(finding.name, Reason.WORSE, lost)
+    elif finding.verdict in _UNJUDGED:
+        yield from _unjudged(finding, rule, lost)
+    elif kind == "non-inferiority" and finding.level in rules.levels and finding.verdict not in _SHOWN:
+        yield Failure(finding.name, Reason.NOT_SHOWN, lost)
+    if rule.minimum is None:
+        return
+    if finding.candidate is None:
+        yield Failure(finding.name, Reason.NOT_JUDGED, f"has no score, and the rules ask for {rule.minimum:g} points")
+    elif _POINTS * finding.candidate < rule.minimum:
+        why = f"{_POINTS * finding.candidate:.2f} points, the rules ask for {rule.minimum:g}"
+        yield Failure(finding.name, Reason.BELOW_MINIMUM, why)
+
+
+def _unjudged(finding: Finding, rule: Rule, lost: str) -> Iterator[Failure]:
+    """Of what has no items on both sides."""
+    if finding.difference is None or finding.verdict is Verdict.NOT_COMPARED:
+        if not rule.may_be_missing:
+            yield Failure(finding.name, Reason.NOT_JUDGED, finding.why)
+    elif not rule.by_score:
+        why = f"{lost}, but nothing is shown: {finding.why}. by_score = true in its rule judges the scores alone"
+        yield Failure(finding.name, Reason.NOT_JUDGED, why)
+    elif finding.difference < -finding.tolerance:
+        yield Failure(finding.name, Reason.WORSE, f"{lost}, judged by score only")
