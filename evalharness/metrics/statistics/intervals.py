@@ -94,8 +94,8 @@ def padded_t(differences: Values, *, level: float = 0.95) -> Estimate:
     differ, it covers more if directions are mixed and down to 88% if nearly all are the same. Where no item is 0 and
     differences are as skewed as an exponential distribution, 92% at 20 items and 93% at 50.
 
-    Assumes independent differences (of clusters: one value each). Equal differences have an interval that is a point: where
-    all items are 0, too, which says little if they are few.
+    Assumes independent differences (of clusters: one value each). Equal differences have an interval that is a point:
+    where all items are 0, too, which says little if they are few.
 
     Args:
         differences: candidate minus base, shape (n,), finite.
