@@ -32,6 +32,7 @@ PairTruncation: TypeAlias = Literal["longest_first", "only_second"]
 PairInstruction: TypeAlias = Literal["joined", "template", "left-out"]
 Similarity: TypeAlias = Literal["cosine", "dot"]
 Metrics: TypeAlias = dict[str, Any]
+Label: TypeAlias = str | int | float
 
 PROTOCOLS: tuple[Protocol, ...] = ("mteb", "published")
 DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16")
@@ -310,13 +311,17 @@ class TextColumn:
 
 @dataclass(frozen=True, slots=True)
 class ItemScores:
-    """Scores of single items (query, pair, test row ...), enough to recompute the main score.
+    """What is known of single items (query, pair, test row ...), enough to recompute the main score.
 
-    One id per item, and per column (a metric's name) one float per item.
+    Attributes:
+        ids: one per item.
+        columns: name -> one float per item; see docs/results.md.
+        names: what the numbers in columns of labels stand for: labels, or lists of them; empty: they are the labels.
     """
 
     ids: Sequence[str]
     columns: Mapping[str, Sequence[float]]
+    names: Sequence[Label | Sequence[Label]] = ()
 
 
 @dataclass(frozen=True, slots=True)

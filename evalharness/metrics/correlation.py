@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from numpy.typing import ArrayLike
 from scipy.stats import DegenerateDataWarning, pearsonr, spearmanr
 
 
@@ -29,7 +29,7 @@ class TestedCorrelation:
     spearman_p: float
 
 
-def correlate_tested(gold: Sequence[float], predicted: Sequence[float]) -> TestedCorrelation:
+def correlate_tested(gold: ArrayLike, predicted: ArrayLike) -> TestedCorrelation:
     """As `correlate`, with the two-sided p-values of scipy's tests."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)
@@ -39,8 +39,8 @@ def correlate_tested(gold: Sequence[float], predicted: Sequence[float]) -> Teste
     )
 
 
-def correlate(gold: Sequence[float], predicted: Sequence[float]) -> Correlation:
-    """Correlate two equally long lists, as scipy's pearsonr and spearmanr do (ties get mean ranks).
+def correlate(gold: ArrayLike, predicted: ArrayLike) -> Correlation:
+    """Correlate two lists or arrays of one length, as scipy's pearsonr and spearmanr do (ties get mean ranks).
 
     >>> correlate([0.0, 0.5, 1.0], [1.0, 2.0, 4.0]).spearman
     1.0

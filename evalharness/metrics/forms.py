@@ -16,6 +16,7 @@ Codes: TypeAlias = NDArray[np.int64]
 CorrelationKind: TypeAlias = Literal["pearson", "spearman"]
 PairMeasure: TypeAlias = Literal["accuracy", "f1", "precision", "recall", "ap"]
 LabelMeasure: TypeAlias = Literal["accuracy", "f1", "precision", "recall", "ap"]
+SetMeasure: TypeAlias = Literal["accuracy", "f1", "hamming", "lrap"]
 
 # in a row of predictions: this experiment did not test the item
 NOT_TESTED = -1
@@ -28,10 +29,15 @@ class Mean:
     Attributes:
         values: shape (items,); NaN for an item that the score leaves out.
         digits: to which mteb rounds the mean; None if it does not.
+        one_by_one: whether the values are added one after the other, and not as NumPy does; it decides the last bit.
+        summed: the numbers of which mteb takes the mean, where these are not `values` in their order: of topics in
+            another order, or several of an item. Their mean is that of `values` up to rounding.
     """
 
     values: Values
     digits: int | None = None
+    one_by_one: bool = False
+    summed: Values | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class Decision:
     """A yes/no decision about pairs at its best threshold, or AP; the best of several similarities.
 
     Attributes:
-        labels: 0 or 1, shape (items,).
+        labels: 1 for positive pairs, 0 for others, shape (items,).
         similarities: shape (similarities, items).
         measure: see `pairs.pair_scores`.
     """
@@ -63,29 +69,33 @@ class Labels:
     """A measure of predicted labels, the mean over experiments.
 
     Attributes:
-        gold: codes of labels, shape (items,).
+        gold: codes of labels from 0, in the labels' order, shape (items,).
         predicted: codes, shape (experiments, items); `NOT_TESTED` where an experiment did not test the item.
-        measure: see `classification.classification_scores`.
+        measure: see `classification.classification_score`.
         is_weighted: whether labels count by their frequency.
+        positive: for ap, the code of the label 1; None where no label is.
     """
 
     gold: Codes
     predicted: Codes
     measure: LabelMeasure
     is_weighted: bool = False
+    positive: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSets:
-    """Macro F1 of predicted sets of labels, the mean over experiments.
+    """A measure of predicted sets of labels, the mean over experiments.
 
     Attributes:
         gold: shape (items, labels).
         predicted: shape (experiments, items, labels).
+        measure: see `classification.set_score`.
     """
 
     gold: NDArray[np.bool_]
     predicted: NDArray[np.bool_]
+    measure: SetMeasure = "f1"
 
 
 Form: TypeAlias = Mean | Correlation | Decision | Labels | LabelSets

@@ -6,13 +6,12 @@ trec_eval's own measures, which `score-run --measures` adds under trec_eval's na
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from evalharness.errors import UsageError, unknown_names
 
-Aggregate: TypeAlias = Literal["mean", "pearson", "spearman", "accuracy", "f1", "precision", "recall", "ap"]
 Confidence: TypeAlias = Literal["", "max", "std", "diff1"]
 
 OVER_SUBQUERIES = "max_over_subqueries_"
@@ -112,8 +111,24 @@ class Metric:
         return f"{name}_{self.k}" if name and self.k and self == Metric(self.measure, self.k) else None
 
 
+# to which mteb rounds the means of rankings' metrics; not those of mrr, of nAUC and of what is a task's own
+RANKING_DIGITS = 5
+# columns of items: labels, predictions by the number of the experiment, and equal numbers for items that depend on
+# each other
+LABEL, PREDICTED, GROUP = "label", "predicted_", "group"
+# by which pairs are compared, in the order in which the best of them is found; the first is the model's own
+SIMILARITIES = ("similarity", "cosine", "manhattan", "euclidean", "dot")
 # per query, in the items of a ranking
 ITEM_METRICS = (Metric("ndcg", 10), Metric("map", 1000), Metric("mrr", 10), Metric("recall", 100))
+
+
+def similarity_column(similarity: str) -> str:
+    """The column of items that has this similarity of pairs; the model's own may be left out of metrics' names.
+
+    >>> similarity_column("cosine"), similarity_column("")
+    ('cosine_similarity', 'similarity')
+    """
+    return "similarity" if similarity in ("", "similarity") else f"{similarity}_similarity"
 
 
 def parse(name: str) -> Metric:
@@ -172,59 +187,3 @@ def _usual_names() -> list[str]:
         if facts.depth:
             found += [Metric(measure, k) for k in (1, 3, 5, 10, 20, 100, 1000)]
     return [str(metric) for metric in found]
-
-
-@dataclass(frozen=True, slots=True)
-class ItemStatistic:
-    """How a metric comes from per-item scores.
-
-    Attributes:
-        columns: of the items: one, or the gold values and the similarities.
-        aggregate: what is made of them; a mean leaves out items that are NaN.
-    """
-
-    columns: tuple[str, ...]
-    aggregate: Aggregate
-
-
-# columns of pairs, and of what is right or wrong, by the types of task that have them
-_GOLD, _LABEL, _COSINE = "gold", "label", "cosine_similarity"
-_RIGHT = ("correct", "exact_match")
-
-
-def item_statistic(name: str, columns: Collection[str]) -> ItemStatistic | None:
-    """How a metric comes from the items that there are; None where they do not suffice.
-
-    They do for the mean of a column, and for what is made of gold values and cosine similarities. They do not, among
-    main scores, for f1 of labels, the best of several similarities, p-MRR, and rankings at depths without a column.
-
-    Names cannot tell two exceptions. The mean of `correct` is the accuracy where every row was tested equally often:
-    not where folds differ in size. That of summaries' correlations is the metric where mteb does not average p-values
-    with them, which a note in the result says.
-
-    Args:
-        name: of the metric, in results.
-        columns: of the items, without the ids.
-
-    >>> item_statistic("ndcg_at_10", ["ndcg_at_10", "map_at_1000"])
-    ItemStatistic(columns=('ndcg_at_10',), aggregate='mean')
-    >>> item_statistic("cosine_spearman", ["gold", "cosine_similarity"])
-    ItemStatistic(columns=('gold', 'cosine_similarity'), aggregate='spearman')
-    """
-    if name in columns:
-        return ItemStatistic((name,), "mean")
-    metric = parse(name)
-    right = next((column for column in _RIGHT if column in columns), None)
-    if metric == Metric("accuracy") and right is not None:
-        return ItemStatistic((right,), "mean")
-    if metric.similarity == "cosine" and _COSINE in columns:
-        for gold, aggregates in _OF_GOLD.items():
-            if gold in columns and metric.measure in aggregates:
-                return ItemStatistic((gold, _COSINE), aggregates[metric.measure])
-    return None
-
-
-_OF_GOLD: Mapping[str, Mapping[str, Aggregate]] = {
-    _GOLD: {"pearson": "pearson", "spearman": "spearman"},
-    _LABEL: {"accuracy": "accuracy", "f1": "f1", "precision": "precision", "recall": "recall", "ap": "ap"},
-}

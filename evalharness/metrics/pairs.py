@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
 
 
@@ -21,7 +20,7 @@ class PairScores:
     ap: float
 
 
-def pair_scores(labels: Sequence[int], scores: Sequence[float]) -> PairScores:
+def pair_scores(labels: ArrayLike, scores: ArrayLike) -> PairScores:
     """Scores of deciding that the pairs above a threshold are positive.
 
     A threshold lies between two different scores, so it never splits equal ones and never takes all pairs; where no

@@ -11,8 +11,33 @@ from numpy.typing import NDArray
 from evalharness.types import Metrics
 
 K_VALUES = (1, 3, 5, 10, 20, 100, 1000)
-# (query id -> document id -> score, query id -> trec_eval's measure -> value) -> metrics
-OwnScores = Callable[[Mapping[str, Mapping[str, float]], Mapping[str, Mapping[str, float]]], Metrics]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicScores:
+    """A metric of topics, which several queries share.
+
+    Attributes:
+        metric: its name.
+        members: topic -> its queries' ids, in mteb's order of the topics, which decides the last bit of their mean.
+        values: topic -> score; topics that the metric leaves out have none.
+    """
+
+    metric: str
+    members: Mapping[str, Sequence[str]]
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScores:
+    """A task's further metrics, and what one of them is made of if that is not the scores of single queries."""
+
+    metrics: Metrics
+    topics: TopicScores | None = None
+
+
+# (query id -> document id -> score, query id -> trec_eval's measure -> value) -> scores
+OwnScores = Callable[[Mapping[str, Mapping[str, float]], Mapping[str, Mapping[str, float]]], TaskScores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +56,8 @@ class RetrievalRecords:
             rank a document by its best score among them.
         bare_queries, instructions: the two parts of each query's text, for rerankers that read them apart; an
             instruction may be None. Both are empty where no query has one.
+        notes: what a reader of the scores must know of the data.
+        main_score: the metric that ranks the task, which is among the items.
     """
 
     corpus_ids: Sequence[str]
@@ -46,6 +73,7 @@ class RetrievalRecords:
     bare_queries: Sequence[str] = ()
     instructions: Sequence[str | None] = ()
     notes: tuple[str, ...] = ()
+    main_score: str = ""
 
 
 @dataclass(frozen=True, slots=True)

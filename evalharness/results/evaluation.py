@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from evalharness.errors import MAX_LISTED, DataError, UsageError, clip, printable
-from evalharness.results.items import read_items
+from evalharness.results.items import read_items, with_names
 from evalharness.results.records import JobId, JobRecord, damage, items_path
 from evalharness.types import ItemScores, Metrics, ModelSpec
 
@@ -91,11 +91,10 @@ class JobResult:
         return read_items(items_path(self.folder, self.record.job))
 
     def frame(self) -> pd.DataFrame:
-        """The items as a pandas frame: `item_id`, then a column per score. Raises as `items`."""
+        """The items as a pandas frame: `item_id`, then their columns, labels as labels. Raises as `items`."""
         import pandas as pd
 
-        items = self.items
-        return pd.DataFrame({"item_id": list(items.ids), **items.columns})
+        return pd.DataFrame(with_names(self.items))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,14 +1,23 @@
-"""Per-item scores on disk: a Parquet file per job, `item_id` and then a column of floats per metric."""
+"""Per-item scores on disk: a Parquet file per job, `item_id` and then columns of floats.
+
+The schema's metadata hold what the numbers in columns of labels stand for, as JSON.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 from evalharness.errors import DataError, clip, shorten
 from evalharness.files import atomic_path
+from evalharness.metrics.measures import LABEL, PREDICTED
 from evalharness.types import ItemScores
 
 _ID = "item_id"
+_NAMES = b"evalharness.names"
 _ADVICE = "run the command again that made it, which does this job anew"
 
 
@@ -18,8 +27,11 @@ def write_items(path: Path, items: ItemScores) -> None:
     from pyarrow import parquet
 
     columns = {name: pa.array(values, type=pa.float64()) for name, values in items.columns.items()}
+    table = pa.table({_ID: pa.array(items.ids, type=pa.string()), **columns})
+    if items.names:
+        table = table.replace_schema_metadata({_NAMES: json.dumps(list(items.names)).encode()})
     with atomic_path(path) as temporary:
-        parquet.write_table(pa.table({_ID: pa.array(items.ids, type=pa.string()), **columns}), temporary)
+        parquet.write_table(table, temporary, compression="zstd")
 
 
 def read_items(path: Path) -> ItemScores:
@@ -45,4 +57,44 @@ def read_items(path: Path) -> ItemScores:
         raise DataError(f"{path}: expected item_id (string) and columns of double, found {found}; {_ADVICE}")
     if absent := [name for name, column in values.items() if None in column]:
         raise DataError(f"{path}: has empty cells in {shorten(absent)}; {_ADVICE}")
-    return ItemScores(values.pop(_ID), values)
+    return ItemScores(values.pop(_ID), values, _names(path, table.schema.metadata or {}, values))
+
+
+def _names(path: Path, metadata: Mapping[bytes, bytes], values: Mapping[str, list[float]]) -> tuple[Any, ...]:
+    """What the numbers in columns of labels stand for.
+
+    Raises:
+        DataError: it is no list of labels, or a number has none.
+    """
+    if _NAMES not in metadata:
+        return ()
+    try:
+        names = json.loads(metadata[_NAMES])
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: the names of its labels are no JSON ({clip(str(error))}); {_ADVICE}") from None
+    if not isinstance(names, list) or not all(_is_name(name) for name in names):
+        raise DataError(f"{path}: expected a list of labels for its names, found {clip(str(names))}; {_ADVICE}")
+    for column in filter(_holds_labels, values):
+        numbers = [number for number in values[column] if not isnan(number)]
+        if wrong := [str(n) for n in numbers if not (n.is_integer() and 0 <= n < len(names))]:
+            raise DataError(f"{path}: {column} has numbers without a name: {shorten(wrong)}; {_ADVICE}")
+    return tuple(names)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str | int | float) or (
+        isinstance(value, list) and all(isinstance(label, str | int | float) for label in value)
+    )
+
+
+def _holds_labels(column: str) -> bool:
+    return column == LABEL or column.startswith(PREDICTED)
+
+
+def with_names(items: ItemScores) -> dict[str, list[Any]]:
+    """The ids of items and their columns, with labels, or lists of them, for numbers of labels; None for no label."""
+    columns: dict[str, list[Any]] = {_ID: list(items.ids)}
+    for name, values in items.columns.items():
+        has_names = items.names and _holds_labels(name)
+        columns[name] = [None if isnan(n) else items.names[int(n)] for n in values] if has_names else list(values)
+    return columns

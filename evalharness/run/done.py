@@ -59,5 +59,9 @@ def over_subqueries(task: TaskSpec) -> dict[str, Any]:
 
 def _scored_by(task: TaskSpec) -> dict[str, Any]:
     """What computes a task's scores: one of our types in its version, or mteb, which also transforms the data."""
-    ours = {"score_version": task_type(task.scoring).score_version} if is_native(task) else {"runner": "mteb"}
-    return {**ours, "mteb": installed_version("mteb")}
+    if not is_native(task):
+        return {"runner": "mteb", "mteb": installed_version("mteb")}
+    kind = task_type(task.scoring)
+    # the first version has none in its key
+    items = {"items_version": kind.items_version} if kind.items_version > 1 else {}
+    return {"score_version": kind.score_version, **items, "mteb": installed_version("mteb")}

@@ -12,6 +12,7 @@ from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import mteb_rows, text_column
 from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
+from evalharness.metrics.groups import group_column
 from evalharness.ranking.similarity import nearest
 from evalharness.tasks.definition import TaskType
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
@@ -53,7 +54,10 @@ def _columns(records: BitextRecords) -> list[TextColumn]:
 
 
 def _score(records: BitextRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
-    """Weighted F1, precision and recall of the translations found. Items: whether a sentence's was found."""
+    """Weighted F1, precision and recall of the translations found.
+
+    Items: the numbers of the right translation and of the one found, and whether they are the same.
+    """
     found = nearest(embeddings["first"], embeddings["second"])
     gold = list(records.gold)
     weighted = {"average": "weighted", "zero_division": 0}
@@ -63,8 +67,13 @@ def _score(records: BitextRecords, embeddings: Mapping[str, Embeddings]) -> Scor
         "f1": float(f1_score(gold, found, **weighted)),
         "accuracy": float(accuracy_score(gold, found)),
     }
-    correct = [float(number == wanted) for number, wanted in zip(found, gold, strict=True)]
-    return Scores(metrics, ItemScores([str(number) for number in range(len(gold))], {"correct": correct}))
+    items = {
+        "correct": [float(number == wanted) for number, wanted in zip(found, gold, strict=True)],
+        "gold": list(map(float, gold)),
+        "found": list(map(float, found)),
+        **group_column(records.first),
+    }
+    return Scores(metrics, ItemScores([str(number) for number in range(len(gold))], items))
 
 
 def _counts(records: BitextRecords) -> dict[str, int]:
@@ -79,4 +88,5 @@ TASK_TYPE = TaskType(
     score=_score,
     counts=_counts,
     metric_names=("precision", "recall", "f1", "accuracy"),
+    items_version=2,
 )

@@ -21,6 +21,8 @@ from evalharness.data.mteb import column, mteb_rows, text_column
 from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError, shorten
 from evalharness.metrics.classification import classification_scores
+from evalharness.metrics.groups import group_column
+from evalharness.metrics.measures import LABEL, PREDICTED
 from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores, TextColumn
 
@@ -188,23 +190,66 @@ def _columns(records: LabelledRecords) -> list[TextColumn]:
 
 
 def _score(records: LabelledRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
-    """Mean over the experiments of accuracy, F1 and so on. Items: share of experiments that got a test row right."""
+    """Mean over the experiments of accuracy, F1 and so on.
+
+    Items: a test row's label, what each experiment predicts (NaN if it did not test the row), and the share of
+    experiments that got it right.
+    """
     train, test = embeddings["train"].vectors, embeddings["test"].vectors
     labels = np.asarray(records.test_labels)
     right, tested = np.zeros(len(labels)), np.zeros(len(labels))
     found = []
+    predictions: list[_Predicted] = []
     for experiment in records.experiments:
         rows = np.asarray(experiment.test)
         predicted = _predict(records, experiment, train, test[rows])
         found.append(classification_scores(labels[rows], predicted))
         right[rows] += predicted == labels[rows]
         tested[rows] += 1
+        predictions.append(_Predicted(rows, predicted))
     metrics: dict[str, Any] = {"scores_per_experiment": found}
     for name in found[0]:
         values = [value for scores in found if (value := scores[name]) is not None]
         metrics[name] = float(np.mean(values)) if values else float("nan")
     correct = np.divide(right, tested, out=np.full(len(labels), np.nan), where=tested > 0)
-    return Scores(metrics, ItemScores([str(row) for row in range(len(labels))], {"correct": correct.tolist()}))
+    names = _names(labels, predictions)
+    items = {
+        "correct": correct.tolist(),
+        **_label_columns(labels, predictions, names),
+        **group_column(records.test_texts),
+    }
+    return Scores(metrics, ItemScores([str(row) for row in range(len(labels))], items, names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Predicted:
+    """Row numbers that an experiment tested, and the labels that it predicts."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[Any]
+
+
+def _names(labels: NDArray[Any], predictions: Sequence[_Predicted]) -> list[str]:
+    """Labels that are texts, sorted; none if they are numbers."""
+    if labels.dtype.kind in "biuf":
+        return []
+    return sorted({str(label) for found in (labels, *(each.labels for each in predictions)) for label in found})
+
+
+def _label_columns(
+    labels: NDArray[Any], predictions: Sequence[_Predicted], names: Sequence[str]
+) -> dict[str, list[float]]:
+    """The label of each row and the predicted ones: the labels themselves, or their places among the names."""
+
+    def numbers(found: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray(np.searchsorted(names, found) if names else found, dtype=np.float64)
+
+    columns = {LABEL: numbers(labels).tolist()}
+    for number, each in enumerate(predictions):
+        column = np.full(len(labels), np.nan)
+        column[each.rows] = numbers(each.labels)
+        columns[f"{PREDICTED}{number}"] = column.tolist()
+    return columns
 
 
 def _predict(
@@ -237,4 +282,5 @@ TASK_TYPE = TaskType(
     settings=ClassificationSettings,
     parts=("train",),
     notes=lambda records: records.notes,
+    items_version=2,
 )

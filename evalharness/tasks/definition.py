@@ -51,6 +51,7 @@ class TaskType(Generic[Records]):
             vectors can be scored, too.
         parts: what a local task's files may hold beside its splits.
         notes: records -> what a reader of the scores must know of the data.
+        items_version: raised whenever the items get other columns, so that results without them are made again.
     """
 
     score_version: int
@@ -65,6 +66,7 @@ class TaskType(Generic[Records]):
     ranks: bool = False
     parts: tuple[str, ...] = ()
     notes: Callable[[Records], Sequence[str]] = _no_notes
+    items_version: int = 1
 
 
 def side_of(prompt_type: Any) -> Side:  # noqa: ANN401 -- mteb's enum or None

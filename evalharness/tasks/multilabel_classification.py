@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.metrics import accuracy_score, f1_score, label_ranking_average_precision_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import MultiLabelBinarizer
 
@@ -20,13 +19,17 @@ from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import column, mteb_rows, text_column
 from evalharness.data.tables import check_label, split_table, tell_all
 from evalharness.errors import DataError
-from evalharness.metrics.classification import hamming_scores
+from evalharness.metrics.classification import hamming_scores, set_score
+from evalharness.metrics.forms import SetMeasure
+from evalharness.metrics.groups import group_column
+from evalharness.metrics.measures import LABEL, PREDICTED
 from evalharness.tasks.classification import ClassificationSettings, unlearnt
 from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
 
 SEED = 42
 _NEIGHBOURS = 5
+_MEASURES: tuple[SetMeasure, ...] = ("accuracy", "lrap", "f1", "hamming")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,35 +161,52 @@ def _columns(records: MultilabelRecords) -> list[TextColumn]:
 def _score(records: MultilabelRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
     """Means over the experiments of exact match, LRAP, macro F1 and Hamming score; labels are those of the test texts.
 
-    Items: how often a test text got exactly its labels, and its mean Hamming score.
+    Items: a test text's labels and those that each experiment predicts, how often it got exactly its labels, and its
+    mean Hamming score.
     """
     train, test = embeddings["train"].vectors, embeddings["test"].vectors
     binarizer = MultiLabelBinarizer()
     gold = binarizer.fit_transform(records.test.labels)
     exact, hamming = np.zeros(len(gold)), np.zeros(len(gold))
     found: list[dict[str, float]] = []
+    sets = [gold]
     for rows in records.experiments:
         with warnings.catch_warnings():
             # labels that no test text has do not count, by protocol
             warnings.filterwarnings("ignore", message="unknown class")
             wanted = binarizer.transform([records.train.labels[row] for row in rows])
         predicted: NDArray[Any] = clone(records.classifier).fit(train[list(rows)], wanted).predict(test)
-        overlap = hamming_scores(gold, predicted)
-        found.append(
-            {
-                "accuracy": float(accuracy_score(gold, predicted)),
-                "lrap": float(label_ranking_average_precision_score(gold, predicted)),
-                "f1": float(f1_score(gold, predicted, average="macro", zero_division=0)),
-                "hamming": float(np.mean(overlap)),
-            }
-        )
+        found.append({measure: set_score(measure, gold, predicted) for measure in _MEASURES})
         exact += (gold == predicted).all(axis=1)
-        hamming += overlap
+        hamming += hamming_scores(gold, predicted)
+        sets.append(predicted)
     metrics: dict[str, Any] = {"scores_per_experiment": found}
     metrics |= {name: float(np.mean([scores[name] for scores in found])) for name in found[0]}
     count = len(found)
-    items = {"exact_match": (exact / count).tolist(), "hamming": (hamming / count).tolist()}
-    return Scores(metrics, ItemScores([str(row) for row in range(len(gold))], items))
+    coded = _coded(sets, binarizer.classes_.tolist())
+    columns = [LABEL, *(f"{PREDICTED}{number}" for number in range(count))]
+    items = {
+        "exact_match": (exact / count).tolist(),
+        "hamming": (hamming / count).tolist(),
+        **dict(zip(columns, coded.codes, strict=True)),
+        **group_column(records.test.texts),
+    }
+    return Scores(metrics, ItemScores([str(row) for row in range(len(gold))], items, coded.names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """Different sets of labels, and for each of several predictions one number of a set per row."""
+
+    names: Sequence[Sequence[Any]]
+    codes: Sequence[list[float]]
+
+
+def _coded(sets: Sequence[NDArray[Any]], labels: Sequence[Any]) -> _Coded:
+    rows = np.concatenate(sets)
+    different, codes = np.unique(rows, axis=0, return_inverse=True)
+    names = [[label for label, has in zip(labels, row, strict=True) if has] for row in different]
+    return _Coded(names, codes.reshape(len(sets), -1).astype(np.float64).tolist())
 
 
 def _counts(records: MultilabelRecords) -> dict[str, int]:
@@ -201,9 +221,10 @@ TASK_TYPE = TaskType(
     columns=_columns,
     score=_score,
     counts=_counts,
-    metric_names=("accuracy", "lrap", "f1", "hamming"),
+    metric_names=_MEASURES,
     settings=ClassificationSettings,
     parts=("train",),
     notes=lambda records: records.notes,
     draws_in_order=True,
+    items_version=2,
 )

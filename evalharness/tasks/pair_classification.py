@@ -12,9 +12,18 @@ from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import mteb_rows
 from evalharness.data.tables import listed, split_table
 from evalharness.errors import DataError
+from evalharness.metrics.measures import LABEL
 from evalharness.metrics.pairs import pair_scores
 from evalharness.tasks.definition import TaskType
-from evalharness.tasks.pairs import SENTENCES, JudgedPairs, local_pairs, mteb_pairs, pair_columns, similarities_within
+from evalharness.tasks.pairs import (
+    SENTENCES,
+    JudgedPairs,
+    item_columns,
+    local_pairs,
+    mteb_pairs,
+    pair_columns,
+    similarities_within,
+)
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores
 
 _LABELS = {0, 1}
@@ -42,7 +51,10 @@ def _from_files(spec: TaskSpec, split: str) -> JudgedPairs[int]:
 
 
 def _score(records: JudgedPairs[int], embeddings: Mapping[str, Embeddings]) -> Scores:
-    """Accuracy, F1 and AP at the best threshold, for five similarities and the best of them. Items: label, cosine."""
+    """Accuracy, F1 and AP at the best threshold, for five similarities and the best of them.
+
+    Items: label and the five similarities per pair.
+    """
     first, second = embeddings["first"].vectors, embeddings["second"].vectors
     similarities = similarities_within(embeddings)
     # row by row, as mteb: a product of whole matrices differs in the last bit
@@ -53,8 +65,8 @@ def _score(records: JudgedPairs[int], embeddings: Mapping[str, Embeddings]) -> S
             metrics[f"{name}_{metric}"] = value
             metrics[f"max_{metric}"] = max(value, metrics.get(f"max_{metric}", value))
     ids = [str(number) for number in range(len(records.gold))]
-    items = {"label": [float(label) for label in records.gold], "cosine_similarity": similarities["cosine"]}
-    return Scores(metrics, ItemScores(ids, items))
+    labels = [float(label) for label in records.gold]
+    return Scores(metrics, ItemScores(ids, {LABEL: labels, **item_columns(records, similarities)}))
 
 
 def _counts(records: JudgedPairs[int]) -> dict[str, int]:
@@ -73,4 +85,5 @@ TASK_TYPE = TaskType(
         for similarity in ("max", "similarity", "cosine", "manhattan", "euclidean", "dot")
         for name in ("accuracy", "f1", "precision", "recall", "ap")
     ],
+    items_version=2,
 )

@@ -10,6 +10,8 @@ from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_d
 
 from evalharness.data.mteb import column, text_column
 from evalharness.data.tables import Table, tell_all
+from evalharness.metrics.groups import group_column, groups_of_pairs
+from evalharness.metrics.measures import similarity_column
 from evalharness.ranking.similarity import pairwise
 from evalharness.tasks.definition import side_of
 from evalharness.types import Embeddings, Side, TextColumn
@@ -101,3 +103,14 @@ def similarities_within(embeddings: Mapping[str, Embeddings]) -> dict[str, list[
         "manhattan": (-paired_manhattan_distances(first, second)).tolist(),
         "euclidean": (-paired_euclidean_distances(first, second)).tolist(),
     }
+
+
+def item_columns(pairs: JudgedPairs[Any], similarities: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Columns of pairs' items: each similarity, and which pairs share a text.
+
+    Args:
+        pairs: of texts.
+        similarities: of each pair, by the names of `similarities_within`.
+    """
+    named = {similarity_column(name): found for name, found in similarities.items()}
+    return named | group_column(groups_of_pairs(pairs.first, pairs.second))

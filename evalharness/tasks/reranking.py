@@ -48,6 +48,7 @@ def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
         queries=table.texts("query"),
         qrels=qrels,
         candidates=[[numbers[document] for document in judged] for judged in qrels],
+        main_score=spec.main_score,
     )
 
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalharness.catalog.tasks import TaskSpec
-from evalharness.data.mteb import abstract_class, column, mteb_rows
+from evalharness.data.mteb import column, mteb_rows
 from evalharness.data.tables import Table, check_text, listed, split_table, tell_all
 from evalharness.data.texts import document_text
 from evalharness.errors import DataError, clip, shorten
-from evalharness.ranking.records import OwnScores, RetrievalRecords
+from evalharness.ranking.records import RetrievalRecords
 from evalharness.ranking.scores import METRIC_NAMES, score_ranking
 from evalharness.ranking.search import search, text_columns
 from evalharness.tasks.definition import TaskType, settings_of
-from evalharness.types import Embeddings, Frozen, Metrics, Scores
+from evalharness.tasks.mteb_hooks import merges_subqueries, own_scores
+from evalharness.types import Embeddings, Frozen, Scores
 
 # part of a local task: which documents a query's ranking chooses from
 CANDIDATES = "candidates"
@@ -60,8 +61,9 @@ def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa:
         candidates=candidate_numbers(rows["top_ranked"], asked, documents, where),
         ignore_identical_ids=task.ignore_identical_ids,
         k_values=tuple(task.k_values),
-        own_scores=_own_scores(task, qrels, split, subset),
-        has_subqueries=_merges_subqueries(task),
+        own_scores=own_scores(task, qrels, split, subset),
+        has_subqueries=merges_subqueries(task),
+        main_score=task.metadata.main_score,
     )
 
 
@@ -79,36 +81,6 @@ def _queries(texts: Sequence[Any], instructions: Sequence[str | None]) -> _Queri
     if all(instruction is None for instruction in instructions):
         return _Queries(joined, [], [])
     return _Queries(joined, [query_text(text, None) for text in texts], instructions)
-
-
-def _merges_subqueries(task: Any) -> bool:  # noqa: ANN401
-    """Whether a task's own scores are mteb's maximum over sub-queries (MindSmall), which is computed here."""
-    return "max_over_subqueries" in type(task).task_specific_scores.__code__.co_names
-
-
-@dataclass(frozen=True, slots=True)
-class _OwnScores:
-    """A task's hook for metrics of its own (p-MRR, paired accuracy ...)."""
-
-    task: Any
-    qrels: Mapping[str, Mapping[str, int]]
-    split: str
-    subset: str
-
-    def __call__(
-        self, results: Mapping[str, Mapping[str, float]], per_query: Mapping[str, Mapping[str, float]]
-    ) -> Metrics:
-        """What mteb's code makes of a ranking and of trec_eval's scores per query."""
-        found: Metrics = self.task.task_specific_scores(
-            per_query, self.qrels, results, hf_split=self.split, hf_subset=self.subset
-        )
-        return found
-
-
-def _own_scores(task: Any, qrels: Mapping[str, Mapping[str, int]], split: str, subset: str) -> OwnScores | None:  # noqa: ANN401
-    if type(task).task_specific_scores is abstract_class(task).task_specific_scores or _merges_subqueries(task):
-        return None
-    return _OwnScores(task, qrels, split, subset)
 
 
 def candidate_numbers(
@@ -183,6 +155,7 @@ def records_from_files(spec: TaskSpec, split: str, *, with_candidates: bool = Fa
         candidates=_local_candidates(spec, names, documents, known) if with_candidates else None,
         ignore_identical_ids=settings_of(spec, RetrievalSettings).ignore_identical_ids,
         notes=judged.notes,
+        main_score=spec.main_score,
     )
 
 
@@ -281,7 +254,7 @@ def _from_files(spec: TaskSpec, split: str) -> RetrievalRecords:
 
 
 def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
-    """trec_eval's metrics at each k, mrr and nAUC. Items: nDCG@10, AP, RR and recall@100 per query."""
+    """trec_eval's metrics at each k, mrr and nAUC. Items: nDCG@10, AP, RR, recall@100 and the main metric per query."""
     return score_ranking(records, search(records, embeddings["queries"], embeddings["corpus"]))
 
 
@@ -310,4 +283,5 @@ TASK_TYPE = TaskType(
     ranks=True,
     parts=("corpus", "queries", CANDIDATES),
     notes=lambda records: records.notes,
+    items_version=2,
 )

@@ -14,7 +14,15 @@ from evalharness.data.tables import split_table
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import correlate
 from evalharness.tasks.definition import TaskType, settings_of
-from evalharness.tasks.pairs import SENTENCES, JudgedPairs, local_pairs, mteb_pairs, pair_columns, similarities_within
+from evalharness.tasks.pairs import (
+    SENTENCES,
+    JudgedPairs,
+    item_columns,
+    local_pairs,
+    mteb_pairs,
+    pair_columns,
+    similarities_within,
+)
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores
 
 
@@ -68,7 +76,7 @@ def _from_files(spec: TaskSpec, split: str) -> JudgedPairs[float]:
 def _score(records: JudgedPairs[float], embeddings: Mapping[str, Embeddings]) -> Scores:
     """Correlations of gold and similarity, by cosine, Manhattan, Euclidean and the model's own similarity.
 
-    Items: gold (0-1) and cosine per pair.
+    Items: gold (0-1) and the four similarities per pair.
     """
     similarities = similarities_within(embeddings)
     metrics = {}
@@ -77,7 +85,7 @@ def _score(records: JudgedPairs[float], embeddings: Mapping[str, Embeddings]) ->
         metrics[f"{prefix}pearson"] = found.pearson
         metrics[f"{prefix}spearman"] = found.spearman
     ids = [str(number) for number in range(len(records.gold))]
-    return Scores(metrics, ItemScores(ids, {"gold": records.gold, "cosine_similarity": similarities["cosine"]}))
+    return Scores(metrics, ItemScores(ids, {"gold": records.gold, **item_columns(records, similarities)}))
 
 
 def _counts(records: JudgedPairs[float]) -> dict[str, int]:
@@ -97,4 +105,5 @@ TASK_TYPE = TaskType(
         for name in ("pearson", "spearman")
     ],
     settings=StsSettings,
+    items_version=2,
 )

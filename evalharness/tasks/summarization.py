@@ -102,31 +102,44 @@ def _judge(human: Embeddings, machine: Embeddings) -> _Judged:
 def _score(records: SummaryRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
     """Mean over texts of the correlation between ratings and similarity to the nearest human summary.
 
-    A text whose ratings, cosines or dot products are all equal is left out (NaN among the items), as in mteb.
+    A text whose ratings, cosines or dot products are all equal is left out, as in mteb. Items: the correlations of each
+    text (NaN if it is left out), with their p-values where mteb takes the mean of both.
     """
     found: dict[str, list[TestedCorrelation]] = {"": [], "cosine_": [], "dot_": []}
-    items: dict[str, list[float]] = {"cosine_spearman": [], "cosine_pearson": []}
+    kept: list[bool] = []
     human_end = machine_end = 0
     for human, machine, gold in zip(records.human, records.machine, records.gold, strict=True):
         human_rows = slice(human_end, human_end + len(human))
         machine_rows = slice(machine_end, machine_end + len(machine))
         human_end, machine_end = human_rows.stop, machine_rows.stop
         judged = _judge(embeddings["human"].rows(human_rows), embeddings["machine"].rows(machine_rows))
-        if min(len(set(gold)), len(set(judged.dot)), len(set(judged.cosine))) == 1:
-            for values in items.values():
-                values.append(float("nan"))
+        kept.append(min(len(set(gold)), len(set(judged.dot)), len(set(judged.cosine))) > 1)
+        if not kept[-1]:
             continue
         for prefix, values in (("", judged.own), ("cosine_", judged.cosine), ("dot_", judged.dot)):
             found[prefix].append(correlate_tested(gold, values))
-        items["cosine_spearman"].append(found["cosine_"][-1].spearman)
-        items["cosine_pearson"].append(found["cosine_"][-1].pearson)
     metrics: Metrics = {}
     for prefix, correlations in found.items():
         for kind in ("pearson", "spearman"):
             metrics[f"{prefix}{kind}"] = _mean(correlations, kind, with_p_values=records.averages_p_values)
     ids = [str(number) for number in range(len(records.gold))]
     notes = (_DEPRECATED_NOTE,) if records.averages_p_values else ()
+    items = _item_columns(found, kept, with_p_values=records.averages_p_values)
     return Scores(metrics, ItemScores(ids, items), notes)
+
+
+def _item_columns(
+    found: Mapping[str, Sequence[TestedCorrelation]], kept: Sequence[bool], *, with_p_values: bool
+) -> dict[str, list[float]]:
+    """The correlations of each text; NaN for those that are not kept."""
+    columns: dict[str, list[float]] = {}
+    for prefix, correlations in found.items():
+        rows = [asdict(correlation) for correlation in correlations]
+        for kind in ("spearman", "pearson"):
+            for name in (kind, f"{kind}_p") if with_p_values else (kind,):
+                values = iter([row[name] for row in rows])
+                columns[f"{prefix}{name}"] = [next(values) if is_kept else float("nan") for is_kept in kept]
+    return columns
 
 
 def _mean(correlations: Sequence[TestedCorrelation], kind: str, *, with_p_values: bool) -> float:
@@ -150,4 +163,5 @@ TASK_TYPE = TaskType(
     counts=_counts,
     metric_names=[f"{similarity}{name}" for similarity in ("cosine_", "dot_", "") for name in ("pearson", "spearman")],
     settings=StsSettings,
+    items_version=2,
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from evalharness.errors import DataError
-from evalharness.results.items import read_items, write_items
+from evalharness.results.items import read_items, with_names, write_items
 from evalharness.types import ItemScores
 
 NAMES = st.text(min_size=1, max_size=8).filter(lambda name: name != "item_id" and name < "\ud800")
@@ -36,6 +38,34 @@ def test_what_is_written_is_read_to_the_last_bit(
     assert found.ids == ids
     assert list(found.columns) == names
     assert bits(found) == bits(items)
+
+
+LABELS = {"correct": [1.0, 0.5], "label": [0.0, 1.0], "predicted_0": [1.0, float("nan")]}
+
+
+@pytest.mark.parametrize("names", [("no", "ja"), (["a", "b"], []), (["ü"], [1, 2]), ()])
+def test_what_numbers_of_labels_stand_for_is_read_back(names: Any, tmp_path: Path) -> None:
+    path = tmp_path / "test.default.parquet"
+    write_items(path, ItemScores(["x", "y"], LABELS, names))
+    found = read_items(path)
+    assert found.names == names
+    assert bits(found) == bits(ItemScores(["x", "y"], LABELS))
+
+
+def test_labels_are_shown_by_their_names() -> None:
+    shown = with_names(ItemScores(["x", "y"], LABELS, ("no", "yes")))
+    assert shown == {
+        "item_id": ["x", "y"], "correct": [1.0, 0.5], "label": ["no", "yes"], "predicted_0": ["yes", None],
+    }  # fmt: skip
+    assert with_names(ItemScores(["x", "y"], LABELS))["label"] == [0.0, 1.0]
+
+
+def named(names: bytes) -> Callable[[Path], None]:
+    def harm(path: Path) -> None:
+        table = pa.table({"item_id": ["a", "b"], "label": [0.0, 2.0]})
+        parquet.write_table(table.replace_schema_metadata({b"evalharness.names": names}), path)
+
+    return harm
 
 
 def damaged(path: Path) -> None:
@@ -92,6 +122,13 @@ def of_two_columns_of_one_name(path: Path) -> None:
             of_two_columns_of_one_name,
             r"expected item_id .* found item_id \(string\)(, gold \(double\)){2}",
         ),
+        (named(b"["), "the names of its labels are no JSON"),
+        (named(b"\xff"), "the names of its labels are no JSON"),
+        (named(b"[" * 100_000), "the names of its labels are no JSON"),
+        (named(b'{"a": 1}'), "expected a list of labels for its names"),
+        (named(b'["a", "b", {}]'), "expected a list of labels for its names"),
+        (named(b'["a", "b", [["c"]]]'), "expected a list of labels for its names"),
+        (named(b'["a", "b"]'), "label has numbers without a name: 2.0"),
     ],
 )
 def test_what_is_no_file_of_items_says_what_to_do(tmp_path: Path, harm: object, message: str) -> None:

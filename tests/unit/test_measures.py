@@ -15,9 +15,7 @@ from evalharness.metrics.measures import (
     _CONFIDENCES,
     _MEASURES,
     ITEM_METRICS,
-    ItemStatistic,
     Metric,
-    item_statistic,
     parse,
 )
 from evalharness.tasks import native_types, task_type
@@ -113,32 +111,6 @@ def test_names_of_trec_eval() -> None:
     ]  # fmt: skip
     for name in ("recall", "nauc_ndcg_at_10_max", "max_over_subqueries_map_at_5", "cosine_recall", "v_measure"):
         assert parse(name).trec_name is None
-
-
-@pytest.mark.parametrize(
-    ("name", "columns", "wanted"),
-    [
-        ("ndcg_at_10", ["ndcg_at_10", "map_at_1000"], ItemStatistic(("ndcg_at_10",), "mean")),
-        ("ndcg_at_5", ["ndcg_at_10"], None),
-        ("nauc_ndcg_at_10_max", ["ndcg_at_10"], None),
-        ("max_over_subqueries_map_at_1000", ["map_at_1000"], None),
-        ("accuracy", ["correct"], ItemStatistic(("correct",), "mean")),
-        ("accuracy", ["exact_match", "hamming"], ItemStatistic(("exact_match",), "mean")),
-        ("f1", ["correct"], None),
-        ("hamming", ["exact_match", "hamming"], ItemStatistic(("hamming",), "mean")),
-        ("cosine_spearman", ["gold", "cosine_similarity"], ItemStatistic(("gold", "cosine_similarity"), "spearman")),
-        ("cosine_spearman", ["cosine_spearman", "cosine_pearson"], ItemStatistic(("cosine_spearman",), "mean")),
-        ("manhattan_spearman", ["gold", "cosine_similarity"], None),
-        ("cosine_ap", ["label", "cosine_similarity"], ItemStatistic(("label", "cosine_similarity"), "ap")),
-        ("max_ap", ["label", "cosine_similarity"], None),
-        ("cosine_accuracy", ["gold", "cosine_similarity"], None),
-        ("v_measure", ["v_measure", "ami"], ItemStatistic(("v_measure",), "mean")),
-        ("v_measure_std", ["v_measure", "ami"], None),
-        ("Rprec", ["ndcg_at_10", "Rprec"], ItemStatistic(("Rprec",), "mean")),
-    ],
-)
-def test_which_columns_of_the_items_make_a_metric(name: str, columns: list[str], wanted: ItemStatistic | None) -> None:
-    assert item_statistic(name, columns) == wanted
 
 
 @pytest.mark.parametrize(
