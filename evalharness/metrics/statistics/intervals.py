@@ -14,7 +14,7 @@ Values: TypeAlias = NDArray[np.float64]
 
 # items that differ at all, and clusters, from which the 95% intervals were found to cover 93-97%
 PADDED_T_TRUSTED_FROM = 15
-BCA_TRUSTED_FROM = 100
+BCA_TRUSTED_FROM = 50
 # smaller differences than this share of the largest are rounding
 _ROUNDING = 1e-9
 _PADS = 2

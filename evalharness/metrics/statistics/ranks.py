@@ -164,7 +164,7 @@ def _means_of_items(scores: Values, items: Sequence[Values], draws: int, generat
             about_0 = (of_task - of_task.mean(axis=1, keepdims=True)).T
             for part in chunks(draws, of_task.shape[1]):
                 moved[part] += _weights(generator, part.stop - part.start, of_task.shape[1]) @ about_0
-    return scores.mean(axis=1) + moved / scores.shape[1]
+    return np.asarray(scores.mean(axis=1) + moved / scores.shape[1])
 
 
 def _ranks(means: Values) -> NDArray[np.int64]:
