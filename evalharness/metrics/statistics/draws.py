@@ -70,18 +70,11 @@ def indices(generator: np.random.Generator, draws: int, n: int) -> NDArray[np.in
     >>> indices(generator(SEED), 2, 3).max() < 3
     np.True_
     """
-    words = generator.bit_generator.random_raw(-(-draws * n // 2)).astype("<u8").view(np.uint32)[: draws * n]
-    return (words.astype(np.uint64) * np.uint64(n) >> np.uint64(32)).astype(np.int64).reshape(draws, n)
-
-
-def uniforms(generator: np.random.Generator, draws: int) -> NDArray[np.float64]:
-    """Independent numbers inside (0, 1), shape (draws,); neither end is ever drawn.
-
-    >>> bool(0 < uniforms(generator(SEED), 1)[0] < 1)
-    True
-    """
-    words = generator.bit_generator.random_raw(draws) >> np.uint64(12)
-    return (words.astype(np.float64) + 0.5) * 2.0**-52
+    words = generator.bit_generator.random_raw(-(-draws * n // 2)).astype("<u8").view("<u4")[: draws * n]
+    drawn = words.astype(np.uint64)
+    drawn *= np.uint64(n)
+    drawn >>= np.uint64(32)
+    return drawn.view(np.int64).reshape(draws, n)
 
 
 def signed_sums(values: NDArray[np.float64], draws: int, generator: np.random.Generator) -> NDArray[np.float64]:

@@ -77,7 +77,7 @@ def sign_flip(
         return Test(1.0, "sign-flip permutation, exact", np.zeros(draws))
     slack, sums = TOLERANCE * float(sizes.sum()), signed_sums(sizes, draws, generator)
     null = sums / len(differences)
-    if 2 ** len(sizes) <= draws:
+    if len(sizes) < draws.bit_length():  # 2^n <= draws
         everything = all_signed_sums(sizes[None])[0]
         hits = int(_extreme(observed, everything, alternative, slack).sum())
         return Test(hits / len(everything), "sign-flip permutation, exact", null)

@@ -80,7 +80,8 @@ def items_needed(difference: float, sd: float, alpha: float = 0.05, power: float
     if effect == inf:
         return 2
     # what a normal test would need is never more than the t test needs
-    low = max(1, ceil(((ndtri(1 - alpha / 2) + ndtri(power)) / effect) ** 2) - 1)
+    least = float(ndtri(1 - alpha / 2) + ndtri(power)) / effect
+    low = max(1, ceil(least**2) - 1)
     if low > _TOO_MANY:
         return None
     step = 1
