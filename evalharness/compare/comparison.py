@@ -137,8 +137,10 @@ class Finding:
 
     @property
     def difference(self) -> float | None:
-        """Candidate minus base, 0-1; None where one of them has no score."""
-        return None if self.base is None or self.candidate is None else self.candidate - self.base
+        """Candidate minus base, 0-1; None where one of them has no score, or one of something else."""
+        if self.base is None or self.candidate is None or self.verdict is Verdict.NOT_COMPARED:
+            return None
+        return self.candidate - self.base
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,13 +32,13 @@ from evalharness.metrics.statistics.intervals import (
     padded_t,
     welch_mean,
 )
-from evalharness.metrics.statistics.paired_tests import Test, from_null, paired_t, sign_flip
+from evalharness.metrics.statistics.paired_tests import Alternative, Test, from_null, paired_t, sign_flip
 from evalharness.metrics.statistics.recompute import cost, reweighted, swapped
 
 # numbers that computing a task's scores once may touch, if it is to be done for every draw
 _RECOMPUTED = 2_000
-# from so many clusters on the sign flip and the t test say the same
-_FLIPPED = 5_000
+# from so many clusters that differ on the sign flip and the t test say the same, and the flip takes a second
+_FLIPPED = 20_000
 _CHUNK = 2**21
 _ROUNDING = 1e-9
 LEVEL = 0.95
@@ -192,16 +192,17 @@ def _item_differences(job: PairedJob) -> Values:
 
 
 def _of_means(task: _Task) -> _Found:
-    """Flip signs where clusters are few enough; the t test says the same where they are many."""
+    """Flip signs where few enough clusters differ; the t test says the same where many do."""
     totals, draws = task.clustered.totals, task.settings.draws
-    if len(totals) > _FLIPPED:
-        return _linearised(task)
     shifted = totals + task.tolerance * task.clustered.sizes
-    return _Found(
-        no_difference=sign_flip(totals, generator=task.draws_of("flips"), draws=draws),
-        beyond=sign_flip(shifted, generator=task.draws_of("beyond"), alternative="less", draws=draws),
-        estimate=padded_t(task.clustered.linear, level=LEVEL),
-    )
+
+    def test(differences: Values, what: str, alternative: Alternative) -> Test:
+        if np.count_nonzero(differences) > _FLIPPED:
+            return paired_t(differences, alternative)
+        return sign_flip(differences, generator=task.draws_of(what), alternative=alternative, draws=draws)
+
+    estimate = padded_t(task.clustered.linear, level=LEVEL)
+    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), estimate)
 
 
 def _linearised(task: _Task) -> _Found:

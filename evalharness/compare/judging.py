@@ -70,7 +70,7 @@ def compare_results(
             "whose scores do not compare. Run one of them again with the other's --protocol"
         )
     pairs = [pair_task(member, _catalogued(member), base, candidate) for member in _members(base, tasks)]
-    if all(pair.base is None or pair.candidate is None for pair in pairs):
+    if not any(pair.is_comparable for pair in pairs):
         reasons = [f"{pair.name}: {pair.why}" for pair in pairs]
         raise UsageError(f"there is nothing to compare. {shorten(reasons) or f'{base.side.place} has no results'}")
     rows = [_task_row(pair, settings) for pair in pairs]
@@ -105,7 +105,7 @@ def _task_row(pair: PairedTask, settings: Settings) -> _Row:
         metric=pair.metric,
         base=pair.base,
         candidate=pair.candidate,
-        verdict=Verdict.NOT_COMPARED if pair.base is None or pair.candidate is None else Verdict.BY_SCORE,
+        verdict=Verdict.BY_SCORE if pair.is_comparable else Verdict.NOT_COMPARED,
         tolerance=settings.tolerance_of(pair.name),
         why=pair.why,
         notes=pair.notes,
@@ -133,7 +133,10 @@ def _mean_rows(rows: Sequence[_Row], types: Sequence[_Row], settings: Settings) 
         if row.finding.verdict is not Verdict.NOT_COMPARED and len(rows) > 1:
             interval = over_tasks(by_type, by_type=is_by_type)
             row = replace(row, finding=replace(row.finding, like_these=_range(interval)))
-        found.append(replace(row, is_family=row.is_family and not (is_by_type and len(types) == 1)))
+        if len(types) == 1:
+            # the one type says it all
+            row = replace(row, difference=types[0].difference, is_family=False)
+        found.append(row)
     return found
 
 

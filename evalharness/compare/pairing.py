@@ -78,7 +78,8 @@ class PairedTask:
         name, type, metric: of the task; the metric is empty where nobody says it.
         base, candidate: scores, 0-1; None where there is none.
         jobs: with their items; none where there are scores only.
-        why: why there are no scores, or no items; empty if there are.
+        is_comparable: whether the two scores are of the same thing.
+        why: why they are not, or why there are no items; empty if there are.
         notes: what a reader must know.
     """
 
@@ -88,6 +89,7 @@ class PairedTask:
     base: float | None = None
     candidate: float | None = None
     jobs: Sequence[PairedJob] = ()
+    is_comparable: bool = True
     why: str = ""
     notes: tuple[str, ...] = ()
 
@@ -119,9 +121,8 @@ def pair_task(member: Member, spec: TaskSpec | None, base: Results, candidate: R
         return _paired(empty, _Sides(base, candidate, *_whole(one, other, base, candidate)), member, spec)
     except _NotComparedError as error:
         scores = [None if task is None else _mean_of(task) for task in (one, other)]
-        return replace(
-            empty, base=scores[0], candidate=scores[1], why=str(error), metric=_metric(one) or _metric(other)
-        )
+        metric = _metric(one) or _metric(other)
+        return replace(empty, base=scores[0], candidate=scores[1], is_comparable=False, why=str(error), metric=metric)
 
 
 def _mean_of(task: StoredTask) -> float | None:
@@ -137,7 +138,7 @@ def _metric(task: StoredTask | None) -> str:
 
 def _joined(name: str, kind: str, parts: Sequence[PairedTask]) -> PairedTask:
     """The mean of tasks as a task."""
-    absent = [f"its part {part.name}: {part.why}" for part in parts if part.base is None or part.candidate is None]
+    absent = [f"its part {part.name}: {part.why}" for part in parts if not part.is_comparable]
     scores = [[score for part in parts if (score := getattr(part, side)) is not None] for side in ("base", "candidate")]
     whole = [fmean(found) if len(found) == len(parts) else None for found in scores]
     why = absent[0] if absent else next((f"its part {part.name}: {part.why}" for part in parts if part.why), "")
@@ -147,7 +148,17 @@ def _joined(name: str, kind: str, parts: Sequence[PairedTask]) -> PairedTask:
         for job in part.jobs
     ]
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-    return PairedTask(name, kind, parts[0].metric, whole[0], whole[1], () if why else jobs, why, notes)
+    return PairedTask(
+        name=name,
+        type=kind,
+        metric=parts[0].metric,
+        base=whole[0],
+        candidate=whole[1],
+        jobs=() if why else jobs,
+        is_comparable=not absent,
+        why=why,
+        notes=notes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +223,9 @@ def _places(
     sides: _Sides, member: Member, spec: TaskSpec | None
 ) -> tuple[Sequence[tuple[StoredTask, Sequence[Place]]], list[str]]:
     """Splits and subsets of both whose scores are compared; the base says which, where nobody else does."""
-    wanted = _wanted(sides.one, member, spec)
+    # published scores do not say which subsets they are of
+    leader = sides.other if _is_published(sides.one) else sides.one
+    wanted = _wanted(leader, member, spec)
     notes = []
     for task, who in ((sides.one, "the base"), (sides.other, "the candidate")):
         absent = (
@@ -249,7 +262,7 @@ def _more(task: StoredTask, wanted: Sequence[Place]) -> int:
 def _wanted(base: StoredTask, member: Member, spec: TaskSpec | None) -> list[Place]:
     """Splits and subsets that a task's score needs: the list's, the catalogue's, or all that the base has."""
     has_list = member.splits is not None or member.subsets is not None
-    if spec is not None and (has_list or _is_published(base)):
+    if spec is not None and has_list:
         subsets = member.subsets or tuple(spec.languages)
         return [(split, subset) for split in member.splits or spec.splits for subset in subsets]
     found = {split: list(subsets) for split, subsets in base.scores.items()}
@@ -341,7 +354,10 @@ def _named_alike(one: ItemScores, other: ItemScores) -> tuple[ItemScores, ItemSc
     """The same items, where a code in columns of labels stands for the same label on both sides."""
     if list(one.names) == list(other.names):
         return one, other
-    keys = [[name if isinstance(name, str) else tuple(name) for name in items.names] for items in (one, other)]
+    keys = [
+        [tuple(name) if isinstance(name, Sequence) and not isinstance(name, str) else name for name in items.names]
+        for items in (one, other)
+    ]
     names = sorted({*keys[0], *keys[1]})
     code = {name: float(place) for place, name in enumerate(names)}
 
@@ -352,7 +368,9 @@ def _named_alike(one: ItemScores, other: ItemScores) -> tuple[ItemScores, ItemSc
             else values
             for name, values in items.columns.items()
         }
-        return replace(items, columns=columns, names=[name if isinstance(name, str) else list(name) for name in names])
+        return replace(
+            items, columns=columns, names=[list(name) if isinstance(name, tuple) else name for name in names]
+        )
 
     return recoded(one, keys[0]), recoded(other, keys[1])
 

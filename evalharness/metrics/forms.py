@@ -74,6 +74,7 @@ class Labels:
         measure: see `classification.classification_score`.
         is_weighted: whether labels count by their frequency.
         positive: for ap, the code of the label 1; None where no label is.
+        numbers: the label of each code, ascending; None where codes are the labels. Codes of two systems compare by it.
     """
 
     gold: Codes
@@ -81,6 +82,7 @@ class Labels:
     measure: LabelMeasure
     is_weighted: bool = False
     positive: int | None = None
+    numbers: Values | None = None
 
 
 @dataclass(frozen=True, slots=True)

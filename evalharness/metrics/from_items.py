@@ -182,6 +182,7 @@ def _coded(metric: Metric, gold: Values, predicted: Sequence[Values]) -> Labels 
         predicted=np.stack([_codes(values, labels) for values in predicted]),
         measure=cast("LabelMeasure", metric.measure),
         positive=int(positive[0]) if len(positive) else None,
+        numbers=labels,
     )
 
 

@@ -63,7 +63,13 @@ def write_results(
 
 
 def _record(job: JobId, stored: StoredScores, model: ModelSpec) -> JobRecord:
-    key = {"model": model.fingerprint, "protocol": "mteb", "dataset_revision": "1", "score_version": 1, "mteb": "2.26.24"}
+    key = {
+        "model": model.fingerprint,
+        "protocol": "mteb",
+        "dataset_revision": "1",
+        "score_version": 1,
+        "mteb": "2.26.24",
+    }
     score = stored.score
     if score is None and stored.items is not None:
         form = form_of(stored.metric, stored.items.columns, stored.items.names)
@@ -91,7 +97,9 @@ def ndcg(values: Sequence[float]) -> StoredScores:
 def pairs(gold: Sequence[float], similarities: Sequence[float]) -> StoredScores:
     """Pairs with these similarities."""
     ids = [str(number) for number in range(len(gold))]
-    return StoredScores(ItemScores(ids, {"gold": list(gold), "cosine_similarity": list(similarities)}), "cosine_spearman")
+    return StoredScores(
+        ItemScores(ids, {"gold": list(gold), "cosine_similarity": list(similarities)}), "cosine_spearman"
+    )
 
 
 def random_ndcg(seed: int, count: int = 60, lower: float = 0.0) -> StoredScores:

@@ -70,6 +70,9 @@ def labels(measure: str, *, is_weighted: bool = False) -> ByHand:
     return score
 
 
+labels_f1 = labels("f1")
+
+
 def hard_ap(gold: Array, predicted: Array) -> float:
     return float(np.mean([average_precision_score(gold, row) for row in predicted]))
 
@@ -102,7 +105,7 @@ CASES: dict[str, tuple[Form, Form, ByHand]] = {
         for measure in MACRO
         for is_weighted in (False, True)
     },
-    "labels ap": (Labels(BINARY, HARD[0], "ap"), Labels(BINARY, HARD[1], "ap"), hard_ap),
+    "labels ap": (Labels(BINARY, HARD[0], "ap", positive=1), Labels(BINARY, HARD[1], "ap", positive=1), hard_ap),
     "labels accuracy": (
         Labels(CLASSES, GUESSES[0], "accuracy"),
         Labels(CLASSES, GUESSES[1], "accuracy"),
@@ -190,6 +193,24 @@ def test_items_that_an_experiment_did_not_test_count_in_the_others_alone() -> No
     step = 1e-6
     moved = reweighted(form)(np.ones((ITEMS, ITEMS)) + step * np.eye(ITEMS))
     assert influence(form) == pytest.approx(ITEMS * (moved - np.mean(tested)) / step, abs=1e-3)
+
+
+def test_codes_of_two_systems_mean_what_their_numbers_say() -> None:
+    # the candidate never predicts the label 7, which the base does
+    numbers = np.array([3.0, 5.0, 7.0, 9.0])
+    gold = RANDOM.choice(numbers[[0, 1, 3]], ITEMS)
+    found = [RANDOM.choice(numbers, ITEMS), RANDOM.choice(numbers[[0, 1, 3]], ITEMS)]
+    forms = []
+    for values in found:
+        labels, codes = np.unique(np.concatenate([gold, values]), return_inverse=True)
+        forms.append(Labels(codes[:ITEMS], codes[None, ITEMS:], "f1", numbers=labels))
+    assert len(forms[0].numbers) == len(forms[1].numbers) + 1  # type: ignore[arg-type]
+    masks = np.random.default_rng(2).random((DRAWS, ITEMS)) < 0.5
+    wanted = [
+        labels_f1(gold, np.where(mask, *found)[None]) - labels_f1(gold, np.where(mask, *found[::-1])[None])
+        for mask in masks
+    ]
+    assert swapped(*forms)(masks) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_items_without_a_value_have_no_influence() -> None:

@@ -77,6 +77,16 @@ def indices(generator: np.random.Generator, draws: int, n: int) -> NDArray[np.in
     return drawn.view(np.int64).reshape(draws, n)
 
 
+def uniforms(generator: np.random.Generator, draws: int) -> NDArray[np.float64]:
+    """Independent numbers inside (0, 1), shape (draws,); neither end is ever drawn.
+
+    >>> bool(0 < uniforms(generator(SEED), 1)[0] < 1)
+    True
+    """
+    words = generator.bit_generator.random_raw(draws) >> np.uint64(12)
+    return (words.astype(np.float64) + 0.5) * 2.0**-52
+
+
 def signed_sums(values: NDArray[np.float64], draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """Sums of the values under random signs, shape (draws,).
 

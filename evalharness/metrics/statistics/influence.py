@@ -158,7 +158,7 @@ def _of_labels(form: Labels) -> Values:
     """Of one experiment that tests all items."""
     gold, predicted = form.gold, form.predicted[0]
     if form.measure == "ap":
-        return _of_average_precision(gold == 1, predicted.astype(np.float64))
+        return _of_average_precision(gold == form.positive, predicted.astype(np.float64))
     if form.measure == "accuracy":
         right = gold == predicted
         return np.asarray(right - right.mean(), dtype=np.float64)

@@ -9,7 +9,7 @@ thresholds look at, and for Pearson's correlation the standardised similarity.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,7 +72,8 @@ def swapped(base: Form, candidate: Form) -> Swapped:
         case Decision(), Decision():
             return _swapped_decision(base, candidate)
         case Labels(), Labels():
-            return _swapped_binary(base, candidate) if base.measure == "ap" else _swapped_labels(base, candidate)
+            pair = _coded_alike(base, candidate)
+            return _swapped_binary(*pair) if base.measure == "ap" else _swapped_labels(*pair)
         case LabelSets(), LabelSets():
             return _swapped_sets(base, candidate)
     raise TypeError(f"{type(base).__name__} and {type(candidate).__name__} are not of the same form")
@@ -251,7 +252,9 @@ def _swapped_decision(base: Decision, candidate: Decision) -> Swapped:
 
 def _binary(form: Labels, experiment: int) -> Decision:
     """A decision by the predicted label itself, which AP of hard predictions is."""
-    return Decision((form.gold == 1).astype(np.int64), form.predicted[experiment].astype(np.float64)[None], "ap")
+    return Decision(
+        (form.gold == form.positive).astype(np.int64), form.predicted[experiment].astype(np.float64)[None], "ap"
+    )
 
 
 def _reweighted_labels(form: Labels) -> Reweighted:
@@ -261,8 +264,23 @@ def _reweighted_labels(form: Labels) -> Reweighted:
     return _average([_Confusion(form, number).reweighted for number in numbers])
 
 
+def _coded_alike(base: Labels, candidate: Labels) -> tuple[Labels, Labels]:
+    """The same, where a code means the same label in both."""
+    if base.numbers is None or candidate.numbers is None or np.array_equal(base.numbers, candidate.numbers):
+        return base, candidate
+    numbers = np.union1d(base.numbers, candidate.numbers)
+
+    def recoded(form: Labels, own: Values) -> Labels:
+        # the last is that of what was not tested
+        codes = np.append(np.searchsorted(numbers, own), NOT_TESTED)
+        positive = None if form.positive is None else int(codes[form.positive])
+        return replace(form, gold=codes[form.gold], predicted=codes[form.predicted], positive=positive, numbers=numbers)
+
+    return recoded(base, base.numbers), recoded(candidate, candidate.numbers)
+
+
 def _swapped_binary(base: Labels, candidate: Labels) -> Swapped:
-    positive = (base.gold == 1).astype(np.float64)
+    positive = (base.gold == base.positive).astype(np.float64)
     labels, codes = np.unique(np.stack([base.predicted, candidate.predicted]), return_inverse=True)
     # the highest label first
     first, second = len(labels) - 1 - codes.reshape(2, *base.predicted.shape)
