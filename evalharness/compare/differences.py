@@ -24,19 +24,20 @@ from evalharness.metrics.statistics.draws import chunks, generator, indices, sig
 from evalharness.metrics.statistics.influence import influence
 from evalharness.metrics.statistics.intervals import (
     BCA_TRUSTED_FROM,
-    PADDED_T_TRUSTED_FROM,
+    MEANS_TRUSTED_FROM,
     Estimate,
     Interval,
     bca,
     count_differing,
     padded_t,
+    studentised,
     welch_mean,
 )
 from evalharness.metrics.statistics.paired_tests import Alternative, Test, from_null, paired_t, sign_flip
 from evalharness.metrics.statistics.recompute import cost, reweighted, swapped
 
 # numbers that computing a task's scores once may touch, if it is to be done for every draw
-_RECOMPUTED = 2_000
+RECOMPUTED = 2_000
 # from so many clusters that differ on the sign flip and the t test say the same, and the flip takes a second
 _FLIPPED = 20_000
 _CHUNK = 2**21
@@ -104,7 +105,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
     task = _Task(name, jobs, settings, difference, _cluster(jobs, difference))
     if all(contributions(job.base) is not None for job in jobs):
         found = _of_means(task)
-    elif sum(cost(job.base) for job in jobs) <= _RECOMPUTED:
+    elif sum(cost(job.base) for job in jobs) <= RECOMPUTED:
         found = _recomputed(task)
     else:
         found = _linearised(task)
@@ -144,7 +145,7 @@ class _Found:
     no_difference: Test
     beyond: Test
     estimate: Estimate
-    trusted_from: int = PADDED_T_TRUSTED_FROM
+    trusted_from: int = MEANS_TRUSTED_FROM
 
 
 def _cluster(jobs: Sequence[PairedJob], difference: float) -> _Clustered:
@@ -201,13 +202,17 @@ def _of_means(task: _Task) -> _Found:
             return paired_t(differences, alternative)
         return sign_flip(differences, generator=task.draws_of(what), alternative=alternative, draws=draws)
 
-    estimate = padded_t(task.clustered.linear, level=LEVEL)
-    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), estimate)
+    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), _studentised(task))
 
 
 def _linearised(task: _Task) -> _Found:
     values = task.clustered.linear
-    return _Found(paired_t(values), paired_t(values + task.tolerance, "less"), padded_t(values, level=LEVEL))
+    return _Found(paired_t(values), paired_t(values + task.tolerance, "less"), _studentised(task))
+
+
+def _studentised(task: _Task) -> Estimate:
+    source, draws = task.draws_of("resamples"), task.settings.draws
+    return studentised(task.clustered.linear, generator=source, level=LEVEL, draws=draws)
 
 
 def _student(estimate: Estimate, task: _Task) -> Values:

@@ -87,16 +87,24 @@ def _of_spearman(gold: Values, similarities: Values) -> Values:
 
 def _of_decision(form: Decision) -> Values:
     """Of the best of the similarities, at its best threshold."""
+    positive = form.labels == 1
     if len(form.similarities) > 1:
-        from evalharness.metrics.pairs import pair_scores
-
-        scores = [getattr(pair_scores(form.labels.tolist(), row.tolist()), form.measure) for row in form.similarities]
+        scores = [_decided(positive, row, form.measure) for row in form.similarities]
         form = replace(form, similarities=form.similarities[[int(np.argmax(scores))]])
     values = form.similarities[0]
     if form.measure == "ap":
-        return _of_average_precision(form.labels == 1, values)
-    accepted = _accepted(form.labels == 1, values, by_accuracy=form.measure == "accuracy")
-    return _of_accepted(form.labels == 1, accepted, form.measure)
+        return _of_average_precision(positive, values)
+    return _of_accepted(positive, _accepted(positive, values, by_accuracy=form.measure == "accuracy"), form.measure)
+
+
+def _decided(positive: Flags, values: Values, measure: str) -> float:
+    """The score of one similarity, up to rounding."""
+    if measure == "ap":
+        return _Precisions(positive, values).score
+    accepted = _accepted(positive, values, by_accuracy=measure == "accuracy")
+    taken, wanted, found = int(accepted.sum()), int(positive.sum()), int((accepted & positive).sum())
+    over = {"accuracy": len(positive), "precision": taken, "recall": wanted, "f1": (taken + wanted) / 2}[measure]
+    return float((accepted == positive).mean()) if measure == "accuracy" else found / max(over, 1)
 
 
 def _of_accepted(positive: Flags, accepted: Flags, measure: str) -> Values:
@@ -130,16 +138,25 @@ def _accepted(positive: Flags, values: Values, *, by_accuracy: bool) -> Flags:
     return np.asarray(values >= ordered[cuts[int(quality.argmax())]], dtype=bool)
 
 
+class _Precisions:
+    """Of the groups of equal values, the highest first: their precision, and the AP that follows."""
+
+    __slots__ = ("codes", "hits", "precision", "score", "taken", "wanted")
+
+    def __init__(self, positive: Flags, values: Values) -> None:
+        _, self.codes = np.unique(-values, return_inverse=True)
+        self.hits = np.bincount(self.codes, weights=positive)
+        self.taken, found = np.cumsum(np.bincount(self.codes)), np.cumsum(self.hits)
+        self.precision, self.wanted = found / self.taken, max(float(found[-1]), 1.0)
+        self.score = float((self.hits * self.precision).sum() / self.wanted)
+
+
 def _of_average_precision(positive: Flags, values: Values) -> Values:
-    _, codes = np.unique(-values, return_inverse=True)
-    hits = np.bincount(codes, weights=positive)
-    taken, found = np.cumsum(np.bincount(codes)), np.cumsum(hits)
-    precision, wanted = found / taken, max(found[-1], 1)
-    score = float((hits * precision).sum() / wanted)
-    below = np.cumsum((hits / taken)[::-1])[::-1] / wanted
-    lost = np.cumsum((hits * precision / taken)[::-1])[::-1] / wanted
-    gained = (precision - score) / wanted + below
-    found_values: Values = len(values) * (positive * gained[codes] - lost[codes])
+    at = _Precisions(positive, values)
+    below = np.cumsum((at.hits / at.taken)[::-1])[::-1] / at.wanted
+    lost = np.cumsum((at.hits * at.precision / at.taken)[::-1])[::-1] / at.wanted
+    gained = (at.precision - at.score) / at.wanted + below
+    found_values: Values = len(values) * (positive * gained[at.codes] - lost[at.codes])
     return found_values
 
 
