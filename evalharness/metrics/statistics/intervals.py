@@ -185,7 +185,7 @@ def _expanded_reach(pool: Values, n: int, level: float) -> float:
     variance = float((centred**2).mean())
     skewness, excess = float((centred**3).mean()) / variance**1.5, float((centred**4).mean()) / variance**2 - 3
     more = skewness**2 / 18 * (z**4 + 2 * z**2 - 3) - excess / 12 * (z**2 - 3)
-    return float(stdtrit(n - 1, (1 + level) / 2)) + z * more / n
+    return float(stdtrit(n - 1, (1 + level) / 2) + z * more / n)
 
 
 def estimate(difference: float, standard_error: float, df: float, *, level: float, method: str) -> Estimate:
