@@ -22,7 +22,7 @@ from evalharness.compare.comparison import (
 from evalharness.compare.differences import Difference, mean_difference, over_tasks, task_difference
 from evalharness.compare.notes import differences_in_settings
 from evalharness.compare.pairing import PairedTask, pair_task
-from evalharness.compare.sides import Results
+from evalharness.compare.sides import Named, Results, read_side
 from evalharness.errors import UsageError, shorten
 from evalharness.metrics.statistics.intervals import Interval
 from evalharness.metrics.statistics.multiple import benjamini_hochberg, holm
@@ -50,20 +50,22 @@ class _Row:
 
 
 def compare_results(
-    base: Results, candidate: Results, tasks: TaskList | None = None, settings: Settings | None = None
+    base: Named, candidate: Named, tasks: TaskList | Sequence[str] | None = None, settings: Settings | None = None
 ) -> Comparison:
-    """Compare a candidate with a base.
+    """Compare a candidate with a base: `print(compare_results("results/base", "results/candidate"))`.
 
     Args:
-        base: the results to compare with.
-        candidate: the results to judge.
+        base: the results to compare with: a folder, FOLDER:model, a baseline, or what `evaluate` gave.
+        candidate: the results to judge, named alike.
         tasks: which; None for all that the base has.
         settings: how.
 
     Raises:
-        UsageError: the two follow different protocols, or no task could be in both.
+        UsageError: there are no such results, the two follow different protocols, or no task is in both.
+        DataError: a baseline is not what was saved.
     """
     settings = settings or Settings()
+    base, candidate = read_side(base), read_side(candidate)
     if base.side.protocol != candidate.side.protocol:
         raise UsageError(
             f"the base follows the protocol {base.side.protocol!r} and the candidate {candidate.side.protocol!r}, "
@@ -93,8 +95,10 @@ def _catalogued(member: Member) -> TaskSpec | None:
     return None if member.task.endswith(".toml") else find_task(member.task)
 
 
-def _members(base: Results, tasks: TaskList | None) -> Sequence[Member]:
-    return tasks.tasks if tasks is not None else [Member(task=name) for name in sorted(base.tasks)]
+def _members(base: Results, tasks: TaskList | Sequence[str] | None) -> Sequence[Member]:
+    if isinstance(tasks, TaskList):
+        return tasks.tasks
+    return [Member(task=name) for name in (sorted(base.tasks) if tasks is None else tasks)]
 
 
 def _task_row(pair: PairedTask, settings: Settings) -> _Row:

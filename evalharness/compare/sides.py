@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from evalharness.compare.comparison import Side
 from evalharness.errors import DataError, UsageError, clip, shorten, unknown_names
 from evalharness.reading import checked, read_object
+from evalharness.results.evaluation import Evaluation
 from evalharness.results.records import check_score, experiment_name
 from evalharness.results.stored import StoredRun, StoredTask, read_runs
 from evalharness.types import PROTOCOLS
@@ -35,16 +37,23 @@ class Results:
     absent: str = "not run"
 
 
-def read_side(named: str) -> Results:
+Named: TypeAlias = str | Path | Evaluation | Results
+
+
+def read_side(named: Named) -> Results:
     """The results that an argument of the command names.
 
     Args:
-        named: a folder, `FOLDER:model` where it holds several models, or a JSON file of published scores.
+        named: a folder, `FOLDER:model` where it holds several models, or a JSON file of published scores; from Python
+            also what `evaluate` gave, and results that were read before.
 
     Raises:
         UsageError: there is no such folder, or it holds results of several models or settings.
         DataError: it holds no results, or a baseline that is not what was saved.
     """
+    if isinstance(named, Results):
+        return named
+    named = str(named.folder if isinstance(named, Evaluation) else named)
     path, model = _split(named)
     if path.is_file():
         return _published(path, named)
