@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from evalharness.compare.comparison import Settings
-from evalharness.compare.pairing import PairedJob
+from evalharness.compare.matching import PairedJob
 from evalharness.metrics.forms import Codes, Values
 from evalharness.metrics.from_items import contributions, score_of
 from evalharness.metrics.statistics.draws import chunks, generator, indices, signs, uniforms
