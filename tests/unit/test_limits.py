@@ -15,6 +15,7 @@ import grimp
 import pytest
 
 from evalharness.cli.main import main
+from evalharness.compare import formats as compare_formats
 from evalharness.models.opening import file_of
 from evalharness.models.registry import BACKENDS, KINDS
 from evalharness.reports import files_of_formats
@@ -74,6 +75,8 @@ def command(*arguments: str) -> str:
         "import evalharness.cli.main",
         "import evalharness.results.records",
         "import evalharness.reports",
+        "import evalharness.compare.formats",
+        *(f"import evalharness.compare.formats.{file}" for file in compare_formats.files_of_formats()),
     ],
 )
 def test_imports_are_light(code: str) -> None:
@@ -115,6 +118,9 @@ def arrows_by_name() -> dict[str, set[str]]:
     opened |= {f"engines.{engine}" for engine in engines} | {f"kinds.{kind}" for kind in KINDS} | {"forward.pipeline"}
     return {
         "evalharness.models.opening": {f"evalharness.models.{file}" for file in opened},
+        "evalharness.compare.formats": {
+            f"evalharness.compare.formats.{file}" for file in compare_formats.files_of_formats()
+        },
         "evalharness.reports": {f"evalharness.reports.{file}" for file in files_of_formats()},
         "evalharness.tasks": {f"evalharness.tasks.{file}" for file in files_of_types()},
     }
