@@ -46,7 +46,8 @@ class Settings:
     """How a comparison is made; together with the results it decides every number.
 
     Attributes:
-        tolerance: a loss that nobody minds, 0-1; `tolerances` has those of single tasks, types and means, by name.
+        tolerance: a loss that nobody minds, 0-1; `tolerances` has those of single tasks, types and means, by level and
+            name.
         alpha: how often the whole family of findings may raise a false alarm.
         adjustment: of the p-values over a family: Holm for a gate, Benjamini-Hochberg for exploring.
         draws: resamples.
@@ -55,16 +56,16 @@ class Settings:
     """
 
     tolerance: float = TOLERANCE
-    tolerances: Mapping[str, float] = field(default_factory=dict)
+    tolerances: Mapping[Level, Mapping[str, float]] = field(default_factory=dict)
     alpha: float = 0.05
     adjustment: Adjustment = "benjamini-hochberg"
     draws: int = 10_000
     seed: int = SEED
     optional: frozenset[str] = frozenset()
 
-    def tolerance_of(self, name: str) -> float:
+    def tolerance_of(self, name: str, level: Level = "task") -> float:
         """The loss that nobody minds in this task, type or mean."""
-        return self.tolerances.get(name, self.tolerance)
+        return self.tolerances.get(level, {}).get(name, self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)

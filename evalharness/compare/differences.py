@@ -263,20 +263,19 @@ def _counts(source: np.random.Generator, draws: int, clusters: int) -> NDArray[n
     return np.bincount(drawn.ravel(), minlength=draws * clusters).reshape(draws, clusters)
 
 
-def mean_difference(name: str, differences: Sequence[Difference], settings: Settings) -> Difference:
+def mean_difference(differences: Sequence[Difference], tolerance: float) -> Difference:
     """The difference of the mean of scores whose items have nothing to do with each other.
 
     Args:
-        name: of the mean.
         differences: of its tasks, or of its task types.
-        settings: tolerance.
+        tolerance: a loss that nobody minds, 0-1.
     """
     estimate = welch_mean([difference.estimate for difference in differences], level=LEVEL)
     null = np.mean([difference.null for difference in differences], axis=0)
     return Difference(
         estimate=estimate,
         p_value=from_null(estimate.difference, null).p_value,
-        p_beyond=from_null(estimate.difference + settings.tolerance_of(name), null, "less").p_value,
+        p_beyond=from_null(estimate.difference + tolerance, null, "less").p_value,
         null=null,
         items=sum(difference.items for difference in differences),
         clusters=sum(difference.clusters for difference in differences),

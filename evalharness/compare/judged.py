@@ -115,17 +115,17 @@ class Placement:
 
 def place(judged: Judged) -> Placement:
     """Put each failure beside what fails."""
-    failures: dict[str, list[Failure]] = defaultdict(list)
+    failures: dict[tuple[str | None, str], list[Failure]] = defaultdict(list)
     for failure in judged.outcome.failures if judged.outcome is not None else ():
-        failures[failure.name].append(failure)
+        failures[failure.level, failure.name].append(failure)
 
     def placed(finding: Finding) -> Placed:
-        own = failures.get(finding.name, [])
+        own = failures.get((finding.level, finding.name), [])
         fails = bool(own) if judged.outcome is not None else finding.verdict is Verdict.REGRESSED
         return Placed(finding, own, fails)
 
     comparison = judged.comparison
-    there = {finding.name for finding in comparison}
+    there = {(finding.level, finding.name) for finding in comparison}
     return Placement(
         means=[placed(finding) for finding in comparison.means],
         types=[placed(finding) for finding in comparison.types],

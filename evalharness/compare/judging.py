@@ -157,7 +157,7 @@ def _mean_row(name: str, level: Level, members: Sequence[_Row], settings: Settin
         base=None,
         candidate=None,
         verdict=Verdict.NOT_COMPARED,
-        tolerance=settings.tolerance_of(name),
+        tolerance=settings.tolerance_of(name, level),
         notes=tuple(f"without {name}, which may be missing" for name in optional),
     )
     missing = [row.finding.name for row in lost if row.finding.name not in optional]
@@ -174,7 +174,7 @@ def _mean_row(name: str, level: Level, members: Sequence[_Row], settings: Settin
         finding = replace(finding, like_these=_range(interval))
     if len(kept) == 1:
         return _Row(finding, differences[0], is_family=False)
-    return _Row(finding, mean_difference(name, differences, settings))
+    return _Row(finding, mean_difference(differences, finding.tolerance))
 
 
 _SIDES = ("base", "candidate")

@@ -74,7 +74,8 @@ def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord],
     """Items of both sides as one.
 
     Args:
-        one, other: the items.
+        one: items of the base.
+        other: of the candidate.
         records: of the same two.
         weight: of their score in the task's.
 

@@ -154,7 +154,8 @@ def summed_up(judged: Judged) -> str:
 
 def made(settings: Settings) -> list[str]:
     """How a comparison was made."""
-    own = shorten([f"{name} {_POINTS * value:g}" for name, value in sorted(settings.tolerances.items())])
+    tolerances = [item for level in settings.tolerances.values() for item in sorted(level.items())]
+    own = shorten([f"{name} {_POINTS * value:g}" for name, value in tolerances])
     return [
         f"{settings.draws:,} draws, seed {settings.seed}",
         f"p-values adjusted after {_ADJUSTED[settings.adjustment]} over all of these; alpha {settings.alpha:g}",

@@ -140,12 +140,13 @@ SIDES = st.builds(
 def judgements(draw: st.DrawFn) -> Judged:
     """Anything that the types allow."""
     tasks, types, means = (draw(st.lists(findings(level), max_size=2)) for level in ("task", "type", "mean"))
-    settings = Settings(tolerances=draw(st.dictionaries(TEXTS, st.floats(0, 1), max_size=2)))
+    settings = Settings(tolerances={"task": draw(st.dictionaries(TEXTS, st.floats(0, 1), max_size=2))})
     made = Comparison(draw(SIDES), draw(SIDES), tasks, types, means, settings, draw(st.lists(TEXTS, max_size=2)))
     if draw(st.booleans()):
         return Judged(made)
     names = st.one_of(TEXTS, st.sampled_from([one.name for one in made] or ["x"]))
-    failures = draw(st.lists(st.builds(Failure, names, st.sampled_from(Reason), TEXTS), max_size=4))
+    levels: st.SearchStrategy[Level | None] = st.sampled_from(["task", "type", "mean", None])
+    failures = draw(st.lists(st.builds(Failure, names, st.sampled_from(Reason), TEXTS, levels), max_size=4))
     return Judged(made, GateOutcome("regression", failures))
 
 

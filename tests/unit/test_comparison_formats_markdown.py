@@ -90,7 +90,7 @@ def test_numbers_of_a_task_and_of_a_mean() -> None:
 
 
 def test_settings_of_their_own_and_differences_are_said() -> None:
-    own = Settings(tolerance=0.01, tolerances={"STS12": 0.002}, adjustment="holm", draws=99, alpha=0.1)
+    own = Settings(tolerance=0.01, tolerances={"task": {"STS12": 0.002}}, adjustment="holm", draws=99, alpha=0.1)
     text = render([Judged(replace(each_verdict(), settings=own, notes=["dtype: float32 against float16"]))], "md")
     assert "- A loss of at most 1 points is tolerated (STS12 0.2)." in text
     assert "- P-values adjusted after Holm over all of these; alpha 0.1." in text

@@ -73,7 +73,7 @@ class SettingsPart(_Part):
     """How the comparison was made."""
 
     tolerance: Number = Field(description="a loss that nobody minds, 0-1")
-    tolerances: dict[Text, Number] = Field(description="those of single tasks, types and means")
+    tolerances: dict[Level, dict[Text, Number]] = Field(description="those of single tasks, types and means")
     alpha: Number = Field(description="how often all findings together may raise a false alarm")
     adjustment: Adjustment = Field(description="of p-values over all findings")
     draws: int
