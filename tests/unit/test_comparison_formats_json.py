@@ -37,7 +37,7 @@ def strict(text: str) -> Any:
 def check(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
     """What of JSON Schema our file uses; another word in it is an error."""
     known = {"$ref", "anyOf", "type", "enum", "const", "items", "properties", "required", "additionalProperties",
-             "title", "description", "$defs", "$schema"}  # fmt: skip
+             "propertyNames", "title", "description", "$defs", "$schema"}  # fmt: skip
     assert set(schema) <= known
     if "$ref" in schema:
         check(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root)
@@ -55,6 +55,7 @@ def check(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
         others = schema.get("additionalProperties", {})
         assert set(schema.get("required", ())) <= set(value)
         for key, item in value.items():
+            check(key, schema.get("propertyNames", {}), root)
             if key in schema.get("properties", {}):
                 check(item, schema["properties"][key], root)
             else:
