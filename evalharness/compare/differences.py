@@ -58,6 +58,7 @@ class Difference:
         null: draws of the estimate where there is no difference, shape (draws,).
         items, clusters: how many there are.
         method: of the test and of the interval, for people.
+        tasks: how many it is of.
         differing: clusters that differ at all.
         is_trusted: whether there are enough of them for an interval that covers what it says.
     """
@@ -71,6 +72,7 @@ class Difference:
     method: str
     differing: int
     is_trusted: bool
+    tasks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +284,7 @@ def mean_difference(differences: Sequence[Difference], tolerance: float) -> Diff
         method=f"permutation of all tasks' items; interval: {estimate.interval.method}",
         differing=sum(difference.differing for difference in differences),
         is_trusted=all(difference.is_trusted for difference in differences),
+        tasks=sum(difference.tasks for difference in differences),
     )
 
 

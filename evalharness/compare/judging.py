@@ -235,10 +235,15 @@ def _verdict(finding: Finding, difference: float, alpha: float) -> Verdict:
 
 
 def _needed(finding: Finding, difference: Difference) -> int | None:
-    """How many clusters would show a difference of the tolerance, or, without one, the difference that was found."""
+    """How much would show a difference of the tolerance, or, without one, the difference that was found.
+
+    Returns:
+        Clusters of a task, tasks like these of a mean; None where nobody knows.
+    """
     wanted = finding.tolerance or abs(difference.estimate.difference)
-    spread = difference.estimate.standard_error * math.sqrt(difference.clusters)
-    if finding.level != "task" or not (wanted > 0 and math.isfinite(spread)):
+    count = difference.clusters if finding.level == "task" else difference.tasks
+    spread = difference.estimate.standard_error * math.sqrt(count)
+    if not (wanted > 0 and math.isfinite(spread)):
         return None
     return items_needed(wanted, spread, power=POWER)
 
