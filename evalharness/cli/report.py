@@ -31,7 +31,7 @@ def report(
     from evalharness.results.stored import read_runs
 
     lists = split_lists({"--suite": suite, "--benchmark": benchmark})
-    wanted: list[TaskList | None] = [*_task_lists(lists["--suite"], lists["--benchmark"])]
+    wanted: list[TaskList | None] = [*task_lists(lists["--suite"], lists["--benchmark"])]
     folders = results or [Path("results")]
     _check_folders(folders)
     if output is not None:
@@ -78,7 +78,7 @@ def _check_folders(folders: Sequence[Path]) -> None:
         raise UsageError("\n".join(problems))
 
 
-def _task_lists(suites: Sequence[str], benchmarks: Sequence[str]) -> list[TaskList]:
+def task_lists(suites: Sequence[str], benchmarks: Sequence[str]) -> list[TaskList]:
     """The named lists, suites first, each once; all wrong names at once."""
     from evalharness.catalog import tasks as catalog
 
