@@ -17,6 +17,7 @@ import typer
 from evalharness import __version__
 from evalharness.cli import shell
 from evalharness.cli.baseline import baseline_app
+from evalharness.cli.compare import compare
 from evalharness.cli.lists import list_app, split_lists
 from evalharness.cli.report import report
 from evalharness.cli.shell import ExitCode, Loudness, loudness, run_guarded, say, tell, with_flags
@@ -253,6 +254,7 @@ def score_run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 
 
 app.command()(report)
+app.command()(compare)
 
 
 class _SignalledError(BaseException):

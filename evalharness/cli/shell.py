@@ -26,6 +26,8 @@ _ENDED_HERE = ("typer", "click")
 class ExitCode(IntEnum):
     """How a command ended, apart from 0; a signal's is `SIGNALLED` and its number."""
 
+    # a comparison's gate: the candidate is worse, or not shown not to be
+    REGRESSION = 1
     USAGE = 2
     # it ran to its end: jobs failed or are left, or files of the store are damaged
     INCOMPLETE = 3

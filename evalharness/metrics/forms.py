@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 Values: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int64]
+CorrelationKind: TypeAlias = Literal["pearson", "spearman"]
 PairMeasure: TypeAlias = Literal["accuracy", "f1", "precision", "recall", "ap"]
-LabelMeasure: TypeAlias = Literal["f1", "precision", "recall", "ap"]
+LabelMeasure: TypeAlias = Literal["accuracy", "f1", "precision", "recall", "ap"]
 
 # in a row of predictions: this experiment did not test the item
 NOT_TESTED = -1
@@ -39,7 +40,7 @@ class Correlation:
 
     gold: Values
     similarities: Values
-    kind: Literal["pearson", "spearman"]
+    kind: CorrelationKind
 
 
 @dataclass(frozen=True, slots=True)

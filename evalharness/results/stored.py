@@ -40,6 +40,7 @@ class StoredTask:
         damage: why nothing of the task can be read; empty if something can.
         notes: footnotes of its numbers.
         type: as its records have it; None where none says it.
+        jobs: its records as they were found; none where it was read from mteb's file.
     """
 
     task: str
@@ -49,6 +50,7 @@ class StoredTask:
     damage: str = ""
     notes: Sequence[str] = ()
     type: str | None = None
+    jobs: Sequence[StoredJob] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ def _from_records(task: str, jobs: Sequence[StoredJob], folder: Path) -> StoredT
     notes = {note for job in jobs if job.record is not None and not job.problem for note in job.record.notes}
     scores = _scores(view["scores"], str(folder / f"{task}.json"), problems)
     revision, kind = view["dataset_revision"], recorded_type(jobs)
-    return StoredTask(task, scores, revision, problems, damage, sorted(notes), kind)
+    return StoredTask(task, scores, revision, problems, damage, sorted(notes), kind, jobs)
 
 
 def _void(task: StoredTask, why: str) -> StoredTask:

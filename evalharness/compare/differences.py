@@ -1,0 +1,306 @@
+"""From pairs of items to a difference with its interval and p-values: of a task, and of means over tasks.
+
+Of a score that is a mean over items all is known of a difference from the items' differences. Of one that is not
+(Spearman's correlation, AP, F1), the score is computed again for each resample where items are few, and its influence
+values stand for items' differences where they are many. Items that belong together are one cluster, which is flipped,
+swapped and resampled as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from evalharness.compare.comparison import Settings
+from evalharness.compare.pairing import PairedJob
+from evalharness.metrics.forms import Codes, Values
+from evalharness.metrics.from_items import contributions, score_of
+from evalharness.metrics.statistics.draws import chunks, generator, indices, signs, uniforms
+from evalharness.metrics.statistics.influence import influence
+from evalharness.metrics.statistics.intervals import (
+    BCA_TRUSTED_FROM,
+    PADDED_T_TRUSTED_FROM,
+    Estimate,
+    Interval,
+    bca,
+    count_differing,
+    padded_t,
+    welch_mean,
+)
+from evalharness.metrics.statistics.paired_tests import Test, from_null, paired_t, sign_flip
+from evalharness.metrics.statistics.recompute import cost, reweighted, swapped
+
+# numbers that computing a task's scores once may touch, if it is to be done for every draw
+_RECOMPUTED = 2_000
+# from so many clusters on the sign flip and the t test say the same
+_FLIPPED = 5_000
+_CHUNK = 2**21
+_ROUNDING = 1e-9
+LEVEL = 0.95
+
+# resamples of a job's items, shape (draws, items) -> the difference in each, shape (draws,)
+_OfResamples: TypeAlias = Callable[[NDArray[Any]], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What is known of a difference, candidate minus base, 0-1.
+
+    Attributes:
+        estimate: the difference of the scores, its standard error, and its 95% interval on items like these.
+        p_value: of no difference, two-sided.
+        p_beyond: of a loss of at most the tolerance, one-sided.
+        null: draws of the estimate where there is no difference, shape (draws,).
+        items, clusters: how many there are.
+        method: of the test and of the interval, for people.
+        differing: clusters that differ at all.
+        is_trusted: whether there are enough of them for an interval that covers what it says.
+    """
+
+    estimate: Estimate
+    p_value: float
+    p_beyond: float
+    null: Values
+    items: int
+    clusters: int
+    method: str
+    differing: int
+    is_trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Clustered:
+    """Differences by cluster; the mean of both kinds is the difference of the scores.
+
+    Attributes:
+        codes: per job, the cluster of each item.
+        counted: per job, which items count in its score at all.
+        totals: what a cluster's items add to the difference, times the number of clusters; shape (clusters,).
+        linear: the same for a ratio: a cluster of twice the items is not twice the difference.
+        sizes: what a cluster's items weigh; their mean is 1.
+    """
+
+    codes: Sequence[Codes]
+    counted: Sequence[NDArray[np.bool_]]
+    totals: Values
+    linear: Values
+    sizes: Values
+
+
+def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) -> Difference:
+    """The difference of a task's scores.
+
+    Args:
+        name: of the task; its draws come from it and the seed alone.
+        jobs: its pairs of items.
+        settings: draws, seed and tolerance.
+    """
+    difference = sum(job.weight * (score_of(job.candidate) - score_of(job.base)) for job in jobs)
+    task = _Task(name, jobs, settings, difference, _cluster(jobs, difference))
+    if all(contributions(job.base) is not None for job in jobs):
+        found = _of_means(task)
+    elif sum(cost(job.base) for job in jobs) <= _RECOMPUTED:
+        found = _recomputed(task)
+    else:
+        found = _linearised(task)
+    null = found.no_difference.null
+    differing = int(count_differing(task.clustered.linear))
+    return Difference(
+        estimate=found.estimate,
+        p_value=found.no_difference.p_value,
+        p_beyond=found.beyond.p_value,
+        null=_student(found.estimate, task) if null is None else null,
+        items=sum(int(there.sum()) for there in task.clustered.counted),
+        clusters=len(task.clustered.totals),
+        method=f"{found.no_difference.method}; interval: {found.estimate.interval.method}",
+        differing=differing,
+        is_trusted=differing == 0 or differing >= found.trusted_from,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    name: str
+    jobs: Sequence[PairedJob]
+    settings: Settings
+    difference: float
+    clustered: _Clustered
+
+    @property
+    def tolerance(self) -> float:
+        return self.settings.tolerance_of(self.name)
+
+    def draws_of(self, what: str) -> np.random.Generator:
+        return generator(self.settings.seed, self.name, what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    no_difference: Test
+    beyond: Test
+    estimate: Estimate
+    trusted_from: int = PADDED_T_TRUSTED_FROM
+
+
+def _cluster(jobs: Sequence[PairedJob], difference: float) -> _Clustered:
+    numbers: dict[str, int] = {}
+    counted = [_counted(job) for job in jobs]
+    codes = [
+        np.array(
+            [
+                numbers.setdefault(group, len(numbers)) if there else -1
+                for group, there in zip(job.groups, each, strict=True)
+            ]
+        )
+        for job, each in zip(jobs, counted, strict=True)
+    ]
+    count = len(numbers)
+    totals, sizes, expected = np.zeros(count), np.zeros(count), np.zeros(count)
+    for job, code, there in zip(jobs, codes, counted, strict=True):
+        differences, places = _item_differences(job)[there], code[there]
+        weight = job.weight * count / len(places)
+        size = np.bincount(places, minlength=count)
+        totals += weight * np.bincount(places, weights=differences, minlength=count)
+        sizes += weight * size
+        expected += weight * size * differences.mean()
+    # clusters of equal size need no ratio, whose rounding would blur equal differences
+    linear = totals if np.ptp(sizes) < _ROUNDING else totals - expected + difference
+    return _Clustered(codes, counted, totals, linear, sizes)
+
+
+def _counted(job: PairedJob) -> NDArray[np.bool_]:
+    """Which items have a value on one side at least; both leave out the same, as a rule."""
+    one, other = contributions(job.base), contributions(job.candidate)
+    if one is None or other is None:
+        return np.ones(len(job.groups), dtype=bool)
+    return ~(np.isnan(one) & np.isnan(other))
+
+
+def _item_differences(job: PairedJob) -> Values:
+    """Per item, what it says of the difference; the mean of those that count is the difference of the scores."""
+    one, other = contributions(job.base), contributions(job.candidate)
+    if one is not None and other is not None and (np.isnan(one) == np.isnan(other)).all():
+        return other - one
+    difference = score_of(job.candidate) - score_of(job.base)
+    moved: Values = difference + influence(job.candidate) - influence(job.base)
+    return moved
+
+
+def _of_means(task: _Task) -> _Found:
+    """Flip signs where clusters are few enough; the t test says the same where they are many."""
+    totals, draws = task.clustered.totals, task.settings.draws
+    if len(totals) > _FLIPPED:
+        return _linearised(task)
+    shifted = totals + task.tolerance * task.clustered.sizes
+    return _Found(
+        no_difference=sign_flip(totals, generator=task.draws_of("flips"), draws=draws),
+        beyond=sign_flip(shifted, generator=task.draws_of("beyond"), alternative="less", draws=draws),
+        estimate=padded_t(task.clustered.linear, level=LEVEL),
+    )
+
+
+def _linearised(task: _Task) -> _Found:
+    values = task.clustered.linear
+    return _Found(paired_t(values), paired_t(values + task.tolerance, "less"), padded_t(values, level=LEVEL))
+
+
+def _student(estimate: Estimate, task: _Task) -> Values:
+    """What the t test's null looks like, for means over tasks."""
+    drawn = uniforms(task.draws_of("null"), task.settings.draws)
+    return np.asarray(estimate.standard_error * stdtrit(estimate.df, drawn), dtype=np.float64)
+
+
+def _recomputed(task: _Task) -> _Found:
+    """Compute the scores again for every swap and for every resample."""
+    null = _resampled(task, "swaps", _coins, [swapped(job.base, job.candidate) for job in task.jobs])
+    replicates = _resampled(task, "resamples", _counts, [_reweighted(job) for job in task.jobs])
+    values = task.clustered.linear
+    # of the influence of a cluster: what leaving it out changes has the other sign, and is a small share of it
+    interval = bca(task.difference, replicates, -values, level=LEVEL)
+    return _Found(
+        no_difference=from_null(task.difference, null),
+        beyond=from_null(task.difference + task.tolerance, null, "less"),
+        estimate=replace(padded_t(values, level=LEVEL), difference=task.difference, interval=interval),
+        trusted_from=BCA_TRUSTED_FROM,
+    )
+
+
+def _reweighted(job: PairedJob) -> _OfResamples:
+    one, other = reweighted(job.base), reweighted(job.candidate)
+    return lambda counts: other(counts) - one(counts)
+
+
+def _resampled(
+    task: _Task,
+    what: str,
+    draw: Callable[[np.random.Generator, int, int], NDArray[Any]],
+    scores: Sequence[_OfResamples],
+) -> Values:
+    """The task's difference in every resample of its clusters, shape (draws,)."""
+    source, found = task.draws_of(what), np.zeros(task.settings.draws)
+    items = sum(len(code) for code in task.clustered.codes)
+    for part in chunks(task.settings.draws, items, _CHUNK):
+        drawn = draw(source, part.stop - part.start, len(task.clustered.totals))
+        for job, code, score in zip(task.jobs, task.clustered.codes, scores, strict=True):
+            found[part] += job.weight * score(drawn[:, code])
+    return found
+
+
+def _coins(source: np.random.Generator, draws: int, clusters: int) -> NDArray[np.bool_]:
+    """Which clusters are swapped, each as likely as not."""
+    return signs(source, draws, clusters) > 0
+
+
+def _counts(source: np.random.Generator, draws: int, clusters: int) -> NDArray[np.int64]:
+    """How often each cluster is in a resample of all of them."""
+    drawn = indices(source, draws, clusters) + clusters * np.arange(draws)[:, None]
+    return np.bincount(drawn.ravel(), minlength=draws * clusters).reshape(draws, clusters)
+
+
+def mean_difference(name: str, differences: Sequence[Difference], settings: Settings) -> Difference:
+    """The difference of the mean of scores whose items have nothing to do with each other.
+
+    Args:
+        name: of the mean.
+        differences: of its tasks, or of its task types.
+        settings: tolerance.
+    """
+    estimate = welch_mean([difference.estimate for difference in differences], level=LEVEL)
+    null = np.mean([difference.null for difference in differences], axis=0)
+    return Difference(
+        estimate=estimate,
+        p_value=from_null(estimate.difference, null).p_value,
+        p_beyond=from_null(estimate.difference + settings.tolerance_of(name), null, "less").p_value,
+        null=null,
+        items=sum(difference.items for difference in differences),
+        clusters=sum(difference.clusters for difference in differences),
+        method=f"permutation of all tasks' items; interval: {estimate.interval.method}",
+        differing=sum(difference.differing for difference in differences),
+        is_trusted=all(difference.is_trusted for difference in differences),
+    )
+
+
+def over_tasks(types: Mapping[str, Sequence[float]], *, by_type: bool) -> Interval | None:
+    """The interval of a mean difference with tasks resampled: on tasks like these.
+
+    Tasks alone are resampled, with the differences that they have: that already holds what their items add (Davison &
+    Hinkley 1997, section 3.8).
+
+    Args:
+        types: differences of the tasks of each type.
+        by_type: whether the mean is that of the types' means; then tasks are resampled within types.
+
+    Returns:
+        None where nobody can tell: of a single task, or of a type that has only one.
+    """
+    if not by_type:
+        values = np.array([value for found in types.values() for value in found])
+        return padded_t(values, level=LEVEL).interval if len(values) > 1 else None
+    if any(len(found) == 1 for found in types.values()):
+        return None
+    return welch_mean([padded_t(np.array(found), level=LEVEL) for found in types.values()], level=LEVEL).interval

@@ -1,0 +1,255 @@
+"""From two results to a comparison: findings for tasks, types and means, with p-values of the family and verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from evalharness.catalog.tasks import Member, TaskList, TaskSpec, find_task
+from evalharness.compare.comparison import (
+    OVER_TASKS,
+    OVER_TYPES,
+    Comparison,
+    Finding,
+    Level,
+    Range,
+    Settings,
+    Verdict,
+)
+from evalharness.compare.differences import Difference, mean_difference, over_tasks, task_difference
+from evalharness.compare.notes import differences_in_settings
+from evalharness.compare.pairing import PairedTask, pair_task
+from evalharness.compare.sides import Results
+from evalharness.errors import UsageError, shorten
+from evalharness.metrics.statistics.intervals import Interval
+from evalharness.metrics.statistics.multiple import benjamini_hochberg, holm
+from evalharness.metrics.statistics.power import items_needed, smallest_detectable
+
+POWER = 0.8
+_CLUSTERING = "Clustering"
+# 2^(1 - n) is above .05 below
+_FEWEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A finding in the making.
+
+    Attributes:
+        finding: with what is known without statistics.
+        difference: None where there are no items.
+        is_family: whether its p-values count in the adjustment: not where it only says what another row says.
+    """
+
+    finding: Finding
+    difference: Difference | None = None
+    is_family: bool = True
+
+
+def compare_results(
+    base: Results, candidate: Results, tasks: TaskList | None = None, settings: Settings | None = None
+) -> Comparison:
+    """Compare a candidate with a base.
+
+    Args:
+        base: the results to compare with.
+        candidate: the results to judge.
+        tasks: which; None for all that the base has.
+        settings: how.
+
+    Raises:
+        UsageError: the two follow different protocols, or no task could be in both.
+    """
+    settings = settings or Settings()
+    if base.side.protocol != candidate.side.protocol:
+        raise UsageError(
+            f"the base follows the protocol {base.side.protocol!r} and the candidate {candidate.side.protocol!r}, "
+            "whose scores do not compare. Run one of them again with the other's --protocol"
+        )
+    pairs = [pair_task(member, _catalogued(member), base, candidate) for member in _members(base, tasks)]
+    if all(pair.base is None or pair.candidate is None for pair in pairs):
+        reasons = [f"{pair.name}: {pair.why}" for pair in pairs]
+        raise UsageError(f"there is nothing to compare. {shorten(reasons) or f'{base.side.place} has no results'}")
+    rows = [_task_row(pair, settings) for pair in pairs]
+    types = _type_rows(rows, settings)
+    means = _mean_rows(rows, types, settings)
+    judged = _judged([*means, *types, *rows], settings)
+    return Comparison(
+        base=base.side,
+        candidate=candidate.side,
+        tasks=judged[len(means) + len(types) :],
+        types=judged[len(means) : len(means) + len(types)],
+        means=judged[: len(means)],
+        settings=settings,
+        notes=differences_in_settings(base, candidate),
+    )
+
+
+def _catalogued(member: Member) -> TaskSpec | None:
+    """What the catalogue knows of a task; nothing of one that a file describes."""
+    return None if member.task.endswith(".toml") else find_task(member.task)
+
+
+def _members(base: Results, tasks: TaskList | None) -> Sequence[Member]:
+    return tasks.tasks if tasks is not None else [Member(task=name) for name in sorted(base.tasks)]
+
+
+def _task_row(pair: PairedTask, settings: Settings) -> _Row:
+    finding = Finding(
+        name=pair.name,
+        level="task",
+        type=pair.type,
+        metric=pair.metric,
+        base=pair.base,
+        candidate=pair.candidate,
+        verdict=Verdict.NOT_COMPARED if pair.base is None or pair.candidate is None else Verdict.BY_SCORE,
+        tolerance=settings.tolerance_of(pair.name),
+        why=pair.why,
+        notes=pair.notes,
+    )
+    if not pair.jobs:
+        return _Row(finding)
+    return _Row(finding, task_difference(pair.name, pair.jobs, settings))
+
+
+def _type_rows(rows: Sequence[_Row], settings: Settings) -> list[_Row]:
+    types: dict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        types[row.finding.type].append(row)
+    return [_mean_row(name, "type", members, settings) for name, members in types.items()]
+
+
+def _mean_rows(rows: Sequence[_Row], types: Sequence[_Row], settings: Settings) -> list[_Row]:
+    by_type: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.finding.difference is not None:
+            by_type[row.finding.type].append(row.finding.difference)
+    found = []
+    for name, members, is_by_type in ((OVER_TASKS, rows, False), (OVER_TYPES, types, True)):
+        row = _mean_row(name, "mean", members, settings)
+        if row.finding.verdict is not Verdict.NOT_COMPARED and len(rows) > 1:
+            interval = over_tasks(by_type, by_type=is_by_type)
+            row = replace(row, finding=replace(row.finding, like_these=_range(interval)))
+        found.append(replace(row, is_family=row.is_family and not (is_by_type and len(types) == 1)))
+    return found
+
+
+def _mean_row(name: str, level: Level, members: Sequence[_Row], settings: Settings) -> _Row:
+    """The mean of rows; without those that it may do without."""
+    lost = [row for row in members if row.finding.verdict is Verdict.NOT_COMPARED]
+    optional = [row.finding.name for row in lost if row.finding.name in settings.optional]
+    kept = [row for row in members if row.finding.name not in optional]
+    finding = Finding(
+        name=name,
+        level=level,
+        type=name if level == "type" else "",
+        metric="",
+        base=None,
+        candidate=None,
+        verdict=Verdict.NOT_COMPARED,
+        tolerance=settings.tolerance_of(name),
+        notes=tuple(f"without {name}, which may be missing" for name in optional),
+    )
+    missing = [row.finding.name for row in lost if row.finding.name not in optional]
+    if missing or not kept:
+        return _Row(replace(finding, why=f"a mean over what is not compared is void: {shorten(missing)}"))
+    scores = [[score for row in kept if (score := getattr(row.finding, side)) is not None] for side in _SIDES]
+    finding = replace(finding, base=fmean(scores[0]), candidate=fmean(scores[1]), verdict=Verdict.BY_SCORE)
+    differences = [row.difference for row in kept if row.difference is not None]
+    if len(differences) < len(kept):
+        without = [row.finding.name for row in kept if row.difference is None]
+        return _Row(replace(finding, why=f"by score only, as {shorten(without)}"))
+    if level == "type" and len(kept) > 1:
+        interval = over_tasks({name: [difference.estimate.difference for difference in differences]}, by_type=False)
+        finding = replace(finding, like_these=_range(interval))
+    if len(kept) == 1:
+        return _Row(finding, differences[0], is_family=False)
+    return _Row(finding, mean_difference(name, differences, settings))
+
+
+_SIDES = ("base", "candidate")
+
+
+def _range(interval: Interval | None) -> Range | None:
+    return None if interval is None or not math.isfinite(interval.low) else Range(interval.low, interval.high)
+
+
+def _judged(rows: Sequence[_Row], settings: Settings) -> list[Finding]:
+    """Findings with adjusted p-values and verdicts."""
+    adjust = holm if settings.adjustment == "holm" else benjamini_hochberg
+    family = [row for row in rows if row.difference is not None and row.is_family]
+    adjusted = adjust([row.difference.p_value for row in family if row.difference is not None])
+    # that a loss is beyond the tolerance decides a gate, whose false alarms are counted over the whole family
+    beyond = holm([row.difference.p_beyond for row in family if row.difference is not None])
+    by_difference = {
+        id(row.difference): pair for row, pair in zip(family, zip(adjusted, beyond, strict=True), strict=True)
+    }
+    return [
+        row.finding
+        if row.difference is None
+        else _with_statistics(row.finding, row.difference, by_difference[id(row.difference)], settings)
+        for row in rows
+    ]
+
+
+def _with_statistics(
+    finding: Finding, difference: Difference, adjusted: tuple[float, float], settings: Settings
+) -> Finding:
+    estimate = difference.estimate
+    smallest = smallest_detectable(estimate.standard_error, estimate.df, settings.alpha, POWER)
+    found = replace(
+        finding,
+        interval=_range(estimate.interval),
+        p_value=difference.p_value,
+        adjusted=adjusted[0],
+        p_beyond=adjusted[1],
+        smallest=smallest if math.isfinite(smallest) else None,
+        items=difference.items,
+        clusters=difference.clusters,
+        method=difference.method,
+        notes=(*finding.notes, *_warnings(finding, difference)),
+    )
+    verdict = _verdict(found, estimate.difference, settings.alpha)
+    needed = _needed(found, difference) if verdict is Verdict.TOO_NOISY else None
+    return replace(found, verdict=verdict, needed=needed)
+
+
+def _verdict(finding: Finding, difference: float, alpha: float) -> Verdict:
+    if finding.p_beyond is not None and finding.p_beyond <= alpha and difference < -finding.tolerance:
+        return Verdict.REGRESSED
+    if finding.adjusted is not None and finding.adjusted <= alpha and difference > 0:
+        return Verdict.IMPROVED
+    if finding.interval is not None and finding.interval.low > -finding.tolerance:
+        return Verdict.NO_WORSE
+    return Verdict.TOO_NOISY
+
+
+def _needed(finding: Finding, difference: Difference) -> int | None:
+    """How many clusters would show a difference of the tolerance, or, without one, the difference that was found."""
+    wanted = finding.tolerance or abs(difference.estimate.difference)
+    spread = difference.estimate.standard_error * math.sqrt(difference.clusters)
+    if finding.level != "task" or not (wanted > 0 and math.isfinite(spread)):
+        return None
+    return items_needed(wanted, spread, power=POWER)
+
+
+def _warnings(finding: Finding, difference: Difference) -> list[str]:
+    if finding.level != "task":
+        return []
+    found = []
+    if finding.type == _CLUSTERING:
+        found.append(
+            "its items are random draws of the same texts: that a difference is larger than what draws and starts of "
+            "k-means make of it can be shown, not that it would be there on other texts"
+        )
+    if 1 < difference.clusters < _FEWEST:
+        found.append(f"{difference.clusters} independent items, of which no permutation test can show anything at .05")
+    elif not difference.is_trusted:
+        found.append(
+            f"{difference.differing} of {difference.clusters} independent items differ at all: too few for an interval "
+            "that is right 95% of the time"
+        )
+    return found

@@ -1,0 +1,65 @@
+"""What is different between two sides beside the model: precision, engine, device, versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evalharness.compare.sides import Results
+from evalharness.errors import clip
+
+_OF_MODEL = {
+    "dtype": "precision",
+    "backend": "backend",
+    "max_length": "longest text in tokens",
+    "pooling": "pooling",
+    "normalize": "whether vectors are normalised",
+    "similarity": "similarity",
+    "dimensions": "dimensions",
+}
+_PACKAGES = ("torch", "transformers", "mteb", "scikit-learn", "onnxruntime")
+
+
+def differences_in_settings(base: Results, candidate: Results) -> list[str]:
+    """A line for each fact that the records of the two do not share.
+
+    Args:
+        base: the results to compare with.
+        candidate: the results to judge.
+    """
+    facts = [_facts(results) for results in (base, candidate)]
+    lines = []
+    for name in sorted(set(facts[0]) & set(facts[1])):
+        one, other = (", ".join(sorted(found[name])) for found in facts)
+        if one != other:
+            lines.append(f"{name}: {clip(one)} in the base, {clip(other)} in the candidate")
+    same = {str(found.get("fingerprint")) for found in map(_models, (base, candidate))}
+    if len(same) == 1 and same != {"None"} and not lines:
+        lines.append("the two are of the same model with the same settings")
+    return lines
+
+
+def _models(results: Results) -> Mapping[str, Any]:
+    for task in results.tasks.values():
+        for job in task.jobs:
+            model = job.record.facts.get("model") if job.record is not None else None
+            if isinstance(model, dict):
+                return model
+    return {}
+
+
+def _facts(results: Results) -> dict[str, set[str]]:
+    """What records say of how they were made: name for people -> all values."""
+    found: dict[str, set[str]] = {}
+    for task in results.tasks.values():
+        for job in task.jobs:
+            if job.record is None or job.problem:
+                continue
+            said = job.record.facts
+            model, packages = (said[name] if isinstance(said.get(name), dict) else {} for name in ("model", "packages"))
+            values = {shown: model.get(name) for name, shown in _OF_MODEL.items() if name in model}
+            values |= {f"version of {name}": packages.get(name) for name in _PACKAGES if name in packages}
+            values |= {"device": said["device"]} if "device" in said else {}
+            for name, value in values.items():
+                found.setdefault(name, set()).add(str(value))
+    return found

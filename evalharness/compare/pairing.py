@@ -1,0 +1,394 @@
+"""Two results of a task become pairs of items, or a reason why they cannot.
+
+Only what is the same is compared: data, protocol, scoring, metric, items and what people say of them. Whatever is not
+costs its own task the comparison, and is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, TypeAlias
+
+from evalharness.catalog.tasks import Member, TaskSpec
+from evalharness.compare.sides import ALL_SUBSETS, Results
+from evalharness.errors import DataError, clip, shorten
+from evalharness.metrics.forms import Form
+from evalharness.metrics.from_items import form_of, score_of
+from evalharness.results.items import read_items
+from evalharness.results.records import JobRecord, items_path
+from evalharness.results.stored import StoredTask
+from evalharness.results.views import STALE
+from evalharness.types import ItemScores, content_digest
+
+# what a job's key says of the data and of how they are scored; the rest of it is the model
+_OF_DATA = (
+    "dataset_revision",
+    "settings",
+    "columns",
+    "candidates",
+    "protocol",
+    "score_version",
+    "runner",
+    "drawn_before",
+)
+_NAMES = {
+    "dataset_revision": "the revision of the data",
+    "settings": "the task's settings",
+    "columns": "the columns that were read",
+    "candidates": "whether the task has candidates",
+    "protocol": "the protocol",
+    "score_version": "the version of our scoring",
+    "runner": "what scores the task",
+    "drawn_before": "the order of random draws",
+}
+# columns that say what is true, and not what a model makes of it
+_LABEL, _PREDICTED = "label", "predicted_"
+_TRUTHS = ("gold", _LABEL)
+_GROUP = "group"
+# a stored score and what its items give are the same number; reading JSON loses nothing
+_ROUNDING = 1e-9
+_MTEB = "mteb"
+
+Place: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedJob:
+    """Items of one split and subset, of both sides in the same order.
+
+    Attributes:
+        weight: of its score in the task's.
+        base, candidate: what the two scores are made of.
+        groups: per item, what it belongs to; items of one group, of other subsets too, are resampled together.
+    """
+
+    weight: float
+    base: Form
+    candidate: Form
+    groups: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTask:
+    """A task of both sides.
+
+    Attributes:
+        name, type, metric: of the task; the metric is empty where nobody says it.
+        base, candidate: scores, 0-1; None where there is none.
+        jobs: with their items; none where there are scores only.
+        why: why there are no scores, or no items; empty if there are.
+        notes: what a reader must know.
+    """
+
+    name: str
+    type: str
+    metric: str
+    base: float | None = None
+    candidate: float | None = None
+    jobs: Sequence[PairedJob] = ()
+    why: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class _NotComparedError(Exception):
+    """The two are not of the same thing."""
+
+
+class _ScoresOnlyError(Exception):
+    """There are no items that could be compared."""
+
+
+def pair_task(member: Member, spec: TaskSpec | None, base: Results, candidate: Results) -> PairedTask:
+    """A task of both sides; one that is the mean of others is made of their jobs.
+
+    Args:
+        member: which task, and which of its splits and subsets.
+        spec: what the catalogue knows of it; None if nothing.
+        base: the results to compare with.
+        candidate: the results to judge.
+    """
+    if spec is not None and spec.parts and member.task not in base.tasks and member.task not in candidate.tasks:
+        parts = [pair_task(Member(task=part), None, base, candidate) for part in spec.parts]
+        return _joined(member.task, spec.type, parts)
+    one, other = base.tasks.get(member.task), candidate.tasks.get(member.task)
+    recorded = next((task.type for task in (one, other) if task is not None and task.type), None)
+    empty = PairedTask(member.task, (spec.type if spec else recorded) or "Other", "")
+    try:
+        return _paired(empty, _Sides(base, candidate, *_whole(one, other, base, candidate)), member, spec)
+    except _NotComparedError as error:
+        scores = [None if task is None else _mean_of(task) for task in (one, other)]
+        return replace(
+            empty, base=scores[0], candidate=scores[1], why=str(error), metric=_metric(one) or _metric(other)
+        )
+
+
+def _mean_of(task: StoredTask) -> float | None:
+    scores = [score for subsets in task.scores.values() for score in subsets.values()]
+    problems = [why for found in task.problems.values() for why in found.values() if not why.startswith(STALE)]
+    return fmean(scores) if scores and not problems and not task.damage else None
+
+
+def _metric(task: StoredTask | None) -> str:
+    records = [job.record for job in task.jobs if job.record is not None and not job.problem] if task else []
+    return records[0].main_score if records else ""
+
+
+def _joined(name: str, kind: str, parts: Sequence[PairedTask]) -> PairedTask:
+    """The mean of tasks as a task."""
+    absent = [f"its part {part.name}: {part.why}" for part in parts if part.base is None or part.candidate is None]
+    scores = [[score for part in parts if (score := getattr(part, side)) is not None] for side in ("base", "candidate")]
+    whole = [fmean(found) if len(found) == len(parts) else None for found in scores]
+    why = absent[0] if absent else next((f"its part {part.name}: {part.why}" for part in parts if part.why), "")
+    jobs = [
+        replace(job, weight=job.weight / len(parts), groups=[f"{part.name}/{group}" for group in job.groups])
+        for part in parts
+        for job in part.jobs
+    ]
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return PairedTask(name, kind, parts[0].metric, whole[0], whole[1], () if why else jobs, why, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Both sides and what they have of one task."""
+
+    base: Results
+    candidate: Results
+    one: StoredTask
+    other: StoredTask
+
+
+def _whole(
+    one: StoredTask | None, other: StoredTask | None, base: Results, candidate: Results
+) -> tuple[StoredTask, StoredTask]:
+    """The two, if both are there and can be read."""
+    problems = []
+    for task, results, who in ((one, base, "the base"), (other, candidate, "the candidate")):
+        if task is None:
+            problems.append(f"{who} has no result ({results.absent})")
+        elif task.damage:
+            problems.append(f"{who}: {_first_line(task.damage)}")
+    if problems or one is None or other is None:
+        raise _NotComparedError("; ".join(problems))
+    return one, other
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")
+
+
+def _paired(empty: PairedTask, sides: _Sides, member: Member, spec: TaskSpec | None) -> PairedTask:
+    places, notes = _places(sides, member, spec)
+    scores = [fmean(task.scores[split][subset] for split, subset in found) for task, found in places]
+    _check_revisions(sides.one.revision, sides.other.revision)
+    found = replace(
+        empty,
+        metric=_metric(sides.one) or _metric(sides.other),
+        base=scores[0],
+        candidate=scores[1],
+        notes=tuple(notes),
+    )
+    try:
+        jobs = list(_jobs(sides, places[0][1], places[1][1]))
+    except _ScoresOnlyError as error:
+        return replace(found, why=str(error))
+    versions = {str(record.key.get(_MTEB)) for record in _records(sides.one, sides.other)}
+    said = (f"scored with different versions of mteb: {shorten(sorted(versions))}",) if len(versions) > 1 else ()
+    return replace(found, jobs=jobs, notes=(*notes, *said))
+
+
+def _records(*tasks: StoredTask) -> list[JobRecord]:
+    return [job.record for task in tasks for job in task.jobs if job.record is not None and not job.problem]
+
+
+def _check_revisions(one: str | None, other: str | None) -> None:
+    if one is not None and other is not None and one != other:
+        raise _NotComparedError(f"the data are not the same: revision {clip(one)} and {clip(other)}")
+
+
+def _places(
+    sides: _Sides, member: Member, spec: TaskSpec | None
+) -> tuple[Sequence[tuple[StoredTask, Sequence[Place]]], list[str]]:
+    """Splits and subsets of both whose scores are compared; the base says which, where nobody else does."""
+    wanted = _wanted(sides.one, member, spec)
+    notes = []
+    for task, who in ((sides.one, "the base"), (sides.other, "the candidate")):
+        absent = (
+            [] if _is_published(task) else [place for place in wanted if place[1] not in task.scores.get(place[0], {})]
+        )
+        if absent:
+            split, subset = absent[0]
+            why = task.problems.get(split, {}).get(subset, "not run")
+            raise _NotComparedError(
+                f"{who} lacks {len(absent)} of {len(wanted)} subsets, first [{split}, {subset}]: {_first_line(why)}"
+            )
+    published = [task for task in (sides.one, sides.other) if _is_published(task)]
+    splits = list(dict.fromkeys(split for split, _ in wanted))
+    if published:
+        splits = [split for split in splits if all(split in task.scores for task in published)]
+        if not splits:
+            raise _NotComparedError("no split has a score on both sides")
+        wanted = [place for place in wanted if place[0] in splits]
+    if more := _more(sides.other, wanted):
+        notes.append(f"the candidate has {more} subsets more, which are left out")
+    both = [(split, ALL_SUBSETS) for split in splits]
+    return [(task, both if _is_published(task) else wanted) for task in (sides.one, sides.other)], notes
+
+
+def _is_published(task: StoredTask) -> bool:
+    return any(ALL_SUBSETS in subsets for subsets in task.scores.values())
+
+
+def _more(task: StoredTask, wanted: Sequence[Place]) -> int:
+    found = [(split, subset) for split, subsets in task.scores.items() for subset in subsets]
+    return 0 if _is_published(task) else len(set(found) - set(wanted))
+
+
+def _wanted(base: StoredTask, member: Member, spec: TaskSpec | None) -> list[Place]:
+    """Splits and subsets that a task's score needs: the list's, the catalogue's, or all that the base has."""
+    has_list = member.splits is not None or member.subsets is not None
+    if spec is not None and (has_list or _is_published(base)):
+        subsets = member.subsets or tuple(spec.languages)
+        return [(split, subset) for split in member.splits or spec.splits for subset in subsets]
+    found = {split: list(subsets) for split, subsets in base.scores.items()}
+    for split, problems in base.problems.items():
+        needed = [subset for subset, why in problems.items() if not why.startswith(STALE)]
+        found[split] = [*found.get(split, []), *needed]
+    places = [(split, subset) for split, subsets in sorted(found.items()) for subset in sorted(set(subsets))]
+    if not places:
+        raise _NotComparedError("the base has no score")
+    return places
+
+
+def _jobs(sides: _Sides, ones: Sequence[Place], others: Sequence[Place]) -> Iterator[PairedJob]:
+    """The items of all places.
+
+    Raises:
+        _ScoresOnlyError: one side has none.
+        _NotComparedError: the two are not of the same items.
+    """
+    found = [_by_place(task) for task in (sides.one, sides.other)]
+    if list(ones) != list(others) or not (found[0] and found[1]):
+        who = "the base" if not found[0] else "the candidate"
+        raise _ScoresOnlyError(f"{who} has scores only, without items")
+    for split, subset in ones:
+        pair = [by_place[split, subset] for by_place in found]
+        _check_keys(*pair)
+        items = [_items(results, record) for results, record in zip((sides.base, sides.candidate), pair, strict=True)]
+        yield _pair(items[0], items[1], pair, weight=1 / len(ones))
+
+
+def _by_place(task: StoredTask) -> dict[Place, JobRecord]:
+    return {(record.job.split, record.job.subset): record for record in _records(task)}
+
+
+def _check_keys(one: JobRecord, other: JobRecord) -> None:
+    """See that two records are of the same data, scored alike."""
+    if one.main_score != other.main_score:
+        raise _NotComparedError(
+            f"the main scores are not the same: {clip(one.main_score)} and {clip(other.main_score)}"
+        )
+    different = [name for name in _OF_DATA if not _are_equal(one.key.get(name), other.key.get(name))]
+    if _runner(one) and not _are_equal(one.key.get(_MTEB), other.key.get(_MTEB)):
+        raise _NotComparedError("mteb scores this task, in different versions on the two sides")
+    if different:
+        shown = [
+            f"{_NAMES[name]} ({clip(str(one.key.get(name)))} and {clip(str(other.key.get(name)))})"
+            for name in different
+        ]
+        raise _NotComparedError(f"[{one.job.split}, {one.job.subset}] differs in {shorten(shown, 2)}; run both again")
+
+
+def _runner(record: JobRecord) -> bool:
+    return "runner" in record.key
+
+
+def _are_equal(one: Any, other: Any) -> bool:  # noqa: ANN401 -- JSON
+    return content_digest(one) == content_digest(other)
+
+
+def _items(results: Results, record: JobRecord) -> ItemScores:
+    if record.items is None or results.folder is None:
+        raise _ScoresOnlyError(f"{results.side.model} has no items for {record.job}")
+    try:
+        return read_items(items_path(results.folder, record.job))
+    except DataError as error:
+        raise _NotComparedError(_first_line(str(error))) from None
+
+
+def _pair(one: ItemScores, other: ItemScores, records: Sequence[JobRecord], weight: float) -> PairedJob:
+    job = records[0].job
+    one, other = _named_alike(one, other)
+    other = _in_order(one, other, f"[{job.split}, {job.subset}]")
+    forms = []
+    for items, record in zip((one, other), records, strict=True):
+        form = form_of(record.main_score, items.columns, items.names)
+        if form is None:
+            raise _ScoresOnlyError(
+                f"items of {record.job} do not have what {record.main_score} is made of, for an older version wrote "
+                "them; run the task again, which encodes nothing that the store has"
+            )
+        given, stored = score_of(form), record.metrics[record.main_score]
+        if not abs(given - stored) <= _ROUNDING:
+            raise _NotComparedError(f"items of {record.job} give {given:.6f}, and its record says {stored:.6f}")
+        forms.append(form)
+    return PairedJob(weight, forms[0], forms[1], _groups(one))
+
+
+def _named_alike(one: ItemScores, other: ItemScores) -> tuple[ItemScores, ItemScores]:
+    """The same items, where a code in columns of labels stands for the same label on both sides."""
+    if list(one.names) == list(other.names):
+        return one, other
+    keys = [[name if isinstance(name, str) else tuple(name) for name in items.names] for items in (one, other)]
+    names = sorted({*keys[0], *keys[1]})
+    code = {name: float(place) for place, name in enumerate(names)}
+
+    def recoded(items: ItemScores, own: Sequence[Any]) -> ItemScores:
+        columns = {
+            name: [code[own[int(value)]] if value == value else value for value in values]  # noqa: PLR0124 -- NaN
+            if name == _LABEL or name.startswith(_PREDICTED)
+            else values
+            for name, values in items.columns.items()
+        }
+        return replace(items, columns=columns, names=[name if isinstance(name, str) else list(name) for name in names])
+
+    return recoded(one, keys[0]), recoded(other, keys[1])
+
+
+def _in_order(one: ItemScores, other: ItemScores, where: str) -> ItemScores:
+    """The other items in the order of the one's, if they are the same.
+
+    Raises:
+        _NotComparedError: they are not.
+    """
+    if list(one.ids) != list(other.ids):
+        place = {name: row for row, name in enumerate(other.ids)}
+        differing = set(one.ids) ^ set(place)
+        if differing or len(place) < len(other.ids):
+            raise _NotComparedError(
+                f"{where}: the items are not the same: {len(one.ids)} and {len(other.ids)}, and not in both: "
+                f"{shorten(sorted(map(clip, differing))) or 'none, but some are there twice'}"
+            )
+        rows = [place[name] for name in one.ids]
+        columns = {name: [values[row] for row in rows] for name, values in other.columns.items()}
+        other = replace(other, ids=one.ids, columns=columns)
+    for name in (*_TRUTHS, _GROUP):
+        _check_truth(one, other, name, where)
+    return other
+
+
+def _check_truth(one: ItemScores, other: ItemScores, name: str, where: str) -> None:
+    truths: list[Sequence[float] | Mapping[str, float]] = [items.columns.get(name, []) for items in (one, other)]
+    if list(truths[0]) != list(truths[1]):
+        changed = sum(a != b for a, b in zip(*truths, strict=False)) or "all"
+        raise _NotComparedError(f"{where}: {changed} of {len(one.ids)} items have another {name} on the two sides")
+
+
+def _groups(items: ItemScores) -> list[str]:
+    """Per item the name of what it belongs to: of the first item of its group, so that parallel subsets agree."""
+    if _GROUP not in items.columns:
+        return list(items.ids)
+    first: dict[float, str] = {}
+    return [first.setdefault(group, name) for group, name in zip(items.columns[_GROUP], items.ids, strict=True)]
