@@ -72,12 +72,11 @@ def show(folder: FolderArgument) -> None:
     from evalharness.compare.baseline import check_baseline, run_of_baseline
     from evalharness.files import file_name
     from evalharness.results.records import JOBS
-    from evalharness.results.views import read_jobs
 
     manifest = check_baseline(folder)
     run = run_of_baseline(folder)
     say(_title(folder, manifest, len(run.tasks)))
-    jobs = {name: [job.record for job in read_jobs(folder, name) if job.record is not None] for name in run.tasks}
+    jobs = {name: [job.record for job in task.jobs if job.record is not None] for name, task in run.tasks.items()}
     say(f"computed by {_versions([record for records in jobs.values() for record in records])}")
     for name in sorted(run.tasks):
         sizes = [file.bytes for path, file in manifest.files.items() if path.startswith(f"{JOBS}/{file_name(name)}/")]

@@ -26,7 +26,6 @@ from evalharness.errors import DataError, UsageError, shorten
 from evalharness.files import atomic_folder, atomic_path, no_folder, restore_folder, storage_errors, write_json
 from evalharness.results.records import BASELINE, MODEL_META, installed_version, items_path, record_path
 from evalharness.results.stored import StoredRun, StoredTask, read_runs
-from evalharness.results.views import read_jobs
 from evalharness.types import PROTOCOLS
 
 # git would make other bytes of ends of lines, and no digest would fit
@@ -203,11 +202,9 @@ def _facts(task: StoredTask) -> tuple[object, object]:
 def _files(run: StoredRun, task: str) -> list[tuple[Path, Path]]:
     """A task's files, with their paths in a folder of results: records and items, or mteb's file if that is all."""
     found = []
-    for job in read_jobs(run.folder, task):
-        if job.record is None:
-            raise DataError(f"{task} [{job.split}, {job.subset}] {job.problem}")
-        found.append(record_path(run.folder, job.record.job))
-        found += [items_path(run.folder, job.record.job)] if job.record.items is not None else []
+    for record in (job.record for job in run.tasks[task].jobs if job.record is not None):
+        found.append(record_path(run.folder, record.job))
+        found += [items_path(run.folder, record.job)] if record.items is not None else []
     found = found or [run.folder / f"{task}.json"]
     return [(path, path.relative_to(run.folder)) for path in found]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from evalharness.catalog.tasks import Member, TaskList, find_task
-from evalharness.compare.baseline import Manifest, check_baseline, read_baseline
+from evalharness.compare.baseline import Manifest
+from evalharness.compare.sides import runs_in, split_name
 from evalharness.errors import UsageError, clip, shorten, unknown_names
-from evalharness.files import no_folder
 from evalharness.results.records import experiment_name
-from evalharness.results.stored import StoredRun, read_runs
+from evalharness.results.stored import StoredRun
 from evalharness.types import content_digest
 
 # where the results of each task are, by its name
@@ -27,25 +26,11 @@ def named_runs(results: Sequence[str]) -> list[StoredRun]:
     """
     found = {}
     for text in results:
-        folder, model = _folder_and_model(text)
-        if read_baseline(folder) is not None:
-            check_baseline(folder)
-        runs = read_runs([folder])
-        if model and not (runs := [run for run in runs if run.model == model]):
-            raise UsageError(f"{folder}: {unknown_names('model', [model], {run.model for run in read_runs([folder])})}")
-        found |= {run.folder.resolve(): run for run in runs}
+        folder, model = split_name(text)
+        if not folder.is_dir():
+            raise UsageError(f"{folder.absolute()} is no folder; name the folder that holds results")
+        found |= {run.folder.resolve(): run for run in runs_in(folder, model)}
     return list(found.values())
-
-
-def _folder_and_model(text: str) -> tuple[Path, str]:
-    folder, model = Path(text), ""
-    if not folder.exists() and ":" in text:
-        before, _, model = text.rpartition(":")
-        folder = Path(before)
-    if not folder.is_dir():
-        where = no_folder(folder.absolute()) or f"no such folder: {folder.absolute()}"
-        raise UsageError(f"{where}; name one that a run has written (run --output), or FOLDER:MODEL")
-    return folder, model
 
 
 def members(lists: Sequence[TaskList], tasks: Sequence[str]) -> list[Member]:

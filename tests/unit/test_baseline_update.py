@@ -30,9 +30,9 @@ def test_results_of_several_models_are_refused_and_one_can_be_named(tmp_path: Pa
         named_runs([f"{tmp_path / 'results'}:me/modl"])
     with pytest.raises(UsageError, match=r"no such folder: .*nowhere"):
         named_runs([f"{tmp_path / 'nowhere'}:me/model"])
-    put(tmp_path / "results", {"STS12": 0.1}, model=spec(name="me/other", overrides={"max_length": 9}))
+    put(tmp_path / "results", {"STS12": 0.1}, model=spec(name="me/other", revision="c" * 40))
     runs = named_runs([f"{tmp_path / 'results'}:me/other"])
-    with pytest.raises(UsageError, match=r"of 2 models or settings: me/other \(.*me/other \(.*max_length_9"):
+    with pytest.raises(UsageError, match=r"of 2 models or settings: me/other \(0.*, me/other \(c"):
         choose(runs)
 
 

@@ -9,8 +9,6 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.metrics.statistics import SEED
-
 # no array of draws has more elements: 128 MiB of doubles
 MOST_ELEMENTS = 2**24
 _IN_A_BYTE = 8
