@@ -198,7 +198,9 @@ def swap_folders(one: Path, other: Path) -> bool:
     """
     import ctypes
 
-    library = ctypes.CDLL(None, use_errno=True) if sys.platform != "win32" else None
+    if sys.platform == "win32":
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
     paths = os.fsencode(one), os.fsencode(other)
     if hasattr(library, "renameat2"):
         failed = library.renameat2(_HERE, paths[0], _HERE, paths[1], _SWAP)
