@@ -70,19 +70,16 @@ def update(
 def show(folder: FolderArgument) -> None:
     """Check that a baseline is whole, and print what is in it."""
     from evalharness.compare.baseline import check_baseline, run_of_baseline
-    from evalharness.files import file_name
-    from evalharness.results.records import JOBS
 
     manifest = check_baseline(folder)
     run = run_of_baseline(folder)
     say(_title(folder, manifest, len(run.tasks)))
     jobs = {name: [job.record for job in task.jobs if job.record is not None] for name, task in run.tasks.items()}
     say(f"computed by {_versions([record for records in jobs.values() for record in records])}")
-    for name in sorted(run.tasks):
-        sizes = [file.bytes for path, file in manifest.files.items() if path.startswith(f"{JOBS}/{file_name(name)}/")]
-        _show_task(folder, name, jobs[name], sum(sizes))
-        for split, subsets in run.tasks[name].scores.items() if not jobs[name] else ():
-            say(f"{name} [{split}]: {sum(subsets.values()) / len(subsets):.4f}, no items")
+    for name, task in sorted(run.tasks.items()):
+        for split, subsets in task.scores.items():
+            found = [record for record in jobs[name] if record.job.split == split]
+            _show_split(folder, manifest, f"{name} [{split}]: ", found or [*subsets.values()])
 
 
 def _chosen(
@@ -121,15 +118,19 @@ def _say_changes(changes: Sequence[Change]) -> None:
                 moved = f" ({_POINTS * (change.after - change.before):+.2f} points)"
             say(f"{change.task} [{change.split}]: {before} -> {after}{moved}")
     if same:
-        say(f"{len(same)} scores are as they were")
+        say(f"unchanged: {len(same)} {_noun(len(same), 'score')}")
+
+
+def _noun(count: int, name: str) -> str:
+    return name if count == 1 else f"{name}s"
 
 
 def _title(folder: Path, manifest: Manifest, tasks: int) -> str:
     from evalharness.compare.sources import described
 
     return (
-        f"{folder}: {described(manifest)}, protocol {manifest.protocol}, {tasks} tasks, {human(manifest.bytes)}, saved "
-        f"{manifest.day} by evalharness {manifest.evalharness}"
+        f"{folder}: {described(manifest)}, protocol {manifest.protocol}, {tasks} {_noun(tasks, 'task')}, "
+        f"{human(manifest.bytes)}, saved {manifest.day} by evalharness {manifest.evalharness}"
     )
 
 
@@ -140,18 +141,21 @@ def _versions(records: Sequence[JobRecord]) -> str:
     return f"evalharness {' and '.join(ours) or 'unknown'} with mteb {' and '.join(mteb) or 'unknown'}"
 
 
-def _show_task(folder: Path, name: str, records: Sequence[JobRecord], size: int) -> None:
-    """A line per split."""
+def _show_split(folder: Path, manifest: Manifest, where: str, found: Sequence[JobRecord] | Sequence[float]) -> None:
+    """A line of a split: of its records, or of its scores where those of mteb are all there is."""
     from statistics import fmean
 
     from evalharness.results.items import read_items
-    from evalharness.results.records import items_path
+    from evalharness.results.records import JobRecord, items_path, record_path
 
-    for split in sorted({record.job.split for record in records}):
-        found = [record for record in records if record.job.split == split]
-        paths = [items_path(folder, record.job) for record in found if record.items is not None]
-        items = sum(len(read_items(path).ids) for path in paths)
-        score = fmean(record.metrics[record.main_score] for record in found)
-        subsets = f", {len(found)} subsets" if len(found) > 1 else ""
-        counted = f"{items:,} items" if items else "no items"
-        say(f"{name} [{split}]: {found[0].main_score} {score:.4f}, {counted}{subsets}, {human(size)}")
+    records = [record for record in found if isinstance(record, JobRecord)]
+    scores = [record.metrics[record.main_score] if isinstance(record, JobRecord) else record for record in found]
+    with_items = [items_path(folder, record.job) for record in records if record.items is not None]
+    items = sum(len(read_items(path).ids) for path in with_items)
+    paths = [*with_items, *(record_path(folder, record.job) for record in records)]
+    size = sum(manifest.files[path.relative_to(folder).as_posix()].bytes for path in paths)
+    metric = f"{records[0].main_score} " if records else ""
+    said = [f"{items:,} items" if items else "no items"]
+    said += [f"{len(found)} subsets"] if len(found) > 1 else []
+    said += [human(size)] if records else []
+    say(f"{where}{metric}{fmean(scores):.4f}, {', '.join(said)}")

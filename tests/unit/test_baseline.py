@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Cli
 from support.baselines import TASKS, content, put, save_all, saved, score, update_with
 from support.lookup import spec
 from support.odd import FILES, with_each_key_odd
@@ -257,10 +258,11 @@ def test_a_list_needs_all_of_its_tasks(tmp_path: Path) -> None:
     ]
 
 
-def test_mtebs_own_results_are_kept_as_scores(tmp_path: Path) -> None:
+def test_mtebs_own_results_are_kept_as_scores(tmp_path: Path, here: Cli) -> None:
     folder = put(tmp_path / "results", {"STS12": 0.5})
     shutil.rmtree(folder / "jobs")
     save_all(tmp_path / "results", tmp_path / "base")
     assert set(content(tmp_path / "base")) == {".gitattributes", "baseline.json", "model_meta.json", "STS12.json"}
     assert score(tmp_path / "base", "STS12") == 0.5
     check_baseline(tmp_path / "base")
+    assert "\nSTS12 [test]: 0.5000, no items\n" in here("baseline", "show", str(tmp_path / "base")).stdout

@@ -180,7 +180,7 @@ def test_what_the_commands_print(here: Cli, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[:3] == [
         "STS12 [test]: 0.5000 -> 0.5100 (+1.00 points)",
         "STS14 [test]: none -> 0.1000",
-        "1 scores are as they were",
+        "unchanged: 1 score",
     ]
     assert ", 4 tasks, " in done.stdout
     assert here("baseline", "update", "base", "more").stdout == "nothing has changed: base has these very results\n"
