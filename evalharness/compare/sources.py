@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from evalharness.catalog.tasks import Member, TaskList, find_task
@@ -24,7 +25,7 @@ def named_runs(results: Sequence[str]) -> list[StoredRun]:
         UsageError: there is no such folder or model.
         DataError: a folder has no results, or is a baseline that is not whole.
     """
-    found = {}
+    found: dict[Path, StoredRun] = {}
     for text in results:
         folder, model = split_name(text)
         if not folder.is_dir():
