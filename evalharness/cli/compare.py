@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
@@ -104,13 +104,11 @@ def _settings(rules: GateRules, kind: GateKind | None, adjust: str | None, draws
     return made if seed is None else replace(made, seed=seed)
 
 
-def _wanted(
-    tasks: Sequence[str] | None, suite: Sequence[str] | None, benchmark: Sequence[str] | None
-) -> TaskList | None:
+def _wanted(named_lists: Mapping[str, Sequence[str] | None]) -> TaskList | None:
     """All tasks that are named, as one list; None if none are."""
     from evalharness.catalog.tasks import Member, TaskList
 
-    lists = split_lists({"--tasks": tasks, "--suite": suite, "--benchmark": benchmark})
+    lists = split_lists(named_lists)
     found = task_lists(lists["--suite"], lists["--benchmark"])
     named = [Member(task=name) for name in lists["--tasks"]]
     members = {member.task: member for member in [*named, *(member for item in found for member in item.tasks)]}

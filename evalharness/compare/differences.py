@@ -178,14 +178,14 @@ def _counted(job: PairedJob) -> NDArray[np.bool_]:
     one, other = contributions(job.base), contributions(job.candidate)
     if one is None or other is None:
         return np.ones(len(job.groups), dtype=bool)
-    return ~(np.isnan(one) & np.isnan(other))
+    return np.asarray(~(np.isnan(one) & np.isnan(other)), dtype=np.bool_)
 
 
 def _item_differences(job: PairedJob) -> Values:
     """Per item, what it says of the difference; the mean of those that count is the difference of the scores."""
     one, other = contributions(job.base), contributions(job.candidate)
     if one is not None and other is not None and (np.isnan(one) == np.isnan(other)).all():
-        return other - one
+        return np.asarray(other - one, dtype=np.float64)
     difference = score_of(job.candidate) - score_of(job.base)
     moved: Values = difference + influence(job.candidate) - influence(job.base)
     return moved

@@ -9,6 +9,9 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from evalharness.metrics import statistics
+
+SEED = statistics.SEED
 # no array of draws has more elements: 128 MiB of doubles
 MOST_ELEMENTS = 2**24
 _IN_A_BYTE = 8
