@@ -46,7 +46,7 @@ def github() -> dict[Any, Any]:
 
 
 def gitlab() -> dict[str, Any]:
-    return dict(yaml.safe_load((EXAMPLES / "gitlab.yml").read_text(encoding="utf-8")))["embedding-gate"]
+    return dict(yaml.safe_load((EXAMPLES / "gitlab.yml").read_text(encoding="utf-8"))["embedding-gate"])
 
 
 def steps() -> list[dict[str, Any]]:
