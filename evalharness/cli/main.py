@@ -16,6 +16,7 @@ import typer
 
 from evalharness import __version__
 from evalharness.cli import shell
+from evalharness.cli.baseline import baseline_app
 from evalharness.cli.compare import compare
 from evalharness.cli.lists import list_app, split_lists
 from evalharness.cli.report import report
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(list_app, name="list")
 app.add_typer(store_app, name="store")
+app.add_typer(baseline_app, name="baseline")
 
 
 def repeat_lists(arguments: Sequence[str]) -> list[str]:

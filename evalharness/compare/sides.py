@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from evalharness.compare.baseline import check_baseline, read_baseline
 from evalharness.compare.comparison import Side
 from evalharness.errors import DataError, UsageError, clip, shorten, unknown_names
 from evalharness.reading import checked, read_object
@@ -54,12 +55,10 @@ def read_side(named: Named) -> Results:
     if isinstance(named, Results):
         return named
     named = str(named.folder if isinstance(named, Evaluation) else named)
-    path, model = _split(named)
+    path, model = split_name(named)
     if path.is_file():
         return _published(path, named)
-    runs = read_runs([path])
-    if model is not None:
-        runs = _of_model(runs, model, path)
+    runs = runs_in(path, model)
     if len(runs) > 1:
         choices = [f"{run.folder} ({_described(run)})" for run in runs]
         raise UsageError(
@@ -70,8 +69,25 @@ def read_side(named: Named) -> Results:
     return Results(side, run.tasks, run.folder, run.absent)
 
 
-def _split(named: str) -> tuple[Path, str | None]:
-    """A path, and the model's name behind it."""
+def runs_in(folder: Path, model: str | None) -> list[StoredRun]:
+    """The results in a folder, those of one model if it is named.
+
+    Raises:
+        UsageError: there is no such model.
+        DataError: there are no results, or the folder is a baseline that is not what was saved.
+    """
+    if read_baseline(folder) is not None:
+        check_baseline(folder)
+    runs = read_runs([folder])
+    return runs if model is None else _of_model(runs, model, folder)
+
+
+def split_name(named: str) -> tuple[Path, str | None]:
+    """A path, and the model's name behind it.
+
+    Raises:
+        UsageError: there is nothing at the path.
+    """
     whole = Path(named)
     if whole.exists():
         return whole, None

@@ -92,6 +92,8 @@ def test_imports_are_light(code: str) -> None:
         ["list", "benchmarks"],
         ["list", "tasks", "--task-types", "STS"],
         ["report", "nowhere"],
+        ["baseline", "show", "nowhere"],
+        ["baseline", "save", str(ROOT / "results" / "measured"), "--to", "nowhere", "--tasks", "none"],
         ["report", str(ROOT / "results" / "measured"), "--benchmark", "MTEB(eng, v1)"],
     ],
     ids=" ".join,
