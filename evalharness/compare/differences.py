@@ -164,7 +164,7 @@ def _cluster(jobs: Sequence[PairedJob], difference: float) -> _Clustered:
     count = len(numbers)
     totals, sizes, expected = np.zeros(count), np.zeros(count), np.zeros(count)
     for job, code, there in zip(jobs, codes, counted, strict=True):
-        differences, places = _item_differences(job)[there], code[there]
+        differences, places = item_differences(job)[there], code[there]
         weight = job.weight * count / len(places)
         size = np.bincount(places, minlength=count)
         totals += weight * np.bincount(places, weights=differences, minlength=count)
@@ -183,7 +183,7 @@ def _counted(job: PairedJob) -> NDArray[np.bool_]:
     return np.asarray(~(np.isnan(one) & np.isnan(other)), dtype=np.bool_)
 
 
-def _item_differences(job: PairedJob) -> Values:
+def item_differences(job: PairedJob) -> Values:
     """Per item, what it says of the difference; the mean of those that count is the difference of the scores."""
     one, other = contributions(job.base), contributions(job.candidate)
     if one is not None and other is not None and (np.isnan(one) == np.isnan(other)).all():

@@ -13,7 +13,7 @@ from evalharness.metrics.forms import Form
 from evalharness.metrics.from_items import form_of, score_of
 from evalharness.metrics.measures import GROUP, LABEL, PREDICTED
 from evalharness.results.items import read_items
-from evalharness.results.records import JobRecord, items_path
+from evalharness.results.records import JobId, JobRecord, items_path
 from evalharness.types import ItemScores
 
 # columns that say what is true, and not what a model makes of it
@@ -38,12 +38,14 @@ class PairedJob:
         weight: of its score in the task's.
         base, candidate: what the two scores are made of.
         groups: per item, what it belongs to; items of one group, of other subsets too, are resampled together.
+        records: of the base and of the candidate, as they are stored.
     """
 
     weight: float
     base: Form
     candidate: Form
     groups: Sequence[str]
+    records: Sequence[JobRecord] = ()
 
 
 def first_line(text: str) -> str:
@@ -83,11 +85,24 @@ def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord],
         ScoresOnlyError: they do not have what the main score is made of.
         NotComparedError: they are not the same items, or do not give the score that is stored.
     """
-    job = records[0].job
-    one, other = _named_alike(one, other)
-    other = _in_order(one, other, f"[{job.split}, {job.subset}]")
+    one, other = matched(one, other, records[0].job)
     forms = [_checked_form(items, record) for items, record in zip((one, other), records, strict=True)]
-    return PairedJob(weight, forms[0], forms[1], _groups(one))
+    return PairedJob(weight, forms[0], forms[1], _groups(one), records)
+
+
+def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores, ItemScores]:
+    """Items of both sides in the order of the one's, with the same codes for the same labels.
+
+    Args:
+        one: the items.
+        other: those of the other side.
+        job: which they are of.
+
+    Raises:
+        NotComparedError: they are not the same items.
+    """
+    one, other = _named_alike(one, other)
+    return one, _in_order(one, other, f"[{job.split}, {job.subset}]")
 
 
 def _checked_form(items: ItemScores, record: JobRecord) -> Form:

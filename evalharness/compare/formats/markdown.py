@@ -113,14 +113,14 @@ def _most(shown: Callable[[int], str], high: int, limit: int) -> int | None:
     return low
 
 
-def _text(text: str, limit: int = MAX_CELL) -> str:
+def silent(text: str, limit: int = MAX_CELL) -> str:
     """A text of anyone's that stays text, and calls nobody."""
     return _CALLS.sub(r"\g<0>&#8203;", plain(text, limit))
 
 
 def _line(text: str, limit: int) -> str:
     """The same, where a line or an item of a list begins with it."""
-    return _BEGINNINGS.sub(r"\1\\\2", _text(text, limit))
+    return _BEGINNINGS.sub(r"\1\\\2", silent(text, limit))
 
 
 def _bold(text: str) -> str:
@@ -140,7 +140,7 @@ def _section(judged: Judged, label: str) -> _Section:
     placement = place(judged)
     cells = {id(item.finding): _cells(item) for item in placement}
     remarks = {
-        id(item.finding): [_text(text, MAX_NOTE) for text in wording.remarks(item.finding)] for item in placement
+        id(item.finding): [silent(text, MAX_NOTE) for text in wording.remarks(item.finding)] for item in placement
     }
     return _Section(judged, _line(label, MAX_CELL), placement, cells, remarks, _failures(placement))
 
@@ -150,7 +150,7 @@ def _cells(item: Placed) -> list[str]:
     intervals = [wording.interval(finding.interval)]
     if finding.level != "task":
         intervals.append(wording.interval(finding.like_these))
-    name, verdict = _text(finding.name), "; ".join([_text(item.label), *wording.wanted(finding)])
+    name, verdict = silent(finding.name), "; ".join([silent(item.label), *wording.wanted(finding)])
     return [
         _bold(name) if item.fails else name,
         wording.points(finding.base),
@@ -166,13 +166,13 @@ def _cells(item: Placed) -> list[str]:
 
 def _document(sections: Sequence[_Section], room: _Room) -> str:
     title = wording.headline_of([section.judged for section in sections])
-    lines = [f"## {_text(title, MAX_NOTE)}", ""]
+    lines = [f"## {silent(title, MAX_NOTE)}", ""]
     if len(sections) == 1 and room.candidates:
         lines += _details(sections[0], room.rows)
     elif sections:
         lines += _overview(sections, room.candidates)
         for number, section in enumerate(sections[: room.candidates], start=1):
-            lines += [f"### {number}. {section.label}", "", f"**{_text(wording.headline(section.judged))}**", ""]
+            lines += [f"### {number}. {section.label}", "", f"**{silent(wording.headline(section.judged))}**", ""]
             lines += _details(section, room.rows)
     lines += _how(sections)
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -184,7 +184,7 @@ def _overview(sections: Sequence[_Section], most: int) -> list[str]:
                   ("Candidate", "Tasks", "Outcome"))  # fmt: skip
     for number, section in enumerate(sections[:most], start=1):
         judged, mean = section.judged, section.judged.mean
-        outcome = _text(wording.headline(judged), MAX_NOTE)
+        outcome = silent(wording.headline(judged), MAX_NOTE)
         lines.append(
             _row([
                 f"{number}. {section.label}",
@@ -203,7 +203,7 @@ def _details(section: _Section, rows: int) -> list[str]:
     """Of one candidate: what fails, the tables and their footnotes."""
     comparison, placement = section.judged.comparison, section.placement
     lines = [
-        f"{section.label} against {_text(str(comparison.base))}. {_text(wording.summed_up(section.judged), MAX_NOTE)}"
+        f"{section.label} against {silent(str(comparison.base))}. {silent(wording.summed_up(section.judged), MAX_NOTE)}"
     ]
     lines += ["", *section.failures]
     notes = [_line(note, MAX_NOTE) for note in comparison.notes[:_MOST_NOTES]]
@@ -221,7 +221,7 @@ def _details(section: _Section, rows: int) -> list[str]:
 
 def _failures(placement: Placement) -> list[str]:
     found = worst_failures(placement)
-    told = [f"{_bold(_text(one.name))}: {one.reason}: {_text(one.why, MAX_NOTE)}" for one in found[:_MOST_FAILURES]]
+    told = [f"{_bold(silent(one.name))}: {one.reason}: {silent(one.why, MAX_NOTE)}" for one in found[:_MOST_FAILURES]]
     return _listed("What fails", told, len(found))
 
 
@@ -270,5 +270,5 @@ def _how(sections: Sequence[_Section]) -> list[str]:
     if how := wording.methods(comparison):
         texts.append(f"Decided by {how}.")
     texts.append(f"Base: {comparison.base.place}, rules of {comparison.base.protocol}.")
-    listed = [f"- {_text(text[:1].upper() + text[1:], MAX_NOTE)}" for text in texts]
+    listed = [f"- {silent(text[:1].upper() + text[1:], MAX_NOTE)}" for text in texts]
     return ["<details><summary>How this was made</summary>", "", *listed, "", "</details>"]

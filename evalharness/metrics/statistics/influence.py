@@ -87,16 +87,21 @@ def _of_spearman(gold: Values, similarities: Values) -> Values:
 
 def _of_decision(form: Decision) -> Values:
     """Of the best of the similarities, at its best threshold."""
-    if len(form.similarities) > 1:
-        from evalharness.metrics.pairs import pair_scores
-
-        scores = [getattr(pair_scores(form.labels.tolist(), row.tolist()), form.measure) for row in form.similarities]
-        form = replace(form, similarities=form.similarities[[int(np.argmax(scores))]])
-    values = form.similarities[0]
+    values = form.similarities[best_similarity(form)]
     if form.measure == "ap":
         return _of_average_precision(form.labels == 1, values)
-    accepted = _accepted(form.labels == 1, values, by_accuracy=form.measure == "accuracy")
-    return _of_accepted(form.labels == 1, accepted, form.measure)
+    above = above_threshold(form.labels == 1, values, by_accuracy=form.measure == "accuracy")
+    return _of_accepted(form.labels == 1, above, form.measure)
+
+
+def best_similarity(form: Decision) -> int:
+    """Which of the similarities has the best score."""
+    if len(form.similarities) == 1:
+        return 0
+    from evalharness.metrics.pairs import pair_scores
+
+    scores = [getattr(pair_scores(form.labels.tolist(), row.tolist()), form.measure) for row in form.similarities]
+    return int(np.argmax(scores))
 
 
 def _of_accepted(positive: Flags, accepted: Flags, measure: str) -> Values:
@@ -118,7 +123,7 @@ def _of_f1(hit: Flags, accepted: Flags, positive: Flags) -> Values:
     return values
 
 
-def _accepted(positive: Flags, values: Values, *, by_accuracy: bool) -> Flags:
+def above_threshold(positive: Flags, values: Values, *, by_accuracy: bool) -> Flags:
     """Which pairs are above the best threshold, as `pairs.pair_scores` chooses it."""
     order = np.argsort(-values, kind="stable")
     hits, ordered = np.cumsum(positive[order]), values[order]
