@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -212,7 +211,6 @@ def by_case(report: Path) -> Mapping[str, bool]:
 
 
 # what writes the files comes later than the command
-@pytest.mark.skipif(find_spec("evalharness.compare.formats") is None, reason="there are no formats of comparisons yet")
 def test_the_jobs_pass_the_same_model_and_stop_a_bad_one(tmp_path: Path) -> None:
     job = Job(tmp_path)
     for line in (line for name, line in commands() if name == "README.md"):
