@@ -38,7 +38,11 @@ def functions(path: Path) -> Iterator[Function]:
 
 def is_command(function: Function) -> bool:
     """A typer command has a parameter per flag; there is no other way to declare one."""
-    return any(isinstance(mark, ast.Call) and "command" in ast.unparse(mark.func) for mark in function.decorator_list)
+    flags = [ast.unparse(argument.annotation) for argument in function.args.args if argument.annotation is not None]
+    is_marked = any(
+        isinstance(mark, ast.Call) and "command" in ast.unparse(mark.func) for mark in function.decorator_list
+    )
+    return is_marked or (bool(flags) and all("typer." in flag for flag in flags))
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: str(path.relative_to(ROOT)))
