@@ -15,7 +15,7 @@ from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.rankers import PairModel, RankingModel, Reranker
 from evalharness.models.registry import find_backend
 from evalharness.ranking.records import Ranking, RetrievalRecords, Retrieved
-from evalharness.results.records import EXPERIMENTS, JobRecord, damage, ranking_path
+from evalharness.results.records import EXPERIMENTS, JobRecord, ResultsOf, damage, ranking_path, run_folder
 from evalharness.run.steps import Loaded, encode
 from evalharness.store.stored_only import StoredOnlyEncoder
 from evalharness.tasks import task_type
@@ -134,10 +134,17 @@ def _without_weights(record: JobRecord, loaded: Loaded, store: Path) -> Embeddin
 
 def _command(folder: Path, record: JobRecord) -> str:
     model = record.facts.get("model")
-    name = model.get("name", "...") if isinstance(model, dict) else "..."
-    # see `run_folder`
-    output = folder.parents[3] if folder.parent.name == EXPERIMENTS else folder.parents[1]
+    name = str(model.get("name", "...")) if isinstance(model, dict) else "..."
     return (
-        f"evalharness run --model {name} --tasks {record.job.task} --output {output} --save-rankings, with the options "
-        "that it was run with"
+        f"evalharness run --model {name} --tasks {record.job.task}{_output(folder, name)} --save-rankings, with the "
+        "options that it was run with"
     )
+
+
+def _output(folder: Path, model: str) -> str:
+    """The flag that names the root of results; none where the folder is not at a run's place below one."""
+    place = folder.absolute()
+    place = place.parents[1] if place.parent.name == EXPERIMENTS else place
+    # see `run_folder`
+    is_there = place.parent == run_folder(place.parent.parent, ResultsOf(name=model)).parent
+    return f" --output {place.parent.parent}" if is_there else ""

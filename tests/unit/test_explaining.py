@@ -4,108 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from math import fsum
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-from support.local_tasks import ROWS, jsonl_task, lines, task_file
-from support.small_runs import save_small_tasks
-from support.tiny import save_cross_encoder, save_sentence_model
+from support.explained_runs import NAMES, WORDS, copied, explained, of, refuse_models, run, save_runs, sides
+from support.local_tasks import lines, task_file
 
-from evalharness.catalog.tasks import Member, find_task
 from evalharness.cli.main import execute
-from evalharness.compare.explanation import Change, Explanation, Fact
 from evalharness.compare.explanation_markdown import render
-from evalharness.compare.pairing import pair_task
-from evalharness.compare.sides import Results, read_side
+from evalharness.compare.sides import read_side
 from evalharness.errors import UsageError
-from evalharness.models import loading, opening
 from evalharness.results.items import read_items, write_items
-from evalharness.results.records import items_path, ranking_path
-from evalharness.run.explaining import DEPTH, ExplainRequest, explain
-from evalharness.run.rankings import stored_ranking
-from evalharness.run.texts import Sources, jobs_with_texts
-
-OF_ROWS = ("PairClassification", "BitextMining", "Clustering", "Summarization", "Reranking")
-NAMES = ["SmallPairs", "SmallSearch", "SmallLabels", *(f"My{kind}" for kind in OF_ROWS), "MyMulti"]
-OPEN = opening.open_backend
-# as tiny models have little to say of texts of two words
-WORDS = ("ferns", "shade of trees", "a puncture", "glue", "bread", "yeast and salt", "the harbour", "tide")
-SUMMARIES = [
-    {
-        "human_summaries": [f"{WORDS[n % 8]} {n}"],
-        "machine_summaries": [WORDS[(n + step) % 8] for step in range(4)],
-        "relevance": [1, n % 4, 3, 2],
-    }
-    for n in range(24)
-]
-RERANKED = [
-    {"query": f"{WORDS[n % 8]} {n}", "positive": [WORDS[(n + 1) % 8]], "negative": [WORDS[(n + 3) % 8], WORDS[n % 5]]}
-    for n in range(24)
-]
-
-
-def save_tasks(folder: Path) -> list[str]:
-    rows = {**ROWS, "Summarization": SUMMARIES, "Reranking": RERANKED}
-    rows["BitextMining"] = [{"sentence1": f"{WORDS[n % 8]} {n}", "sentence2": f"{n} {WORDS[n % 7]}"} for n in range(24)]
-    rows["PairClassification"] = [{**row, "label": n % 2} for n, row in enumerate(rows["BitextMining"])]
-    files = save_small_tasks(folder)
-    files += [str(jsonl_task(folder / f"My{kind}.toml", kind, rows[kind])) for kind in OF_ROWS]
-    labelled = [{"text": f"{WORDS[n % 8]} {n}", "label": [n % 3, 3 + n % 2]} for n in range(24)]
-    (folder / "multi.jsonl").write_bytes(b"\n".join(lines(labelled)))
-    data = 'format = "jsonl"\nfiles = { train = "multi.jsonl", test = "multi.jsonl" }'
-    return [*files, str(task_file(folder / "MyMulti.toml", "MultilabelClassification", data))]
-
-
-def run(folder: Path, model: Path, tasks: list[str], output: str, *more: str) -> None:
-    store, results = str(folder / "store"), str(folder / output)
-    command = ["run", "--model", str(model), "--tasks", *tasks, "--store", store, "--output", results, *more]
-    with patch.object(loading, "open_backend", OPEN):
-        assert execute(command) == 0
+from evalharness.results.records import items_path
+from evalharness.run.explaining import ExplainRequest, explain
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models' results of all types, and their vectors; no ranking is kept."""
-    folder = tmp_path_factory.mktemp("explained")
-    tasks = save_tasks(folder / "tasks")
-    run(folder, save_sentence_model(folder / "model"), tasks, "base")
-    run(folder, folder / "model", tasks, "candidate", "--pooling", "cls", "--max-length", "6")
-    return folder
+    return save_runs(tmp_path_factory.mktemp("explained"))
 
 
 @pytest.fixture(autouse=True)
-def no_model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the runs of the fixture are done, whoever opens a backend fails."""
-    request.getfixturevalue("runs")
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("a backend was opened")
-
-    monkeypatch.setattr(opening, "open_backend", refuse)
-    monkeypatch.setattr(loading, "open_backend", refuse)
-
-
-def sides(folder: Path) -> tuple[Results, Results]:
-    return read_side(str(folder / "base")), read_side(str(folder / "candidate"))
-
-
-def explained(folder: Path, name: str, items: int = 10) -> Explanation:
-    base, candidate = sides(folder)
-    request = ExplainRequest(str(folder / "tasks" / f"{name}.toml"), items, folder / "store")
-    return explain(base, candidate, request)
-
-
-def copied(folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(folder, tmp_path / "copy"))
-
-
-def of(change: Change, name: str) -> Fact:
-    (found,) = (fact for fact in change.facts if fact.name == name)
-    return found
+def no_model(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del runs
+    refuse_models(monkeypatch)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -201,111 +125,6 @@ def test_clustering_says_what_is_out_of_reach(runs: Path) -> None:
     assert "draws of many" in found.notes[0]
     assert not found.slices
     assert "draws of many" in render(found)
-
-
-def trec(path: Path) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for line in path.read_text().splitlines():
-        query, _, document, *_ = line.split()
-        found.setdefault(query, []).append(document)
-    return found
-
-
-@pytest.mark.parametrize("name", ["SmallSearch", "MyReranking"])
-def test_rankings_come_from_stored_vectors_and_are_those_of_the_run(runs: Path, tmp_path: Path, name: str) -> None:
-    searched = explained(runs, name, items=50)
-    kept = copied(runs, tmp_path)
-    task = [str(kept / "tasks" / f"{name}.toml")]
-    run(kept, runs / "model", task, "base", "--save-rankings")
-    run(kept, runs / "model", task, "candidate", "--pooling", "cls", "--max-length", "6", "--save-rankings")
-    files = [trec(ranking_path(side.folder or Path(), side.tasks[name].jobs[0].record.job)) for side in sides(kept)]  # type: ignore[union-attr]
-    shutil.rmtree(kept / "store")
-    read = explained(kept, name, items=50)
-    assert read == replace(searched, base=read.base, candidate=read.candidate)
-    assert read.losses
-    for change in read.losses:
-        assert change.rankings is not None
-        assert change.rankings.base is not None
-        assert [hit.document for hit in change.rankings.base] == files[0][change.id][:DEPTH]
-        for relevant in change.rankings.relevant:
-            assert relevant.base == files[0][change.id].index(relevant.document) + 1
-            assert relevant.candidate == files[1][change.id].index(relevant.document) + 1
-            assert relevant.text
-
-
-def test_a_damaged_run_file_is_not_read(runs: Path, tmp_path: Path) -> None:
-    kept, name = copied(runs, tmp_path), "SmallSearch"
-    run(kept, runs / "model", [str(kept / "tasks" / f"{name}.toml")], "base", "--save-rankings")
-    wanted = explained(kept, name)
-    (path,) = (kept / "base").rglob("*.trec")
-    path.write_text(path.read_text().replace("d0", "d1"))
-    assert explained(kept, name) == wanted
-    shutil.rmtree(kept / "store")
-    found = explained(kept, name)
-    assert any("is not what was written" in note for note in found.notes)
-    assert found.losses[0].rankings is not None
-    assert found.losses[0].rankings.base is None
-
-
-def test_without_rankings_and_vectors_queries_and_scores_are_left_and_a_command(runs: Path, tmp_path: Path) -> None:
-    kept = copied(runs, tmp_path)
-    shutil.rmtree(kept / "store")
-    found = explained(kept, "SmallSearch")
-    assert not (kept / "store").exists()
-    assert len(found.notes) == 2
-    for note, who in zip(found.notes, ("base", "candidate"), strict=True):
-        assert note.startswith(f"What the {who} ranked in SmallSearch [test, default] is not shown: ")
-        assert "vectors of 0 of" in note
-        assert f"--tasks SmallSearch --output {kept / who} --save-rankings" in note
-    change = found.losses[0]
-    assert change.texts[0].text
-    assert of(change, "ndcg_at_10").base != of(change, "ndcg_at_10").candidate
-    assert change.rankings is not None
-    assert (change.rankings.base, change.rankings.candidate) == (None, None)
-    assert change.rankings.relevant[0].text
-    assert "not stored" in render(found)
-
-
-def test_pairs_of_a_reranker_are_ranked_again_from_their_stored_scores(runs: Path, tmp_path: Path) -> None:
-    kept, name = copied(runs, tmp_path), "MyReranking"
-    model, task = save_cross_encoder(tmp_path / "reranker"), [str(kept / "tasks" / f"{name}.toml")]
-    run(kept, model, task, "pairs", "--save-rankings")
-    base, candidate = read_side(str(kept / "base")), read_side(str(kept / "pairs"))
-    request = ExplainRequest(task[0], 50, kept / "store")
-    read = explain(base, candidate, request)
-    (path,) = (kept / "pairs").rglob("*.trec")
-    files = trec(path)
-    path.unlink()
-    found = explain(base, candidate, request)
-    assert found == read
-    assert found.notes == ()
-    for change in found.losses:
-        assert change.rankings is not None
-        assert change.rankings.candidate is not None
-        assert [hit.document for hit in change.rankings.candidate] == files[change.id][:DEPTH]
-
-
-@pytest.mark.parametrize(
-    ("model", "why"),
-    [
-        ({"kind": "lexical", "backend": "bm25"}, "the bm25 backend leaves nothing in the store"),
-        ({"backend": "python"}, "the python backend leaves nothing in the store"),
-        ({"overrides": {"reranker": "a/b"}}, "two stages leave nothing in the store"),
-        ({"name": None}, "does not say which model it is of"),
-        ({"fingerprint": "0"}, "has vectors of 0 of"),
-    ],
-    ids=str,
-)
-def test_what_leaves_nothing_in_the_store_is_told_so(runs: Path, model: Mapping[str, object], why: str) -> None:
-    base, candidate = sides(runs)
-    spec = find_task(str(runs / "tasks" / "SmallSearch.toml"))
-    pair = pair_task(Member(task="SmallSearch"), spec, base, candidate)
-    (job,) = jobs_with_texts(pair.jobs, Sources(base, candidate, spec, print))
-    changed = replace(job.record, facts={**job.record.facts, "model": {**job.record.facts["model"], **model}})
-    found = stored_ranking(base.folder or Path(), changed, ["q0"], job.loaded, runs / "store")
-    assert why in found.why
-    assert "evalharness run --model" in found.why
-    assert not found.found
 
 
 def test_data_that_have_changed_since_are_not_shown(runs: Path, tmp_path: Path) -> None:
