@@ -20,6 +20,7 @@ from evalharness.compare.comparison import (
     Verdict,
 )
 from evalharness.compare.differences import Difference, mean_difference, over_tasks, task_difference
+from evalharness.compare.formats import Judged, render
 from evalharness.compare.notes import differences_in_settings
 from evalharness.compare.pairing import PairedTask, pair_task
 from evalharness.compare.sides import Named, Results, read_side
@@ -87,7 +88,12 @@ def compare_results(
         means=judged[: len(means)],
         settings=settings,
         notes=differences_in_settings(base, candidate),
+        writer=_written,
     )
+
+
+def _written(comparison: Comparison, form: str) -> str:
+    return render([Judged(comparison)], form)
 
 
 def _catalogued(member: Member) -> TaskSpec | None:
