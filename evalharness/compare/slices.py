@@ -185,8 +185,8 @@ def _of_clusters(differences: Values, groups: NDArray[np.str_]) -> Values:
 def by_cluster(differences: Values, groups: NDArray[np.str_]) -> Values:
     """Differences of clusters, whose mean is that of the items: what a cluster adds beyond the mean of its items.
 
-    >>> by_cluster(np.array([1.0, 1.0, -2.0]), np.array(["a", "a", "b"])).tolist()
-    [2.0, -2.0]
+    >>> by_cluster(np.array([1.0, 1.0, -2.0, 0.0]), np.array(["a", "a", "b", "b"])).tolist()
+    [1.0, -1.0]
     """
     if not len(differences):
         return differences
