@@ -125,7 +125,7 @@ def evaluate(
     """
     checked_kind("evaluate", run, (RunOptions, type(None)), "a RunOptions as run")
     run = run or RunOptions()
-    request = _request(model, options, execution, _selected(tasks), output, run)
+    request = _request(model, options, execution, selected(tasks), output, run)
     check_environment()
     return _evaluated(request, run)
 
@@ -188,7 +188,7 @@ def _folder(output: object) -> Path:
     return Path(folder)
 
 
-def _selected(tasks: object) -> Selection:
+def selected(tasks: object) -> Selection:
     """What is asked for in any of the ways that `Tasks` has.
 
     Raises:
