@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from evalharness.models.options import ModelOptions as ModelOptions
     from evalharness.results.evaluation import Evaluation as Evaluation
     from evalharness.results.evaluation import JobResult as JobResult
+    from evalharness.run.callback import CallbackOptions as CallbackOptions
+    from evalharness.run.callback import EvalHarnessCallback as EvalHarnessCallback
     from evalharness.run.evaluate import RunOptions as RunOptions
     from evalharness.run.evaluate import evaluate as evaluate
 
 __version__ = "0.1.0"
 __all__ = [
-    "Comparison", "Evaluation", "Execution", "JobResult", "ModelOptions", "RunOptions", "Selection", "Settings",
-    "__version__", "compare_results", "evaluate", "load_model",
+    "CallbackOptions", "Comparison", "EvalHarnessCallback", "Evaluation", "Execution", "JobResult", "ModelOptions",
+    "RunOptions", "Selection", "Settings", "__version__", "compare_results", "evaluate", "load_model",
 ]  # fmt: skip
 _PLACES = {
+    "CallbackOptions": "run.callback",
     "Comparison": "compare.comparison",
+    "EvalHarnessCallback": "run.callback",
     "Evaluation": "results.evaluation",
     "Execution": "models.options",
     "JobResult": "results.evaluation",

@@ -22,6 +22,7 @@ from evalharness.cli.lists import list_app, split_lists
 from evalharness.cli.report import report
 from evalharness.cli.shell import ExitCode, Loudness, loudness, run_guarded, say, tell, with_flags
 from evalharness.cli.store import duration, store_app
+from evalharness.cli.watch import watch
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -255,6 +256,7 @@ def score_run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 
 app.command()(report)
 app.command()(compare)
+app.command()(watch)
 
 
 class _SignalledError(BaseException):

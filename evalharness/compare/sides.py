@@ -64,8 +64,17 @@ def read_side(named: Named) -> Results:
         raise UsageError(
             f"{clip(named)} holds {len(runs)} results: {shorten(choices)}. Name one of these folders, or FOLDER:model"
         )
-    run = runs[0]
-    side = Side(run.model, run.revision, run.overrides, named, str(run.overrides.get("protocol", PROTOCOLS[0])))
+    return results_of(runs[0], named)
+
+
+def results_of(run: StoredRun, place: str) -> Results:
+    """What is stored of a model, as a side.
+
+    Args:
+        run: as it was read.
+        place: how it was named.
+    """
+    side = Side(run.model, run.revision, run.overrides, place, str(run.overrides.get("protocol", PROTOCOLS[0])))
     return Results(side, run.tasks, run.folder, run.absent)
 
 

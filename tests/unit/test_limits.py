@@ -25,6 +25,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = sorted((ROOT / "evalharness").rglob("*.py"))
 EVERYTHING = [*PACKAGE, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 50, 6
+MAIN = (ROOT / "evalharness" / "cli" / "main.py").read_text(encoding="utf-8")
+# a method of a callback, which transformers calls with whatever it has
+CALLED_BY_OTHERS = {"evalharness/run/callback.py": "hear"}
 HEAVY = ("torch", "transformers", "mteb", "datasets", "sklearn", "scipy", "pandas", "pyarrow", "numpy")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -38,11 +41,8 @@ def functions(path: Path) -> Iterator[Function]:
 
 def is_command(function: Function) -> bool:
     """A typer command has a parameter per flag; there is no other way to declare one."""
-    flags = [ast.unparse(argument.annotation) for argument in function.args.args if argument.annotation is not None]
-    is_marked = any(
-        isinstance(mark, ast.Call) and "command" in ast.unparse(mark.func) for mark in function.decorator_list
-    )
-    return is_marked or (bool(flags) and all("typer." in flag for flag in flags))
+    marks = [ast.unparse(mark.func) for mark in function.decorator_list if isinstance(mark, ast.Call)]
+    return any("command" in mark for mark in marks) or f"\napp.command()({function.name})\n" in MAIN
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: str(path.relative_to(ROOT)))
@@ -58,7 +58,8 @@ def test_parameters(path: Path) -> None:
     for function in functions(path):
         arguments = function.args
         own = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if a.arg != "self"]
-        assert arguments.kwarg is None, f"{function.name} takes **{arguments.kwarg}"
+        if CALLED_BY_OTHERS.get(path.relative_to(ROOT).as_posix()) != function.name:
+            assert arguments.kwarg is None, f"{function.name} takes **{arguments.kwarg}"
         assert is_command(function) or len(own) <= MAX_PARAMETERS, function.name
 
 
