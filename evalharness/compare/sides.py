@@ -64,9 +64,37 @@ def read_side(named: Named) -> Results:
         raise UsageError(
             f"{clip(named)} holds {len(runs)} results: {shorten(choices)}. Name one of these folders, or FOLDER:model"
         )
-    run = runs[0]
+    return of_run(runs[0], named)
+
+
+def of_run(run: StoredRun, named: str) -> Results:
+    """The results of a run, from the place that somebody named."""
     side = Side(run.model, run.revision, run.overrides, named, str(run.overrides.get("protocol", PROTOCOLS[0])))
     return Results(side, run.tasks, run.folder, run.absent)
+
+
+def read_all(named: Sequence[str]) -> list[Results]:
+    """All results that arguments name: of every model in a folder, of one (`FOLDER:model`), or of a file; each once.
+
+    Raises:
+        UsageError, DataError: as of `read_side`; all folders that are not there at once.
+    """
+    found: dict[Path, Results] = {}
+    problems = []
+    for name in named:
+        try:
+            path, model = split_name(name)
+        except UsageError as error:
+            problems.append(str(error))
+            continue
+        if path.is_dir():
+            runs = runs_in(path, model)
+            found |= {run.folder.resolve(): of_run(run, str(run.folder)) for run in runs}
+        else:
+            found[path.resolve()] = read_side(name)
+    if problems:
+        raise UsageError("\n".join(problems))
+    return list(found.values())
 
 
 def runs_in(folder: Path, model: str | None) -> list[StoredRun]:
