@@ -28,12 +28,8 @@ def power(
     format: Annotated[str, typer.Option(help="terminal, md or json.")] = "terminal",  # noqa: A002 -- the flag's name
 ) -> None:
     """What could tasks show at all? Smallest detectable differences, items needed, and the cheapest tasks that do."""
-    from evalharness.compare.power.formats import FORMATS
-    from evalharness.compare.power.outlook import look_ahead
     from evalharness.compare.sides import read_all
 
-    if format not in FORMATS:
-        raise UsageError(unknown_names("format", [format], FORMATS))
     if not tolerance > 0:
         raise UsageError(f"--tolerance {tolerance:g}: a difference of nothing cannot be shown; give points above 0")
     lists = split_lists({"--tasks": tasks, "--suite": suite, "--benchmark": benchmark})
@@ -42,6 +38,12 @@ def power(
     wanted = [*named, *task_lists(lists["--suite"], lists["--benchmark"])]
     if not wanted and not stored:
         raise UsageError("of what? Name tasks (--tasks), a suite, a benchmark, or folders with results")
+
+    from evalharness.compare.power.formats import FORMATS  # from here on NumPy is needed
+    from evalharness.compare.power.outlook import look_ahead
+
+    if format not in FORMATS:
+        raise UsageError(unknown_names("format", [format], FORMATS))
     outlooks = [look_ahead(item, stored, tolerance / _POINTS) for item in wanted or [_stored(stored)]]
     typer.echo(FORMATS[format](outlooks), nl=False)
 

@@ -15,6 +15,7 @@ from evalharness.errors import UsageError, unknown_names
 if TYPE_CHECKING:
     from evalharness.catalog.tasks import TaskList
     from evalharness.compare.ranks.boards import Scores
+    from evalharness.compare.sides import Results
 
 _NAMED = "the named tasks"
 _TABLE = ".csv"
@@ -29,35 +30,40 @@ def ranks(
     draws: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples.")] = 1_000,
 ) -> None:
     """Rank many models: intervals of ranks, and which neighbours are told apart, on these and on like tasks."""
-    from evalharness.compare.ranks.boards import rank
+    from evalharness.compare.sides import read_all
+
+    lists = split_lists({"--tasks": tasks, "--suite": suite, "--benchmark": benchmark})
+    wanted = task_lists(lists["--suite"], lists["--benchmark"])
+    table = _table(results)
+    stored = read_all(results) if table is None else []
+
+    from evalharness.compare.ranks.boards import rank  # from here on NumPy is needed
     from evalharness.compare.ranks.formats import FORMATS
 
     if format not in FORMATS:
         raise UsageError(unknown_names("format", [format], FORMATS))
-    lists = split_lists({"--tasks": tasks, "--suite": suite, "--benchmark": benchmark})
-    wanted = task_lists(lists["--suite"], lists["--benchmark"])
-    found = _from_table(results, lists["--tasks"], wanted) or _from_results(results, lists["--tasks"], wanted)
-    typer.echo(FORMATS[format]([rank(scores, draws) for scores in found]), nl=False)
+    given = _of_results(stored, lists["--tasks"], wanted) if table is None else _of(table, lists["--tasks"], wanted)
+    typer.echo(FORMATS[format]([rank(scores, draws) for scores in given]), nl=False)
 
 
-def _from_table(named: Sequence[str], tasks: Sequence[str], wanted: Sequence[TaskList]) -> list[Scores]:
-    """Scores of a published table; none where none is named."""
+def _table(named: Sequence[str]) -> Path | None:
+    """The table of published scores, if that is what is named."""
+    tables = [name for name in named if name.endswith(_TABLE) and not Path(name).is_dir()]
+    if tables and len(named) > 1:
+        raise UsageError(f"{tables[0]} is a table of scores, which is ranked alone; name nothing beside it")
+    return Path(tables[0]) if tables else None
+
+
+def _of(table: Path, tasks: Sequence[str], wanted: Sequence[TaskList]) -> list[Scores]:
     from evalharness.compare.ranks.matrix import read_matrix, scores_of
 
-    tables = [name for name in named if name.endswith(_TABLE) and not Path(name).is_dir()]
-    if not tables:
-        return []
-    if len(named) > 1:
-        raise UsageError(f"{tables[0]} is a table of scores, which is ranked alone; name nothing beside it")
-    matrix = read_matrix(Path(tables[0]))
+    matrix = read_matrix(table)
     return [scores_of(matrix, item) for item in _lists(tasks, matrix.tasks, wanted)]
 
 
-def _from_results(named: Sequence[str], tasks: Sequence[str], wanted: Sequence[TaskList]) -> list[Scores]:
+def _of_results(stored: Sequence[Results], tasks: Sequence[str], wanted: Sequence[TaskList]) -> list[Scores]:
     from evalharness.compare.ranks.stored import scores_of
-    from evalharness.compare.sides import read_all
 
-    stored = read_all(named)
     there = {task for result in stored for task in result.tasks}
     return [scores_of(stored, item) for item in _lists(tasks, sorted(there), wanted)]
 
