@@ -19,6 +19,8 @@ from evalharness.cli import shell
 from evalharness.cli.baseline import baseline_app
 from evalharness.cli.compare import compare
 from evalharness.cli.lists import list_app, split_lists
+from evalharness.cli.power import power
+from evalharness.cli.ranks import ranks
 from evalharness.cli.report import report
 from evalharness.cli.shell import ExitCode, Loudness, loudness, run_guarded, say, tell, with_flags
 from evalharness.cli.store import duration, store_app
@@ -257,6 +259,8 @@ def score_run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 app.command()(report)
 app.command()(compare)
 app.command()(watch)
+app.command()(power)
+app.command()(ranks)
 
 
 class _SignalledError(BaseException):

@@ -76,8 +76,8 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clustered:
-    """Differences by cluster; the mean of both kinds is the difference of the scores.
+class Clustered:
+    """Differences by cluster; the mean of both kinds is the difference of the scores (or one side's score).
 
     Attributes:
         codes: per job, the cluster of each item.
@@ -93,6 +93,11 @@ class _Clustered:
     linear: Values
     sizes: Values
 
+    @property
+    def items(self) -> int:
+        """How many count in the score."""
+        return sum(int(there.sum()) for there in self.counted)
+
 
 def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) -> Difference:
     """The difference of a task's scores.
@@ -103,7 +108,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
         settings: draws, seed and tolerance.
     """
     difference = sum(job.weight * (score_of(job.candidate) - score_of(job.base)) for job in jobs)
-    task = _Task(name, jobs, settings, difference, _cluster(jobs, difference))
+    task = _Task(name, jobs, settings, difference, _cluster(jobs, difference, item_differences))
     if all(contributions(job.base) is not None for job in jobs):
         found = _of_means(task)
     elif sum(cost(job.base) for job in jobs) <= _RECOMPUTED:
@@ -117,7 +122,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
         p_value=found.no_difference.p_value,
         p_beyond=found.beyond.p_value,
         null=_student(found.estimate, task) if null is None else null,
-        items=sum(int(there.sum()) for there in task.clustered.counted),
+        items=task.clustered.items,
         clusters=len(task.clustered.totals),
         method=f"{found.no_difference.method}; interval: {found.estimate.interval.method}",
         differing=differing,
@@ -131,7 +136,7 @@ class _Task:
     jobs: Sequence[PairedJob]
     settings: Settings
     difference: float
-    clustered: _Clustered
+    clustered: Clustered
 
     @property
     def tolerance(self) -> float:
@@ -149,7 +154,20 @@ class _Found:
     trusted_from: int = PADDED_T_TRUSTED_FROM
 
 
-def _cluster(jobs: Sequence[PairedJob], difference: float) -> _Clustered:
+def cluster_differences(jobs: Sequence[PairedJob]) -> Clustered:
+    """What each cluster of a task's items says of the difference, candidate minus base."""
+    difference = sum(job.weight * (score_of(job.candidate) - score_of(job.base)) for job in jobs)
+    return _cluster(jobs, difference, item_differences)
+
+
+def cluster_candidate(jobs: Sequence[PairedJob]) -> Clustered:
+    """What each cluster of a task's items says of the candidate's score."""
+    score = sum(job.weight * score_of(job.candidate) for job in jobs)
+    alone = [replace(job, base=job.candidate) for job in jobs]
+    return _cluster(alone, score, _item_values)
+
+
+def _cluster(jobs: Sequence[PairedJob], whole: float, values_of: Callable[[PairedJob], Values]) -> Clustered:
     numbers: dict[str, int] = {}
     counted = [_counted(job) for job in jobs]
     codes = [
@@ -164,15 +182,15 @@ def _cluster(jobs: Sequence[PairedJob], difference: float) -> _Clustered:
     count = len(numbers)
     totals, sizes, expected = np.zeros(count), np.zeros(count), np.zeros(count)
     for job, code, there in zip(jobs, codes, counted, strict=True):
-        differences, places = item_differences(job)[there], code[there]
+        values, places = values_of(job)[there], code[there]
         weight = job.weight * count / len(places)
         size = np.bincount(places, minlength=count)
-        totals += weight * np.bincount(places, weights=differences, minlength=count)
+        totals += weight * np.bincount(places, weights=values, minlength=count)
         sizes += weight * size
-        expected += weight * size * differences.mean()
+        expected += weight * size * values.mean()
     # clusters of equal size need no ratio, whose rounding would blur equal differences
-    linear = totals if np.ptp(sizes) < _ROUNDING else totals - expected + difference
-    return _Clustered(codes, counted, totals, linear, sizes)
+    linear = totals if np.ptp(sizes) < _ROUNDING else totals - expected + whole
+    return Clustered(codes, counted, totals, linear, sizes)
 
 
 def _counted(job: PairedJob) -> NDArray[np.bool_]:
@@ -191,6 +209,13 @@ def item_differences(job: PairedJob) -> Values:
     difference = score_of(job.candidate) - score_of(job.base)
     moved: Values = difference + influence(job.candidate) - influence(job.base)
     return moved
+
+
+def _item_values(job: PairedJob) -> Values:
+    """Per item, what it says of the candidate's score; the mean of those that count is that score."""
+    values = contributions(job.candidate)
+    found: Values = score_of(job.candidate) + influence(job.candidate) if values is None else values
+    return found
 
 
 def _of_means(task: _Task) -> _Found:

@@ -78,6 +78,30 @@ def results_of(run: StoredRun, place: str) -> Results:
     return Results(side, run.tasks, run.folder, run.absent)
 
 
+def read_all(named: Sequence[str]) -> list[Results]:
+    """All results that arguments name: of every model in a folder, of one (`FOLDER:model`), or of a file; each once.
+
+    Raises:
+        UsageError, DataError: as of `read_side`; all folders that are not there at once.
+    """
+    found: dict[Path, Results] = {}
+    problems = []
+    for name in named:
+        try:
+            path, model = split_name(name)
+        except UsageError as error:
+            problems.append(str(error))
+            continue
+        if path.is_dir():
+            runs = runs_in(path, model)
+            found |= {run.folder.resolve(): results_of(run, str(run.folder)) for run in runs}
+        else:
+            found[path.resolve()] = read_side(name)
+    if problems:
+        raise UsageError("\n".join(problems))
+    return list(found.values())
+
+
 def runs_in(folder: Path, model: str | None) -> list[StoredRun]:
     """The results in a folder, those of one model if it is named.
 
