@@ -117,10 +117,9 @@ def row(name: str, base: Path, candidate: Path) -> str:
     """A line of the table."""
     code, found = compare(base, candidate, "regression")
     strict, _ = compare(base, candidate, "non-inferiority")
-    mean = next(finding for finding in found["findings"] if finding["name"] == "Mean (Task)")
+    mean = next(finding for finding in found["means"] if finding["name"] == "Mean (Task)")
     low, high = (100 * mean["interval"][end] for end in ("low", "high"))
-    tasks = [finding for finding in found["findings"] if finding["level"] == "task"]
-    counts = {verdict: sum(task["verdict"] == verdict for task in tasks) for verdict in VERDICTS}
+    counts = {verdict: sum(task["verdict"] == verdict for task in found["tasks"]) for verdict in VERDICTS}
     shown = " | ".join(str(count) for count in counts.values())
     difference = f"{100 * mean['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
     return f"| {name} | {difference} | {mean['verdict']} | {shown} | {code} | {strict} |\n"

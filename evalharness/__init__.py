@@ -11,26 +11,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalharness.catalog.selection import Selection as Selection
+    from evalharness.compare.comparison import Comparison as Comparison
+    from evalharness.compare.comparison import Settings as Settings
+    from evalharness.compare.judging import compare_results as compare_results
     from evalharness.models.loading import load_model as load_model
     from evalharness.models.options import Execution as Execution
     from evalharness.models.options import ModelOptions as ModelOptions
     from evalharness.results.evaluation import Evaluation as Evaluation
     from evalharness.results.evaluation import JobResult as JobResult
+    from evalharness.run.callback import CallbackOptions as CallbackOptions
+    from evalharness.run.callback import EvalHarnessCallback as EvalHarnessCallback
     from evalharness.run.evaluate import RunOptions as RunOptions
     from evalharness.run.evaluate import evaluate as evaluate
 
 __version__ = "0.1.0"
 __all__ = [
-    "Evaluation", "Execution", "JobResult", "ModelOptions", "RunOptions", "Selection", "__version__", "evaluate",
-    "load_model",
+    "CallbackOptions", "Comparison", "EvalHarnessCallback", "Evaluation", "Execution", "JobResult", "ModelOptions",
+    "RunOptions", "Selection", "Settings", "__version__", "compare_results", "evaluate", "load_model",
 ]  # fmt: skip
 _PLACES = {
+    "CallbackOptions": "run.callback",
+    "Comparison": "compare.comparison",
+    "EvalHarnessCallback": "run.callback",
     "Evaluation": "results.evaluation",
     "Execution": "models.options",
     "JobResult": "results.evaluation",
     "ModelOptions": "models.options",
     "RunOptions": "run.evaluate",
     "Selection": "catalog.selection",
+    "Settings": "compare.comparison",
+    "compare_results": "compare.judging",
     "evaluate": "run.evaluate",
     "load_model": "models.loading",
 }

@@ -1,4 +1,4 @@
-"""Everything that can go wrong in a way that the user can mend, and what no text about it may tell.
+"""Everything that can go wrong in a way that the user can mend, and how texts of anyone's are shown without harm.
 
 A message says what, for which thing, what was expected, what was found and what to do.
 """
@@ -18,6 +18,12 @@ MAX_GUESSES = 3
 # two letters are another word, not a typing error
 _SHORTEST_TYPO = 3
 _JOINERS = "\u200c\u200d"
+# of a table, and below it
+MAX_CELL, MAX_NOTE = 80, 300
+# what can begin something wherever it stands; an underscore only at the edge of a word
+_MARKS = re.compile(r"[\\`*\[\]<>|#~&$]|(?<![^\W_])_|_(?![^\W_])")
+# what GitHub makes a link of without any mark
+_LINKS = re.compile(r"(?<=\bwww)(?=\.)|(?<=[a-z])(?=://)", re.IGNORECASE)
 
 MASK = "***"
 # addresses that a user may have put a password into, and keys
@@ -113,6 +119,19 @@ def _shown(character: str) -> str:
         return " "
     # what is not assigned yet, or for private use, does nothing
     return character if unicodedata.category(character) in ("Cn", "Co") else "\ufffd"
+
+
+def plain(text: str, limit: int = MAX_CELL) -> str:
+    r"""A text of anyone's that stays text in markdown, on one line and cut after `limit` characters.
+
+    >>> plain("a|b *c* <script>")
+    'a\\|b \\*c\\* \\<script\\>'
+    >>> plain("one\ntwo three", limit=7)
+    'one two…'
+    """
+    line = " ".join(printable(text).split())
+    line = line if len(line) <= limit else f"{line[:limit]}\u2026"
+    return _LINKS.sub(r"\\", _MARKS.sub(r"\\\g<0>", line))
 
 
 def unknown_names(kind: str, names: Iterable[str], known: Iterable[str]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import sys
 import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile, mkstemp
+from tempfile import TemporaryFile, mkdtemp, mkstemp
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -22,6 +24,11 @@ _SAFE = " ()"
 # nobody writes at one file for longer
 STALE_SECONDS = 3600
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+_NO_SWAPS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+# how Linux and macOS write that two paths change places
+_HERE, _SWAP = -100, 2
+# where a folder waits that another one replaces
+_REPLACED = ".replaced"
 
 
 def cache_folder() -> Path:
@@ -115,6 +122,98 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place, whole, if the block succeeds and vanishes if not.
+
+    Where the system can let two folders change places, a reader sees the old one or the new one at every moment, and so
+    it is after a kill at any moment. Where it cannot, a kill between two renames leaves the old one beside its place,
+    and `restore_folder` puts it back.
+    """
+    # what a link leads to is replaced, not the link
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    restore_folder(folder)
+    _remove_stale_folders(folder)
+    temporary = Path(mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=_TEMPORARY))
+    try:
+        yield temporary
+        # mkdtemp makes folders for the owner alone
+        temporary.chmod(0o777 & ~_umask())
+        _put(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary: Path, folder: Path) -> None:
+    if not folder.exists() or not any(folder.iterdir()):
+        with suppress(FileNotFoundError):
+            folder.rmdir()
+        temporary.rename(folder)
+    elif not swap_folders(temporary, folder):
+        aside = _aside(folder)
+        folder.rename(aside)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            aside.rename(folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def restore_folder(folder: Path) -> None:
+    """Put a folder back that was being replaced when the process died, where the system knows no swap."""
+    folder = folder.resolve()
+    aside = _aside(folder)
+    if aside.is_dir():
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(folder)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}{_REPLACED}")
+
+
+def _remove_stale_folders(folder: Path) -> None:
+    """What dead processes left beside a folder that they were about to replace."""
+    for path in folder.parent.iterdir():
+        if path.name.startswith(f".{folder.name}.") and path.name.endswith(_TEMPORARY) and path.is_dir():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime >= STALE_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def swap_folders(one: Path, other: Path) -> bool:
+    """Let two folders of one file system change places, in a single step.
+
+    Returns:
+        Whether they did; False where the system knows no such step.
+
+    Raises:
+        OSError: it knows it, and refused.
+    """
+    import ctypes
+
+    if sys.platform == "win32":
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
+    paths = os.fsencode(one), os.fsencode(other)
+    if hasattr(library, "renameat2"):
+        failed = library.renameat2(_HERE, paths[0], _HERE, paths[1], _SWAP)
+    elif hasattr(library, "renamex_np"):
+        failed = library.renamex_np(*paths, _SWAP)
+    else:
+        return False
+    if not failed:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_SWAPS:
+        return False
+    raise OSError(code, os.strerror(code), str(other))
 
 
 def remove_stale_temporaries(folder: Path, *, older_than: float = STALE_SECONDS) -> int:

@@ -28,6 +28,7 @@ class TaskSpec(Frozen):
         splits: those that are evaluated.
         languages: subset -> mteb language codes.
         sizes: split -> subset -> [texts, characters], where known.
+        items: split -> subset -> how many items the score is made of (queries, pairs, texts, draws), where known.
         parts: names of the sub-tasks of an aggregate.
         superseded_by: name of the newer version.
         scored_as: where it is not the task's own type, the type by which it is scored; `mteb` for mteb's own code.
@@ -44,6 +45,7 @@ class TaskSpec(Frozen):
     splits: tuple[str, ...]
     languages: dict[str, tuple[str, ...]]
     sizes: dict[str, dict[str, tuple[int, int]]] = {}
+    items: dict[str, dict[str, int]] = {}
     parts: tuple[str, ...] = ()
     superseded_by: str | None = None
     scored_as: str | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from evalharness.cli.explain import check_alone, print_explanation
 from evalharness.cli.lists import split_lists
 from evalharness.cli.report import task_lists
 from evalharness.cli.shell import ExitCode, tell
@@ -41,6 +42,11 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     seed: Annotated[int | None, typer.Option(help="Of the resamples.")] = None,
     format: Annotated[str, typer.Option(help="Of what is printed: terminal, md, json, junit, github.")] = _TERMINAL,  # noqa: A002 -- the flag's name
     write: Annotated[list[str] | None, typer.Option(help="FORMAT=FILE: also write this; may be given again.")] = None,
+    explain: Annotated[str | None, typer.Option(help="Instead: why this task (or task file) changed.")] = None,
+    explain_items: Annotated[
+        int | None, typer.Option(min=1, help="Losses shown, and as many gains; default 10.")
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="Embedding store, for rankings that nobody kept.")] = None,
 ) -> None:
     """Compare results: differences, intervals, p-values, verdicts. With --gate, exit 1 if the candidate is worse."""
     from evalharness.compare.formats import Judged, formats, render
@@ -48,6 +54,12 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     from evalharness.compare.judging import compare_results
     from evalharness.compare.sides import read_side
 
+    lists = {"--tasks": tasks, "--suite": suite, "--benchmark": benchmark}
+    others = {**lists, "--gate": gate, "--rules": rules, "--tolerance": tolerance, "--adjust": adjust, "--write": write}
+    check_alone(explain, others, {"--explain-items": explain_items, "--store": store})
+    if explain is not None:
+        print_explanation(base, candidates, explain, explain_items, store)
+        return
     kind = _kind(gate)
     files = _files(write or ())
     if format not in formats():
@@ -58,7 +70,7 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     if kind is not None and len(candidates) > 1:
         # every candidate is another chance for a false alarm
         settings = replace(settings, alpha=settings.alpha / len(candidates))
-    wanted = _wanted({"--tasks": tasks, "--suite": suite, "--benchmark": benchmark})
+    wanted = _wanted(lists)
     results = [read_side(name) for name in (base, *candidates)]
     judged = []
     for candidate in results[1:]:

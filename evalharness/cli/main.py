@@ -16,11 +16,15 @@ import typer
 
 from evalharness import __version__
 from evalharness.cli import shell
+from evalharness.cli.baseline import baseline_app
 from evalharness.cli.compare import compare
 from evalharness.cli.lists import list_app, split_lists
+from evalharness.cli.power import power
+from evalharness.cli.ranks import ranks
 from evalharness.cli.report import report
 from evalharness.cli.shell import ExitCode, Loudness, loudness, run_guarded, say, tell, with_flags
 from evalharness.cli.store import duration, store_app
+from evalharness.cli.watch import watch
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(list_app, name="list")
 app.add_typer(store_app, name="store")
+app.add_typer(baseline_app, name="baseline")
 
 
 def repeat_lists(arguments: Sequence[str]) -> list[str]:
@@ -253,6 +258,9 @@ def score_run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 
 app.command()(report)
 app.command()(compare)
+app.command()(watch)
+app.command()(power)
+app.command()(ranks)
 
 
 class _SignalledError(BaseException):

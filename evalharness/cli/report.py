@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from evalharness.errors import UsageError, unknown_names
 from evalharness.reports import formats
 
 if TYPE_CHECKING:
-    from evalharness.catalog.tasks import TaskList
+    from evalharness.catalog.tasks import TaskList, TaskSpec
 
 
 def report(
@@ -94,3 +94,27 @@ def task_lists(suites: Sequence[str], benchmarks: Sequence[str]) -> list[TaskLis
     if problems := [unknown_names(kind, names, known[kind]) for kind, names in wrong.items() if names]:
         raise UsageError("\n".join(problems))
     return list(found.values())
+
+
+def named_tasks(names: Sequence[str], stored: Collection[str]) -> dict[str, TaskSpec | None]:
+    """Tasks by name, by task file, or as results have them, with what the catalogue knows of each.
+
+    Args:
+        names: of tasks, or paths of task files.
+        stored: names of tasks that results have.
+
+    Raises:
+        UsageError: some do not exist; all are named.
+    """
+    from evalharness.catalog.tasks import all_task_names, find_task
+
+    found, wrong = {}, []
+    for name in names:
+        spec = find_task(name)
+        if spec is None and name not in stored:
+            wrong.append(name)
+        else:
+            found[name if spec is None else spec.name] = spec
+    if wrong:
+        raise UsageError(unknown_names("task", wrong, [*all_task_names(), *stored]))
+    return found

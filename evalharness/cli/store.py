@@ -51,7 +51,12 @@ def duration(text: str) -> float:
     return _amount(text, _SECONDS, "duration", "90s, 30m or 2h")
 
 
-def _human(count: float) -> str:
+def human(count: float) -> str:
+    """Bytes as people read them.
+
+    >>> human(999), human(1_500_000)
+    ('999 B', '1.5 MB')
+    """
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:  # noqa: PLR2004 -- the step of the units
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -82,13 +87,13 @@ def info(store: StoreOption = None) -> None:
 
     root = _root(store)
     uses = describe_store(root)
-    say(f"{root}: {_human(sum(use.bytes for use in uses))}")
+    say(f"{root}: {human(sum(use.bytes for use in uses))}")
     for use in uses:
         encoding = f"{use.max_length} tokens" + (f", prompt {use.prompt!r}" if use.prompt else "")
-        amount = f"{_human(use.bytes)}, {use.texts:,} texts in {use.shards} shards"
+        amount = f"{human(use.bytes)}, {use.texts:,} texts in {use.shards} shards"
         say(f"{', '.join(use.models)} ({encoding}): {amount}")
         for task, count in sorted(use.tasks.items()):
-            say(f"    {task or '(from Python)'}: {_human(count)}")
+            say(f"    {task or '(from Python)'}: {human(count)}")
 
 
 @store_app.command("verify")
@@ -119,6 +124,6 @@ def gc(
 
     limit = None if max_size is None else size(max_size)
     done = collect(_root(store), keep_days=keep_days, max_bytes=limit, model=model)
-    say(f"removed {done.shards} shards ({_human(done.bytes)}) and {done.temporaries} left-over files")
+    say(f"removed {done.shards} shards ({human(done.bytes)}) and {done.temporaries} left-over files")
     for folder in done.in_use:
         say(f"{folder} is in use by a running process and was left alone")

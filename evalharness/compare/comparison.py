@@ -5,7 +5,7 @@ Scores and differences are from 0 to 1 here, as in results; formats show points,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
@@ -18,6 +18,10 @@ Adjustment: TypeAlias = Literal["holm", "benjamini-hochberg"]
 OVER_TASKS, OVER_TYPES = "Mean (Task)", "Mean (TaskType)"
 # in points: 0.3
 TOLERANCE = 0.003
+
+
+# (comparison, format) -> text
+Writer: TypeAlias = Callable[["Comparison", str], str]
 
 
 class Verdict(StrEnum):
@@ -46,7 +50,8 @@ class Settings:
     """How a comparison is made; together with the results it decides every number.
 
     Attributes:
-        tolerance: a loss that nobody minds, 0-1; `tolerances` has those of single tasks, types and means, by name.
+        tolerance: a loss that nobody minds, 0-1; `tolerances` has those of single tasks, types and means, by level and
+            name.
         alpha: how often the whole family of findings may raise a false alarm.
         adjustment: of the p-values over a family: Holm for a gate, Benjamini-Hochberg for exploring.
         draws: resamples.
@@ -55,16 +60,16 @@ class Settings:
     """
 
     tolerance: float = TOLERANCE
-    tolerances: Mapping[str, float] = field(default_factory=dict)
+    tolerances: Mapping[Level, Mapping[str, float]] = field(default_factory=dict)
     alpha: float = 0.05
     adjustment: Adjustment = "benjamini-hochberg"
     draws: int = 10_000
     seed: int = SEED
     optional: frozenset[str] = frozenset()
 
-    def tolerance_of(self, name: str) -> float:
+    def tolerance_of(self, name: str, level: Level = "task") -> float:
         """The loss that nobody minds in this task, type or mean."""
-        return self.tolerances.get(name, self.tolerance)
+        return self.tolerances.get(level, {}).get(name, self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,8 @@ class Comparison:
             not, either.
         settings: how.
         notes: what is different between the two beside the model: precision, engine, device, versions.
+        writer: makes it text in a format; given by what makes a comparison, for formats know comparisons, and
+            comparisons no formats.
     """
 
     base: Side
@@ -162,6 +169,22 @@ class Comparison:
     means: Sequence[Finding]
     settings: Settings
     notes: Sequence[str] = ()
+    writer: Writer | None = field(default=None, repr=False, compare=False)
+
+    def render(self, format: str = "terminal") -> str:  # noqa: A002 -- as the command's flag
+        """As text: `terminal`, `markdown`, `json`, `junit` ...; see `formats.formats`.
+
+        Raises:
+            UsageError: there is no such format.
+        """
+        return repr(self) if self.writer is None else self.writer(self, format)
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return self.render("markdown")
 
     def __iter__(self) -> Iterator[Finding]:
         """All findings: means first, then types, then tasks."""

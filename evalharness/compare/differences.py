@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from evalharness.compare.comparison import Settings
-from evalharness.compare.pairing import PairedJob
+from evalharness.compare.matching import PairedJob
 from evalharness.metrics.forms import Codes, Values
 from evalharness.metrics.from_items import contributions, score_of
 from evalharness.metrics.statistics.draws import chunks, generator, indices, signs, uniforms
@@ -59,6 +59,7 @@ class Difference:
         null: draws of the estimate where there is no difference, shape (draws,).
         items, clusters: how many there are.
         method: of the test and of the interval, for people.
+        tasks: how many it is of.
         differing: clusters that differ at all.
         is_trusted: whether there are enough of them for an interval that covers what it says.
     """
@@ -72,11 +73,12 @@ class Difference:
     method: str
     differing: int
     is_trusted: bool
+    tasks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Clustered:
-    """Differences by cluster; the mean of both kinds is the difference of the scores.
+class Clustered:
+    """Differences by cluster; the mean of both kinds is the difference of the scores (or one side's score).
 
     Attributes:
         codes: per job, the cluster of each item.
@@ -92,6 +94,11 @@ class _Clustered:
     linear: Values
     sizes: Values
 
+    @property
+    def items(self) -> int:
+        """How many count in the score."""
+        return sum(int(there.sum()) for there in self.counted)
+
 
 def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) -> Difference:
     """The difference of a task's scores.
@@ -102,7 +109,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
         settings: draws, seed and tolerance.
     """
     difference = sum(job.weight * (score_of(job.candidate) - score_of(job.base)) for job in jobs)
-    task = _Task(name, jobs, settings, difference, _cluster(jobs, difference))
+    task = _Task(name, jobs, settings, difference, _cluster(jobs, difference, item_differences))
     if all(contributions(job.base) is not None for job in jobs):
         found = _of_means(task)
     elif sum(cost(job.base) for job in jobs) <= RECOMPUTED:
@@ -116,7 +123,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
         p_value=found.no_difference.p_value,
         p_beyond=found.beyond.p_value,
         null=_student(found.estimate, task) if null is None else null,
-        items=sum(int(there.sum()) for there in task.clustered.counted),
+        items=task.clustered.items,
         clusters=len(task.clustered.totals),
         method=f"{found.no_difference.method}; interval: {found.estimate.interval.method}",
         differing=differing,
@@ -130,7 +137,7 @@ class _Task:
     jobs: Sequence[PairedJob]
     settings: Settings
     difference: float
-    clustered: _Clustered
+    clustered: Clustered
 
     @property
     def tolerance(self) -> float:
@@ -148,7 +155,20 @@ class _Found:
     trusted_from: int = MEANS_TRUSTED_FROM
 
 
-def _cluster(jobs: Sequence[PairedJob], difference: float) -> _Clustered:
+def cluster_differences(jobs: Sequence[PairedJob]) -> Clustered:
+    """What each cluster of a task's items says of the difference, candidate minus base."""
+    difference = sum(job.weight * (score_of(job.candidate) - score_of(job.base)) for job in jobs)
+    return _cluster(jobs, difference, item_differences)
+
+
+def cluster_candidate(jobs: Sequence[PairedJob]) -> Clustered:
+    """What each cluster of a task's items says of the candidate's score."""
+    score = sum(job.weight * score_of(job.candidate) for job in jobs)
+    alone = [replace(job, base=job.candidate) for job in jobs]
+    return _cluster(alone, score, _item_values)
+
+
+def _cluster(jobs: Sequence[PairedJob], whole: float, values_of: Callable[[PairedJob], Values]) -> Clustered:
     numbers: dict[str, int] = {}
     counted = [_counted(job) for job in jobs]
     codes = [
@@ -163,15 +183,15 @@ def _cluster(jobs: Sequence[PairedJob], difference: float) -> _Clustered:
     count = len(numbers)
     totals, sizes, expected = np.zeros(count), np.zeros(count), np.zeros(count)
     for job, code, there in zip(jobs, codes, counted, strict=True):
-        differences, places = _item_differences(job)[there], code[there]
+        values, places = values_of(job)[there], code[there]
         weight = job.weight * count / len(places)
         size = np.bincount(places, minlength=count)
-        totals += weight * np.bincount(places, weights=differences, minlength=count)
+        totals += weight * np.bincount(places, weights=values, minlength=count)
         sizes += weight * size
-        expected += weight * size * differences.mean()
+        expected += weight * size * values.mean()
     # clusters of equal size need no ratio, whose rounding would blur equal differences
-    linear = totals if np.ptp(sizes) < _ROUNDING else totals - expected + difference
-    return _Clustered(codes, counted, totals, linear, sizes)
+    linear = totals if np.ptp(sizes) < _ROUNDING else totals - expected + whole
+    return Clustered(codes, counted, totals, linear, sizes)
 
 
 def _counted(job: PairedJob) -> NDArray[np.bool_]:
@@ -182,7 +202,7 @@ def _counted(job: PairedJob) -> NDArray[np.bool_]:
     return np.asarray(~(np.isnan(one) & np.isnan(other)), dtype=np.bool_)
 
 
-def _item_differences(job: PairedJob) -> Values:
+def item_differences(job: PairedJob) -> Values:
     """Per item, what it says of the difference; the mean of those that count is the difference of the scores."""
     one, other = contributions(job.base), contributions(job.candidate)
     if one is not None and other is not None and (np.isnan(one) == np.isnan(other)).all():
@@ -190,6 +210,13 @@ def _item_differences(job: PairedJob) -> Values:
     difference = score_of(job.candidate) - score_of(job.base)
     moved: Values = difference + influence(job.candidate) - influence(job.base)
     return moved
+
+
+def _item_values(job: PairedJob) -> Values:
+    """Per item, what it says of the candidate's score; the mean of those that count is that score."""
+    values = contributions(job.candidate)
+    found: Values = score_of(job.candidate) + influence(job.candidate) if values is None else values
+    return found
 
 
 def _of_means(task: _Task) -> _Found:
@@ -268,26 +295,26 @@ def _counts(source: np.random.Generator, draws: int, clusters: int) -> NDArray[n
     return np.bincount(drawn.ravel(), minlength=draws * clusters).reshape(draws, clusters)
 
 
-def mean_difference(name: str, differences: Sequence[Difference], settings: Settings) -> Difference:
+def mean_difference(differences: Sequence[Difference], tolerance: float) -> Difference:
     """The difference of the mean of scores whose items have nothing to do with each other.
 
     Args:
-        name: of the mean.
         differences: of its tasks, or of its task types.
-        settings: tolerance.
+        tolerance: a loss that nobody minds, 0-1.
     """
     estimate = welch_mean([difference.estimate for difference in differences], level=LEVEL)
     null = np.mean([difference.null for difference in differences], axis=0)
     return Difference(
         estimate=estimate,
         p_value=from_null(estimate.difference, null).p_value,
-        p_beyond=from_null(estimate.difference + settings.tolerance_of(name), null, "less").p_value,
+        p_beyond=from_null(estimate.difference + tolerance, null, "less").p_value,
         null=null,
         items=sum(difference.items for difference in differences),
         clusters=sum(difference.clusters for difference in differences),
         method=f"permutation of all tasks' items; interval: {estimate.interval.method}",
         differing=sum(difference.differing for difference in differences),
         is_trusted=all(difference.is_trusted for difference in differences),
+        tasks=sum(difference.tasks for difference in differences),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -59,13 +59,17 @@ class GateRules(Frozen):
     types: dict[str, Rule] = {}
     means: dict[Literal["tasks", "types"], Rule] = {}
 
-    def by_name(self) -> dict[str, Rule]:
-        """All rules by the names that findings have."""
-        return {**self.tasks, **self.types, **{_MEANS[name]: rule for name, rule in self.means.items()}}
+    def by_level(self) -> dict[Level, dict[str, Rule]]:
+        """All rules by the levels and names that findings have."""
+        means = {_MEANS[name]: rule for name, rule in self.means.items()}
+        return {"task": self.tasks, "type": self.types, "mean": means}
 
-    def tolerances(self) -> dict[str, float]:
-        """Tolerances of their own, by the names that findings have, 0-1."""
-        return {name: rule.tolerance / _POINTS for name, rule in self.by_name().items() if rule.tolerance is not None}
+    def tolerances(self) -> dict[Level, dict[str, float]]:
+        """Tolerances of their own, by the levels and names that findings have, 0-1."""
+        return {
+            level: {name: rule.tolerance / _POINTS for name, rule in rules.items() if rule.tolerance is not None}
+            for level, rules in self.by_level().items()
+        }
 
     def optional(self) -> frozenset[str]:
         """Tasks that may be missing."""
@@ -100,11 +104,13 @@ class Failure:
         name: of a task, type or mean.
         reason: which kind.
         why: for people.
+        level: which of them; None for what is not in the comparison.
     """
 
     name: str
     reason: Reason
     why: str
+    level: Level | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +148,21 @@ def judge(comparison: Comparison, rules: GateRules, kind: GateKind) -> GateOutco
         rules: what is asked.
         kind: which gate.
     """
-    by_name = rules.by_name()
-    found = [failure for item in comparison for failure in _failures(item, by_name.get(item.name, Rule()), rules, kind)]
-    there = {finding.name for finding in comparison}
-    named = [*rules.required, *(name for name, rule in by_name.items() if not rule.may_be_missing)]
-    for name in dict.fromkeys(named):
-        if name not in there:
-            guess = unknown_names("task, type or mean", [name], sorted(there))
+    by_level = rules.by_level()
+    found = [
+        replace(failure, level=item.level)
+        for item in comparison
+        for failure in _failures(item, by_level[item.level].get(item.name, Rule()), rules, kind)
+    ]
+    there = {(finding.level, finding.name) for finding in comparison}
+    named: list[tuple[Level, str]] = [("task", name) for name in rules.required]
+    named += [(level, name) for level, own in by_level.items() for name, rule in own.items() if not rule.may_be_missing]
+    for level, name in dict.fromkeys(named):
+        if (level, name) not in there:
+            guess = unknown_names(level, [name], sorted(known for of, known in there if of == level))
             found.append(Failure(name, Reason.NOT_JUDGED, f"the rules ask for it, and it was not compared: {guess}"))
+    if not there:
+        found.append(Failure("everything", Reason.NOT_JUDGED, "nothing was compared"))
     order = list(Reason)
     return GateOutcome(kind, sorted(found, key=lambda failure: order.index(failure.reason)))
 
@@ -179,7 +192,7 @@ def _unjudged(finding: Finding, rule: Rule, lost: str) -> Iterator[Failure]:
     """Of what has no items on both sides."""
     if finding.difference is None or finding.verdict is Verdict.NOT_COMPARED:
         if not rule.may_be_missing:
-            yield Failure(finding.name, Reason.NOT_JUDGED, finding.why)
+            yield Failure(finding.name, Reason.NOT_JUDGED, finding.why or "there are no two scores to compare")
     elif not rule.by_score:
         why = f"{lost}, but nothing is shown: {finding.why}. by_score = true in its rule judges the scores alone"
         yield Failure(finding.name, Reason.NOT_JUDGED, why)

@@ -20,9 +20,10 @@ from evalharness.compare.comparison import (
     Verdict,
 )
 from evalharness.compare.differences import Difference, mean_difference, over_tasks, task_difference
+from evalharness.compare.formats import Judged, render
 from evalharness.compare.notes import differences_in_settings
 from evalharness.compare.pairing import PairedTask, pair_task
-from evalharness.compare.sides import Results
+from evalharness.compare.sides import Named, Results, read_side
 from evalharness.errors import UsageError, shorten
 from evalharness.metrics.statistics.intervals import Interval
 from evalharness.metrics.statistics.multiple import benjamini_hochberg, holm
@@ -50,20 +51,22 @@ class _Row:
 
 
 def compare_results(
-    base: Results, candidate: Results, tasks: TaskList | None = None, settings: Settings | None = None
+    base: Named, candidate: Named, tasks: TaskList | Sequence[str] | None = None, settings: Settings | None = None
 ) -> Comparison:
-    """Compare a candidate with a base.
+    """Compare a candidate with a base: `print(compare_results("results/base", "results/candidate"))`.
 
     Args:
-        base: the results to compare with.
-        candidate: the results to judge.
+        base: the results to compare with: a folder, FOLDER:model, a baseline, or what `evaluate` gave.
+        candidate: the results to judge, named alike.
         tasks: which; None for all that the base has.
         settings: how.
 
     Raises:
-        UsageError: the two follow different protocols, or no task could be in both.
+        UsageError: there are no such results, the two follow different protocols, or no task is in both.
+        DataError: a baseline is not what was saved.
     """
     settings = settings or Settings()
+    base, candidate = read_side(base), read_side(candidate)
     if base.side.protocol != candidate.side.protocol:
         raise UsageError(
             f"the base follows the protocol {base.side.protocol!r} and the candidate {candidate.side.protocol!r}, "
@@ -85,7 +88,12 @@ def compare_results(
         means=judged[: len(means)],
         settings=settings,
         notes=differences_in_settings(base, candidate),
+        writer=_written,
     )
+
+
+def _written(comparison: Comparison, form: str) -> str:
+    return render([Judged(comparison)], form)
 
 
 def _catalogued(member: Member) -> TaskSpec | None:
@@ -93,8 +101,10 @@ def _catalogued(member: Member) -> TaskSpec | None:
     return None if member.task.endswith(".toml") else find_task(member.task)
 
 
-def _members(base: Results, tasks: TaskList | None) -> Sequence[Member]:
-    return tasks.tasks if tasks is not None else [Member(task=name) for name in sorted(base.tasks)]
+def _members(base: Results, tasks: TaskList | Sequence[str] | None) -> Sequence[Member]:
+    if isinstance(tasks, TaskList):
+        return tasks.tasks
+    return [Member(task=name) for name in (sorted(base.tasks) if tasks is None else tasks)]
 
 
 def _task_row(pair: PairedTask, settings: Settings) -> _Row:
@@ -153,7 +163,7 @@ def _mean_row(name: str, level: Level, members: Sequence[_Row], settings: Settin
         base=None,
         candidate=None,
         verdict=Verdict.NOT_COMPARED,
-        tolerance=settings.tolerance_of(name),
+        tolerance=settings.tolerance_of(name, level),
         notes=tuple(f"without {name}, which may be missing" for name in optional),
     )
     missing = [row.finding.name for row in lost if row.finding.name not in optional]
@@ -170,7 +180,7 @@ def _mean_row(name: str, level: Level, members: Sequence[_Row], settings: Settin
         finding = replace(finding, like_these=_range(interval))
     if len(kept) == 1:
         return _Row(finding, differences[0], is_family=False)
-    return _Row(finding, mean_difference(name, differences, settings))
+    return _Row(finding, mean_difference(differences, finding.tolerance))
 
 
 _SIDES = ("base", "candidate")
@@ -231,10 +241,15 @@ def _verdict(finding: Finding, difference: float, alpha: float) -> Verdict:
 
 
 def _needed(finding: Finding, difference: Difference) -> int | None:
-    """How many clusters would show a difference of the tolerance, or, without one, the difference that was found."""
+    """How much would show a difference of the tolerance, or, without one, the difference that was found.
+
+    Returns:
+        Clusters of a task, tasks like these of a mean; None where nobody knows.
+    """
     wanted = finding.tolerance or abs(difference.estimate.difference)
-    spread = difference.estimate.standard_error * math.sqrt(difference.clusters)
-    if finding.level != "task" or not (wanted > 0 and math.isfinite(spread)):
+    count = difference.clusters if finding.level == "task" else difference.tasks
+    spread = difference.estimate.standard_error * math.sqrt(count)
+    if not (wanted > 0 and math.isfinite(spread)):
         return None
     return items_needed(wanted, spread, power=POWER)
 

@@ -6,21 +6,26 @@ costs its own task the comparison, and is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, TypeAlias
 
 from evalharness.catalog.tasks import Member, TaskSpec
+from evalharness.compare.matching import (
+    NotComparedError,
+    PairedJob,
+    ScoresOnlyError,
+    first_line,
+    items_of,
+    pair_items,
+)
 from evalharness.compare.sides import ALL_SUBSETS, Results
-from evalharness.errors import DataError, clip, shorten
-from evalharness.metrics.forms import Form
-from evalharness.metrics.from_items import form_of, score_of
-from evalharness.results.items import read_items
-from evalharness.results.records import JobRecord, items_path
+from evalharness.errors import clip, shorten
+from evalharness.results.records import JobRecord
 from evalharness.results.stored import StoredTask
 from evalharness.results.views import STALE
-from evalharness.types import ItemScores, content_digest
+from evalharness.types import content_digest
 
 # what a job's key says of the data and of how they are scored; the rest of it is the model
 _OF_DATA = (
@@ -43,31 +48,9 @@ _NAMES = {
     "runner": "what scores the task",
     "drawn_before": "the order of random draws",
 }
-# columns that say what is true, and not what a model makes of it
-_LABEL, _PREDICTED = "label", "predicted_"
-_TRUTHS = ("gold", _LABEL)
-_GROUP = "group"
-# a stored score and what its items give are the same number; reading JSON loses nothing
-_ROUNDING = 1e-9
 _MTEB = "mteb"
 
 Place: TypeAlias = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class PairedJob:
-    """Items of one split and subset, of both sides in the same order.
-
-    Attributes:
-        weight: of its score in the task's.
-        base, candidate: what the two scores are made of.
-        groups: per item, what it belongs to; items of one group, of other subsets too, are resampled together.
-    """
-
-    weight: float
-    base: Form
-    candidate: Form
-    groups: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +77,6 @@ class PairedTask:
     notes: tuple[str, ...] = ()
 
 
-class _NotComparedError(Exception):
-    """The two are not of the same thing."""
-
-
-class _ScoresOnlyError(Exception):
-    """There are no items that could be compared."""
-
-
 def pair_task(member: Member, spec: TaskSpec | None, base: Results, candidate: Results) -> PairedTask:
     """A task of both sides; one that is the mean of others is made of their jobs.
 
@@ -119,7 +94,7 @@ def pair_task(member: Member, spec: TaskSpec | None, base: Results, candidate: R
     empty = PairedTask(member.task, (spec.type if spec else recorded) or "Other", "")
     try:
         return _paired(empty, _Sides(base, candidate, *_whole(one, other, base, candidate)), member, spec)
-    except _NotComparedError as error:
+    except NotComparedError as error:
         scores = [None if task is None else _mean_of(task) for task in (one, other)]
         metric = _metric(one) or _metric(other)
         return replace(empty, base=scores[0], candidate=scores[1], is_comparable=False, why=str(error), metric=metric)
@@ -180,14 +155,10 @@ def _whole(
         if task is None:
             problems.append(f"{who} has no result ({results.absent})")
         elif task.damage:
-            problems.append(f"{who}: {_first_line(task.damage)}")
+            problems.append(f"{who}: {first_line(task.damage)}")
     if problems or one is None or other is None:
-        raise _NotComparedError("; ".join(problems))
+        raise NotComparedError("; ".join(problems))
     return one, other
-
-
-def _first_line(text: str) -> str:
-    return next(iter(text.splitlines()), "")
 
 
 def _paired(empty: PairedTask, sides: _Sides, member: Member, spec: TaskSpec | None) -> PairedTask:
@@ -203,7 +174,7 @@ def _paired(empty: PairedTask, sides: _Sides, member: Member, spec: TaskSpec | N
     )
     try:
         jobs = list(_jobs(sides, places[0][1], places[1][1]))
-    except _ScoresOnlyError as error:
+    except ScoresOnlyError as error:
         return replace(found, why=str(error))
     versions = {str(record.key.get(_MTEB)) for record in _records(sides.one, sides.other)}
     said = (f"scored with different versions of mteb: {shorten(sorted(versions))}",) if len(versions) > 1 else ()
@@ -216,7 +187,7 @@ def _records(*tasks: StoredTask) -> list[JobRecord]:
 
 def _check_revisions(one: str | None, other: str | None) -> None:
     if one is not None and other is not None and one != other:
-        raise _NotComparedError(f"the data are not the same: revision {clip(one)} and {clip(other)}")
+        raise NotComparedError(f"the data are not the same: revision {clip(one)} and {clip(other)}")
 
 
 def _places(
@@ -234,15 +205,15 @@ def _places(
         if absent:
             split, subset = absent[0]
             why = task.problems.get(split, {}).get(subset, "not run")
-            raise _NotComparedError(
-                f"{who} lacks {len(absent)} of {len(wanted)} subsets, first [{split}, {subset}]: {_first_line(why)}"
+            raise NotComparedError(
+                f"{who} lacks {len(absent)} of {len(wanted)} subsets, first [{split}, {subset}]: {first_line(why)}"
             )
     published = [task for task in (sides.one, sides.other) if _is_published(task)]
     splits = list(dict.fromkeys(split for split, _ in wanted))
     if published:
         splits = [split for split in splits if all(split in task.scores for task in published)]
         if not splits:
-            raise _NotComparedError("no split has a score on both sides")
+            raise NotComparedError("no split has a score on both sides")
         wanted = [place for place in wanted if place[0] in splits]
     if more := _more(sides.other, wanted):
         notes.append(f"the candidate has {more} subsets more, which are left out")
@@ -271,7 +242,7 @@ def _wanted(base: StoredTask, member: Member, spec: TaskSpec | None) -> list[Pla
         found[split] = [*found.get(split, []), *needed]
     places = [(split, subset) for split, subsets in sorted(found.items()) for subset in sorted(set(subsets))]
     if not places:
-        raise _NotComparedError("the base has no score")
+        raise NotComparedError("the base has no score")
     return places
 
 
@@ -279,18 +250,18 @@ def _jobs(sides: _Sides, ones: Sequence[Place], others: Sequence[Place]) -> Iter
     """The items of all places.
 
     Raises:
-        _ScoresOnlyError: one side has none.
-        _NotComparedError: the two are not of the same items.
+        ScoresOnlyError: one side has none.
+        NotComparedError: the two are not of the same items.
     """
     found = [_by_place(task) for task in (sides.one, sides.other)]
     if list(ones) != list(others) or not (found[0] and found[1]):
         who = "the base" if not found[0] else "the candidate"
-        raise _ScoresOnlyError(f"{who} has scores only, without items")
+        raise ScoresOnlyError(f"{who} has scores only, without items")
     for split, subset in ones:
         pair = [by_place[split, subset] for by_place in found]
         _check_keys(*pair)
-        items = [_items(results, record) for results, record in zip((sides.base, sides.candidate), pair, strict=True)]
-        yield _pair(items[0], items[1], pair, weight=1 / len(ones))
+        items = [items_of(results, record) for results, record in zip((sides.base, sides.candidate), pair, strict=True)]
+        yield pair_items(items[0], items[1], pair, weight=1 / len(ones))
 
 
 def _by_place(task: StoredTask) -> dict[Place, JobRecord]:
@@ -300,18 +271,16 @@ def _by_place(task: StoredTask) -> dict[Place, JobRecord]:
 def _check_keys(one: JobRecord, other: JobRecord) -> None:
     """See that two records are of the same data, scored alike."""
     if one.main_score != other.main_score:
-        raise _NotComparedError(
-            f"the main scores are not the same: {clip(one.main_score)} and {clip(other.main_score)}"
-        )
+        raise NotComparedError(f"the main scores are not the same: {clip(one.main_score)} and {clip(other.main_score)}")
     different = [name for name in _OF_DATA if not _are_equal(one.key.get(name), other.key.get(name))]
     if _runner(one) and not _are_equal(one.key.get(_MTEB), other.key.get(_MTEB)):
-        raise _NotComparedError("mteb scores this task, in different versions on the two sides")
+        raise NotComparedError("mteb scores this task, in different versions on the two sides")
     if different:
         shown = [
             f"{_NAMES[name]} ({clip(str(one.key.get(name)))} and {clip(str(other.key.get(name)))})"
             for name in different
         ]
-        raise _NotComparedError(f"[{one.job.split}, {one.job.subset}] differs in {shorten(shown, 2)}; run both again")
+        raise NotComparedError(f"[{one.job.split}, {one.job.subset}] differs in {shorten(shown, 2)}; run both again")
 
 
 def _runner(record: JobRecord) -> bool:
@@ -320,93 +289,3 @@ def _runner(record: JobRecord) -> bool:
 
 def _are_equal(one: Any, other: Any) -> bool:  # noqa: ANN401 -- JSON
     return content_digest(one) == content_digest(other)
-
-
-def _items(results: Results, record: JobRecord) -> ItemScores:
-    if record.items is None or results.folder is None:
-        raise _ScoresOnlyError(f"{results.side.model} has no items for {record.job}")
-    try:
-        return read_items(items_path(results.folder, record.job))
-    except DataError as error:
-        raise _NotComparedError(_first_line(str(error))) from None
-
-
-def _pair(one: ItemScores, other: ItemScores, records: Sequence[JobRecord], weight: float) -> PairedJob:
-    job = records[0].job
-    one, other = _named_alike(one, other)
-    other = _in_order(one, other, f"[{job.split}, {job.subset}]")
-    forms = []
-    for items, record in zip((one, other), records, strict=True):
-        form = form_of(record.main_score, items.columns, items.names)
-        if form is None:
-            raise _ScoresOnlyError(
-                f"items of {record.job} do not have what {record.main_score} is made of, for an older version wrote "
-                "them; run the task again, which encodes nothing that the store has"
-            )
-        given, stored = score_of(form), record.metrics[record.main_score]
-        if not abs(given - stored) <= _ROUNDING:
-            raise _NotComparedError(f"items of {record.job} give {given:.6f}, and its record says {stored:.6f}")
-        forms.append(form)
-    return PairedJob(weight, forms[0], forms[1], _groups(one))
-
-
-def _named_alike(one: ItemScores, other: ItemScores) -> tuple[ItemScores, ItemScores]:
-    """The same items, where a code in columns of labels stands for the same label on both sides."""
-    if list(one.names) == list(other.names):
-        return one, other
-    keys = [
-        [tuple(name) if isinstance(name, Sequence) and not isinstance(name, str) else name for name in items.names]
-        for items in (one, other)
-    ]
-    names = sorted({*keys[0], *keys[1]})
-    code = {name: float(place) for place, name in enumerate(names)}
-
-    def recoded(items: ItemScores, own: Sequence[Any]) -> ItemScores:
-        columns = {
-            name: [code[own[int(value)]] if value == value else value for value in values]  # noqa: PLR0124 -- NaN
-            if name == _LABEL or name.startswith(_PREDICTED)
-            else values
-            for name, values in items.columns.items()
-        }
-        return replace(
-            items, columns=columns, names=[list(name) if isinstance(name, tuple) else name for name in names]
-        )
-
-    return recoded(one, keys[0]), recoded(other, keys[1])
-
-
-def _in_order(one: ItemScores, other: ItemScores, where: str) -> ItemScores:
-    """The other items in the order of the one's, if they are the same.
-
-    Raises:
-        _NotComparedError: they are not.
-    """
-    if list(one.ids) != list(other.ids):
-        place = {name: row for row, name in enumerate(other.ids)}
-        differing = set(one.ids) ^ set(place)
-        if differing or len(place) < len(other.ids):
-            raise _NotComparedError(
-                f"{where}: the items are not the same: {len(one.ids)} and {len(other.ids)}, and not in both: "
-                f"{shorten(sorted(map(clip, differing))) or 'none, but some are there twice'}"
-            )
-        rows = [place[name] for name in one.ids]
-        columns = {name: [values[row] for row in rows] for name, values in other.columns.items()}
-        other = replace(other, ids=one.ids, columns=columns)
-    for name in (*_TRUTHS, _GROUP):
-        _check_truth(one, other, name, where)
-    return other
-
-
-def _check_truth(one: ItemScores, other: ItemScores, name: str, where: str) -> None:
-    truths: list[Sequence[float] | Mapping[str, float]] = [items.columns.get(name, []) for items in (one, other)]
-    if list(truths[0]) != list(truths[1]):
-        changed = sum(a != b for a, b in zip(*truths, strict=False)) or "all"
-        raise _NotComparedError(f"{where}: {changed} of {len(one.ids)} items have another {name} on the two sides")
-
-
-def _groups(items: ItemScores) -> list[str]:
-    """Per item the name of what it belongs to: of the first item of its group, so that parallel subsets agree."""
-    if _GROUP not in items.columns:
-        return list(items.ids)
-    first: dict[float, str] = {}
-    return [first.setdefault(group, name) for group, name in zip(items.columns[_GROUP], items.ids, strict=True)]

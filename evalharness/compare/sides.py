@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+from evalharness.compare.baseline import check_baseline, read_baseline
 from evalharness.compare.comparison import Side
 from evalharness.errors import DataError, UsageError, clip, shorten, unknown_names
 from evalharness.reading import checked, read_object
+from evalharness.results.evaluation import Evaluation
 from evalharness.results.records import check_score, experiment_name
 from evalharness.results.stored import StoredRun, StoredTask, read_runs
 from evalharness.types import PROTOCOLS
@@ -35,34 +38,89 @@ class Results:
     absent: str = "not run"
 
 
-def read_side(named: str) -> Results:
+Named: TypeAlias = str | Path | Evaluation | Results
+
+
+def read_side(named: Named) -> Results:
     """The results that an argument of the command names.
 
     Args:
-        named: a folder, `FOLDER:model` where it holds several models, or a JSON file of published scores.
+        named: a folder, `FOLDER:model` where it holds several models, or a JSON file of published scores; from Python
+            also what `evaluate` gave, and results that were read before.
 
     Raises:
         UsageError: there is no such folder, or it holds results of several models or settings.
         DataError: it holds no results, or a baseline that is not what was saved.
     """
-    path, model = _split(named)
+    if isinstance(named, Results):
+        return named
+    named = str(named.folder if isinstance(named, Evaluation) else named)
+    path, model = split_name(named)
     if path.is_file():
         return _published(path, named)
-    runs = read_runs([path])
-    if model is not None:
-        runs = _of_model(runs, model, path)
+    runs = runs_in(path, model)
     if len(runs) > 1:
         choices = [f"{run.folder} ({_described(run)})" for run in runs]
         raise UsageError(
             f"{clip(named)} holds {len(runs)} results: {shorten(choices)}. Name one of these folders, or FOLDER:model"
         )
-    run = runs[0]
-    side = Side(run.model, run.revision, run.overrides, named, str(run.overrides.get("protocol", PROTOCOLS[0])))
+    return results_of(runs[0], named)
+
+
+def results_of(run: StoredRun, place: str) -> Results:
+    """What is stored of a model, as a side.
+
+    Args:
+        run: as it was read.
+        place: how it was named.
+    """
+    side = Side(run.model, run.revision, run.overrides, place, str(run.overrides.get("protocol", PROTOCOLS[0])))
     return Results(side, run.tasks, run.folder, run.absent)
 
 
-def _split(named: str) -> tuple[Path, str | None]:
-    """A path, and the model's name behind it."""
+def read_all(named: Sequence[str]) -> list[Results]:
+    """All results that arguments name: of every model in a folder, of one (`FOLDER:model`), or of a file; each once.
+
+    Raises:
+        UsageError, DataError: as of `read_side`; all folders that are not there at once.
+    """
+    found: dict[Path, Results] = {}
+    problems = []
+    for name in named:
+        try:
+            path, model = split_name(name)
+        except UsageError as error:
+            problems.append(str(error))
+            continue
+        if path.is_dir():
+            runs = runs_in(path, model)
+            found |= {run.folder.resolve(): results_of(run, str(run.folder)) for run in runs}
+        else:
+            found[path.resolve()] = read_side(name)
+    if problems:
+        raise UsageError("\n".join(problems))
+    return list(found.values())
+
+
+def runs_in(folder: Path, model: str | None) -> list[StoredRun]:
+    """The results in a folder, those of one model if it is named.
+
+    Raises:
+        UsageError: there is no such model.
+        DataError: there are no results, or the folder is a baseline that is not what was saved.
+    """
+    if read_baseline(folder) is not None:
+        check_baseline(folder)
+    runs = read_runs([folder])
+    return runs if model is None else _of_model(runs, model, folder)
+
+
+def split_name(named: str) -> tuple[Path, str | None]:
+    """A path, and the model's name behind it.
+
+    Raises:
+        UsageError: there is nothing at the path.
+    """
     whole = Path(named)
     if whole.exists():
         return whole, None

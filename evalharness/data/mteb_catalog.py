@@ -7,16 +7,22 @@ and reports do without it. A test regenerates them from the installed mteb and c
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evalharness.catalog.tasks import tasks_folder
 from evalharness.data.mteb import abstract_class
+
+_Value = TypeVar("_Value")
 
 _DEFAULT_SUBSET = "default"
 # FloresBitextMining has 41,412 subsets; their sizes alone would be half of the catalogue
 _MAX_SIZED_SUBSETS = 5000
 _RETRIEVAL_TYPES = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
+# main scores that have a value for several queries together, of which mteb does not say how many there are
+_OF_SEVERAL_QUERIES = ("max_over_subqueries", "p-MRR", "robustness", "paired_accuracy")
 # beginnings of the methods that make scores; a task that has its own is scored by mteb
 _SCORING_METHODS = ("evaluate", "_evaluate", "_calculate", "_compute", "_run_experiment", "_undersample")
 
@@ -38,17 +44,39 @@ def _size(stats: dict[str, Any]) -> list[int] | None:
     return [sides * int(samples), int(characters)]
 
 
-def _sizes(metadata: Any, splits: list[str]) -> dict[str, dict[str, list[int]]]:  # noqa: ANN401
-    stats = metadata.descriptive_stats or {}
-    found: dict[str, dict[str, list[int]]] = {}
-    for split in splits:
+def _count(task: Any, stats: dict[str, Any]) -> int | None:  # noqa: ANN401
+    """How many items the score of one split is made of: queries, pairs, texts or draws; None where nothing says it."""
+    metadata = task.metadata
+    if metadata.main_score.startswith(_OF_SEVERAL_QUERIES):
+        return None
+    if metadata.type in _RETRIEVAL_TYPES:
+        return _queries(stats.get("queries_text_statistics"))
+    if metadata.type != "Clustering":
+        return stats.get("num_samples")
+    # an item is one run of k-means, at one level at least; of how many sets the legacy protocol has, nothing is said
+    return None if abstract_class(task).__name__.endswith("Legacy") else int(task.n_clusters)
+
+
+def _queries(texts: dict[str, Any] | None) -> int | None:
+    """How many they are: the total by the average; `num_queries` is missing of many tasks and wrong of some."""
+    return round(texts["total_text_length"] / texts["average_text_length"]) if texts else None
+
+
+def _by_subset(
+    task: Any,  # noqa: ANN401
+    measure: Callable[[dict[str, Any]], _Value | None],
+) -> dict[str, dict[str, _Value]]:
+    """What can be measured in mteb's statistics, split -> subset -> value."""
+    stats = task.metadata.descriptive_stats or {}
+    found: dict[str, dict[str, _Value]] = {}
+    for split in task.eval_splits:
         whole = stats.get(split)
         if not isinstance(whole, dict):
             continue
         by_subset = whole.get("hf_subset_descriptive_stats") or {_DEFAULT_SUBSET: whole}
-        sizes = {subset: _size(part) for subset, part in by_subset.items() if isinstance(part, dict)}
-        found[split] = {subset: size for subset, size in sizes.items() if size}
-    return {split: sizes for split, sizes in found.items() if sizes}
+        values = {subset: measure(part) for subset, part in by_subset.items() if isinstance(part, dict)}
+        found[split] = {subset: value for subset, value in values.items() if value}
+    return {split: values for split, values in found.items() if values}
 
 
 def _scored_as(task: Any) -> str | None:  # noqa: ANN401
@@ -89,9 +117,9 @@ def describe_task(task: Any) -> dict[str, Any]:  # noqa: ANN401
         entry["parts"] = [part.metadata.name for part in metadata.tasks]
     elif scored_as := _scored_as(task):
         entry["scored_as"] = scored_as
-    if len(entry["languages"]) <= _MAX_SIZED_SUBSETS and (sizes := _sizes(metadata, splits)):
-        entry["sizes"] = sizes
-    return entry
+    if len(entry["languages"]) <= _MAX_SIZED_SUBSETS:
+        entry |= {"sizes": _by_subset(task, _size), "items": _by_subset(task, partial(_count, task))}
+    return {name: value for name, value in entry.items() if value or name not in ("sizes", "items")}
 
 
 def describe_benchmark(benchmark: Any) -> dict[str, Any] | None:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from evalharness.errors import DataError, clip
@@ -14,8 +15,12 @@ COMMENT = "#"
 _FIELDS = 6
 
 
-def read_run(path: Path) -> dict[str, dict[str, float]]:
+def read_run(path: Path, queries: AbstractSet[str] | None = None) -> dict[str, dict[str, float]]:
     """Read a run; ranks and the tag are ignored, as trec_eval does: the scores say the order.
+
+    Args:
+        path: the file.
+        queries: ids of those that are wanted; None for all. Lines of others are not looked at.
 
     Returns:
         Query id -> document id -> score.
@@ -24,10 +29,14 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
         DataError: the file cannot be read, a line is wrong, or a document is there twice for a query.
     """
     found: dict[str, dict[str, float]] = {}
+    is_empty = True
     try:
         with path.open(encoding="utf-8-sig") as handle:
             for number, line in enumerate(handle, start=1):
                 if line.strip() and not line.startswith(COMMENT):
+                    is_empty = False
+                    if queries is not None and line.split(maxsplit=1)[0] not in queries:
+                        continue
                     query, document, score = _parsed(line, f"{path}, line {number}")
                     documents = found.setdefault(query, {})
                     if document in documents:
@@ -37,7 +46,7 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    if not found:
+    if is_empty:
         raise DataError(f"{path}: holds no lines")
     return found
 

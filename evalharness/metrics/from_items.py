@@ -47,7 +47,6 @@ Sets: TypeAlias = NDArray[np.bool_]
 
 # of topics, which several queries share
 _OF_TOPICS = ("p-MRR", "paired_accuracy", "robustness")
-_CLUSTERS = ("v_measure", "ami")
 _CORRELATIONS = ("pearson", "spearman")
 
 
@@ -112,9 +111,11 @@ def _of_trec_eval(name: str, columns: Columns) -> Mean | None:
 
 
 def _mean(metric: Metric, items: _Items) -> Mean | None:
-    """Of rankings, topics, clusters and summaries."""
-    # of a ranking, accuracy is recall at 1
-    name = "recall_at_1" if metric == Metric("accuracy") else str(metric)
+    """Of rankings, topics, clusters, summaries, and of every type whose column has the metric's name."""
+    name = str(metric)
+    if metric == Metric("accuracy") and name not in items:
+        # of a ranking
+        return _mean(Metric("recall", 1), items)
     if name not in items:
         return None
     values = items[name]
@@ -124,10 +125,10 @@ def _mean(metric: Metric, items: _Items) -> Mean | None:
         order = np.argsort(items[GROUP][topics], kind="stable") if GROUP in items else slice(None)
         # pandas adds up p-MRR as NumPy does
         return Mean(values, one_by_one=metric.measure != "p-MRR", summed=values[topics][order])
-    if metric.measure in _CLUSTERS:
-        return Mean(values)
     if metric.measure in _CORRELATIONS:
         return _of_texts(name, items)
+    if metric.k is None:
+        return Mean(values)
     return Mean(values, None if metric.measure == "mrr" else RANKING_DIGITS, one_by_one=True)
 
 

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from evalharness.errors import printable
+from evalharness.errors import MAX_NOTE, plain
 from evalharness.reports.leaderboard import Leaderboard, Row
 
 _VOID = "\u2013"
-MAX_CELL, MAX_NOTE = 80, 300
-# what can begin something wherever it stands; an underscore only at the edge of a word
-_MARKS = re.compile(r"[\\`*\[\]<>|#~&$]|(?<![^\W_])_|_(?![^\W_])")
-# what GitHub makes a link of without any mark
-_LINKS = re.compile(r"(?<=\bwww)(?=\.)|(?<=[a-z])(?=://)", re.IGNORECASE)
-
-
-def plain(text: str, limit: int = MAX_CELL) -> str:
-    r"""A text of anyone's that stays text in markdown, on one line and cut after `limit` characters.
-
-    >>> plain("a|b *c* <script>")
-    'a\\|b \\*c\\* \\<script\\>'
-    >>> plain("one\ntwo three", limit=7)
-    'one two…'
-    """
-    line = " ".join(printable(text).split())
-    line = line if len(line) <= limit else f"{line[:limit]}\u2026"
-    return _LINKS.sub(r"\\", _MARKS.sub(r"\\\g<0>", line))
 
 
 def _cell(score: float | None) -> str:

@@ -46,7 +46,8 @@ def read_items(path: Path) -> ItemScores:
     if not path.is_file():  # a pipe would be waited for
         raise DataError(f"{path}: is missing or no file; {_ADVICE}")
     try:
-        table = parquet.ParquetFile(path).read()
+        # a relative path with a colon would be taken for an address
+        table = parquet.ParquetFile(path.absolute()).read()
         names = table.column_names
         values = {name: column.to_pylist() for name, column in zip(names, table.columns, strict=True)}
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -37,6 +37,8 @@ from evalharness.types import Frozen, ItemScores, Metrics, ModelSpec, content_di
 MODEL_META = "model_meta.json"
 # what of it says whose results they are
 _WHOSE = ("name", "revision", "experiment_kwargs")
+# of a folder of results that is a baseline: says what is in it, see `compare.baseline`
+BASELINE = "baseline.json"
 EXPERIMENTS = "experiments"
 JOBS = "jobs"
 LOG = "run.log"

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import checked, read_object
 from evalharness.results.mixing import other_settings, recorded_type
-from evalharness.results.records import JOBS, MODEL_META, ResultsOf, check_score, task_folder
+from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.results.views import StoredJob, read_jobs, settle, task_view
 from evalharness.types import PROTOCOLS
 
@@ -88,7 +88,7 @@ def read_runs(folders: Sequence[Path]) -> list[StoredRun]:
 
 
 def _run_folders(top: Path) -> Iterator[Path]:
-    """Folders that hold results, and those that nobody may look into; links to folders are not followed."""
+    """Folders that hold results, and those that nobody may look into; no links to folders, nothing that is hidden."""
     unreadable: list[str] = []
     for name, folders, files in os.walk(top, onerror=lambda error: unreadable.append(error.filename)):
         folders.sort()
@@ -97,6 +97,8 @@ def _run_folders(top: Path) -> Iterator[Path]:
         if MODEL_META in (*files, *folders) or any((place / JOBS).glob("*/*.*.json")):
             yield place
             folders[:] = [inner for inner in folders if inner not in (JOBS, MODEL_META)]
+        # what somebody writes there is not done yet, or was never finished
+        folders[:] = [inner for inner in folders if not inner.startswith(".")]
     yield from (Path(name) for name in unreadable if os.path.isdir(name))  # noqa: PTH112 -- Path.is_dir raises
 
 
@@ -124,7 +126,7 @@ def _read_run(folder: Path) -> StoredRun:
             tasks[name] = StoredTask(name, {}, damage=damage)
     tasks |= {name: _void(tasks[name], why) for name, why in other_settings(jobs).items()}
     for path in listed or ():
-        if path.suffix == ".json" and path.name != MODEL_META and path.stem not in tasks:
+        if path.suffix == ".json" and path.name not in (MODEL_META, BASELINE) and path.stem not in tasks:
             task = _from_file(path)
             tasks[task.task] = task
     tasks = {name: _within(folder, task) for name, task in tasks.items()}

@@ -16,6 +16,17 @@ from evalharness.types import EncodeEvent, ShardsUsed, content_digest
 _LONGEST_NAME = 200
 
 
+def use_path(folder: Path, task: str) -> Path:
+    """Where it is noted that a task used shards of this key.
+
+    Args:
+        folder: of the key.
+        task: its name; empty for texts that are of no task.
+    """
+    name = file_name(task) if len(file_name(task).encode()) <= _LONGEST_NAME else content_digest(task)
+    return folder / USES / f"{name}.json"
+
+
 class Uses:
     """The shards that are used for one purpose."""
 
@@ -33,13 +44,12 @@ class Uses:
         Args:
             task: its name; empty for texts that are of no task.
         """
-        name = file_name(task) if len(file_name(task).encode()) <= _LONGEST_NAME else content_digest(task)
         for shards, paths in groupby(sorted(self._paths), key=lambda path: path.parent):
             used = list(paths)
             # a store that is read-only or full serves vectors all the same, and no number depends on this
             with suppress(OSError):
                 use = {"task": task, "shards": [path.name for path in used], "time": time.time()}
-                write_json(shards.parent / USES / f"{name}.json", use)
+                write_json(use_path(shards.parent, task), use)
             for path in used:
                 # and one that was removed meanwhile is missed by whoever reads it, not here
                 with suppress(OSError):

@@ -80,6 +80,14 @@ def _counts(records: BitextRecords) -> dict[str, int]:
     return {"sentences": len(records.first), "candidates": len(records.second)}
 
 
+def _texts(records: BitextRecords, number: int, item: Mapping[str, float]) -> dict[str, str]:
+    return {
+        "sentence": records.first[number],
+        "translation": records.second[records.gold[number]],
+        "found": records.second[int(item["found"])],
+    }
+
+
 TASK_TYPE = TaskType(
     score_version=1,
     from_mteb=_from_mteb,
@@ -88,5 +96,6 @@ TASK_TYPE = TaskType(
     score=_score,
     counts=_counts,
     metric_names=("precision", "recall", "f1", "accuracy"),
+    texts=_texts,
     items_version=2,
 )

@@ -268,6 +268,11 @@ def _counts(records: LabelledRecords) -> dict[str, int]:
     return {"labels": len(set(records.test_labels)), "experiments": len(records.experiments)}
 
 
+def _texts(records: LabelledRecords, number: int, item: Mapping[str, float]) -> dict[str, str]:
+    del item
+    return {"text": records.test_texts[number]}
+
+
 TASK_TYPE = TaskType(
     score_version=1,
     from_mteb=_from_mteb,
@@ -282,5 +287,6 @@ TASK_TYPE = TaskType(
     settings=ClassificationSettings,
     parts=("train",),
     notes=lambda records: records.notes,
+    texts=_texts,
     items_version=2,
 )

@@ -51,6 +51,8 @@ class TaskType(Generic[Records]):
             vectors can be scored, too.
         parts: what a local task's files may hold beside its splits.
         notes: records -> what a reader of the scores must know of the data.
+        texts: (records, number of an item, its columns) -> its texts, by what they are called; what its columns lead
+            to, such as the translation that was found, is among them. Left out where items are queries, or no texts.
         items_version: raised whenever the items get other columns, so that results without them are made again.
     """
 
@@ -66,6 +68,7 @@ class TaskType(Generic[Records]):
     ranks: bool = False
     parts: tuple[str, ...] = ()
     notes: Callable[[Records], Sequence[str]] = _no_notes
+    texts: Callable[[Records, int, Mapping[str, float]], Mapping[str, str]] | None = None
     items_version: int = 1
 
 

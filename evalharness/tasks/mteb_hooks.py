@@ -123,7 +123,7 @@ class _Changed:
             if before is None or after is None:
                 continue
             for document in documents:
-                ranks = {
+                ranks: dict[str, float] = {
                     name: get_rank_from_dict(dict(run), document)[0]
                     for name, run in (("og_rank", before), ("new_rank", after))
                 }

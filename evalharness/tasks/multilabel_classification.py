@@ -214,6 +214,11 @@ def _counts(records: MultilabelRecords) -> dict[str, int]:
     return {"labels": len(labels), "experiments": len(records.experiments)}
 
 
+def _texts(records: MultilabelRecords, number: int, item: Mapping[str, float]) -> dict[str, str]:
+    del item
+    return {"text": records.test.texts[number]}
+
+
 TASK_TYPE = TaskType(
     score_version=1,
     from_mteb=_from_mteb,
@@ -226,5 +231,6 @@ TASK_TYPE = TaskType(
     parts=("train",),
     notes=lambda records: records.notes,
     draws_in_order=True,
+    texts=_texts,
     items_version=2,
 )

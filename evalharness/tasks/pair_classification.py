@@ -22,6 +22,7 @@ from evalharness.tasks.pairs import (
     local_pairs,
     mteb_pairs,
     pair_columns,
+    pair_texts,
     similarities_within,
 )
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores
@@ -85,5 +86,6 @@ TASK_TYPE = TaskType(
         for similarity in ("max", "similarity", "cosine", "manhattan", "euclidean", "dot")
         for name in ("accuracy", "f1", "precision", "recall", "ap")
     ],
+    texts=pair_texts,
     items_version=2,
 )

@@ -88,6 +88,12 @@ def pair_columns(pairs: JudgedPairs[Any]) -> list[TextColumn]:
     ]
 
 
+def pair_texts(pairs: JudgedPairs[Any], number: int, item: Mapping[str, float]) -> dict[str, str]:
+    """Both texts of a pair; see `TaskType.texts`."""
+    del item
+    return {"first text": pairs.first[number], "second text": pairs.second[number]}
+
+
 def similarities_within(embeddings: Mapping[str, Embeddings]) -> dict[str, list[float]]:
     """How alike the two of each pair are: by the model's own `similarity`, cosine, Manhattan and Euclidean distance.
 

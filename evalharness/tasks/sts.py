@@ -21,6 +21,7 @@ from evalharness.tasks.pairs import (
     local_pairs,
     mteb_pairs,
     pair_columns,
+    pair_texts,
     similarities_within,
 )
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores
@@ -105,5 +106,6 @@ TASK_TYPE = TaskType(
         for name in ("pearson", "spearman")
     ],
     settings=StsSettings,
+    texts=pair_texts,
     items_version=2,
 )

@@ -154,6 +154,18 @@ def _counts(records: SummaryRecords) -> dict[str, int]:
     return {"texts": len(records.gold), "ratings": sum(map(len, records.gold))}
 
 
+def _texts(records: SummaryRecords, number: int, item: Mapping[str, float]) -> dict[str, str]:
+    del item
+    summaries = zip(records.machine[number], records.gold[number], strict=True)
+    return {
+        **{f"human summary {place}": text for place, text in enumerate(records.human[number], start=1)},
+        **{
+            f"machine summary {place}, rated {100 * gold:.0f}": text
+            for place, (text, gold) in enumerate(summaries, start=1)
+        },
+    }
+
+
 TASK_TYPE = TaskType(
     score_version=1,
     from_mteb=_from_mteb,
@@ -163,5 +175,6 @@ TASK_TYPE = TaskType(
     counts=_counts,
     metric_names=[f"{similarity}{name}" for similarity in ("cosine_", "dot_", "") for name in ("pearson", "spearman")],
     settings=StsSettings,
+    texts=_texts,
     items_version=2,
 )

@@ -211,7 +211,7 @@ def test_a_task_type_scores_what_its_rows_say(house: House) -> None:
     ]
     assert wanted == [1.0, 0.0]
     (items,) = house.jobs("evalharness__ngrams", "Which").glob("*.parquet")
-    assert read_items(items).columns == {"correct": wanted}
+    assert read_items(items).columns == {"accuracy": wanted}
     assert house.metrics("evalharness__ngrams", "Which") == {"accuracy": 0.5}
 
 

@@ -113,6 +113,6 @@ def test_the_python_example(tmp_path: Path, pythons: Pythons) -> None:
     assert float(similarity.strip("[]")) > 0.3
     assert title == "sentence-transformers/all-MiniLM-L6-v2: 1 job"
     assert re.fullmatch(r"StarterSTSEng +test +default +cosine_spearman +0\.\d{4}", tables[1])
-    assert tables[2].split() == ["item_id", "gold", "cosine_similarity"]
+    assert tables[2].split() == ["gold", "cosine_similarity"]
     assert len(tables) == 3 + 5
     assert done.stderr == ""

@@ -143,5 +143,6 @@ def test_mteb_s_modules_stay_as_they_are() -> None:
     ],
 )
 def test_the_hooks_of_mteb_s_own_tasks_are_known(name: str, metric: str) -> None:
-    calls = type(mteb.get_task(name)).task_specific_scores.__code__.co_names
+    task: Any = mteb.get_task(name)
+    calls = type(task).task_specific_scores.__code__.co_names
     assert {"p-MRR": "evaluate_p_mrr_change"}.get(metric, metric) in calls

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +163,9 @@ def wanted(kind: str, records: Any) -> Sequence[str]:
 
 
 def exists(name: str, scores: Scores) -> bool:
-    """Legacy clustering has no ami; there is no average precision of texts."""
-    return name in scores.metrics and not (name.startswith("ap") and isinstance_of_text(scores))
-
-
-def isinstance_of_text(scores: Scores) -> bool:
-    return any(isinstance(label, str) for label in scores.items.names)
+    """Whether these records have the metric: legacy clustering has no ami, and texts have no average precision."""
+    are_texts = any(isinstance(label, str) for label in scores.items.names)
+    return name in scores.metrics and not (name.startswith("ap") and are_texts)
 
 
 def test_every_type_is_tried() -> None:
@@ -242,6 +238,35 @@ def test_sets_of_labels_are_those_that_were_given_and_predicted(seed: int) -> No
     assert form.predicted.shape == (len(records.experiments), len(records.test.texts), len(known))
 
 
-def test_a_number_without_a_name_makes_no_set(tmp_path: Path) -> None:
-    items = scored("MultilabelClassification", multilabel(random.Random(3)), smooth).items
-    assert stored(items, tmp_path) == replace(items, names=tuple(items.names))
+TEXTS_OF: dict[str, Callable[[Any], Sequence[str]]] = {
+    "Classification": lambda records: records.test_texts,
+    "MultilabelClassification": lambda records: records.test.texts,
+    "BitextMining": lambda records: records.first,
+    "Retrieval": lambda records: [
+        query.rpartition("_")[0] if records.has_subqueries else text
+        for query, text in zip(records.query_ids, records.queries, strict=True)
+    ],
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", TEXTS_OF)
+def test_items_of_one_text_are_a_group(kind: str) -> None:
+    for seed in range(10):
+        records = MADE[kind](random.Random(seed))
+        shared = TEXTS_OF[kind](records)
+        groups = scored(kind, records, smooth).items.columns.get("group")
+        if groups is None:
+            assert len(set(shared)) == len(shared)
+        else:
+            assert len(set(zip(groups, shared, strict=True))) == len(set(shared)) == len(set(groups)) < len(shared)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS)
+def test_pairs_of_one_text_are_a_group(seed: int) -> None:
+    records = pairs(random.Random(seed))
+    groups = scored("PairClassification", records, smooth).items.columns.get("group") or range(len(records.gold))
+    # of one side at least, where all pairs that are linked would be most of them
+    apart = [len(set(zip(side, groups, strict=True))) - len(set(side)) for side in (records.first, records.second)]
+    assert min(apart) == 0

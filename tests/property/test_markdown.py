@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from evalharness.errors import printable
+from evalharness.errors import MAX_CELL, MAX_NOTE, plain, printable
 from evalharness.reports import render
 from evalharness.reports.leaderboard import Leaderboard, Row
-from evalharness.reports.markdown import MAX_CELL, MAX_NOTE, plain
 
 NASTY = [
     "|", "\\", "\\|", "`", "``", "*", "_", "__", "[", "]", "](x)", "![", "<", ">", "<script>", "</td>", "<!--", "&lt;",

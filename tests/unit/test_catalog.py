@@ -53,6 +53,30 @@ def test_quick_suites_are_small_and_have_every_type_of_their_benchmark(name: str
     assert {choice.spec.type for choice in choices} == {choice.spec.type for choice in whole}
 
 
+@pytest.mark.parametrize(
+    ("name", "split", "subset", "count"),
+    [
+        ("NFCorpus", "test", "default", 323),  # queries
+        ("Touche2020", "test", "default", 49),  # of which mteb counted the characters alone
+        ("R2MEDPMCTreatmentRetrieval", "test", "default", 150),  # of which mteb says that they are 5
+        ("STS22", "test", "en", 197),  # pairs
+        ("Banking77Classification", "test", "default", 3080),  # texts
+        ("ArXivHierarchicalClusteringP2P", "test", "default", 10),  # draws
+    ],
+)
+def test_the_catalogue_knows_how_many_items_a_score_is_made_of(name: str, split: str, subset: str, count: int) -> None:
+    spec = mteb_task(name)
+    assert spec is not None
+    assert spec.items[split][subset] == count
+
+
+@pytest.mark.parametrize("name", ["ArxivClusteringP2P", "MindSmallReranking", "mFollowIR", "FloresBitextMining"])
+def test_items_that_nobody_counted_are_not_guessed(name: str) -> None:
+    spec = mteb_task(name)
+    assert spec is not None
+    assert spec.items == {}
+
+
 def test_the_quick_suite_follows_the_models_language() -> None:
     assert quick_suite(["zho-Hans"]) == "quick-zh"
     assert quick_suite(["eng-Latn", "zho-Hans"]) == "quick-en"

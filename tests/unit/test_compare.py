@@ -53,6 +53,17 @@ def test_a_model_is_no_worse_than_itself(tmp_path: Path) -> None:
     assert judge(found, GateRules(), "non-inferiority").passes
 
 
+def test_a_comparison_renders_itself(tmp_path: Path) -> None:
+    found = compared(tmp_path, {MINE: random_ndcg(1)}, {MINE: random_ndcg(1, lower=0.2)})
+    assert str(found).startswith("Regressed: 4 of 4")
+    assert str(found) == found.render("terminal")
+    assert found._repr_markdown_().startswith("## Regressed: 4 of 4")
+    assert json.loads(found.render("json"))["comparisons"][0]["tasks"][0]["verdict"] == "regressed"
+    with pytest.raises(UsageError, match="unknown format 'htm'"):
+        found.render("htm")
+    assert str(replace(found, writer=None)).startswith("Comparison(")
+
+
 def test_a_clear_loss_is_a_regression(tmp_path: Path) -> None:
     found = compared(tmp_path, {MINE: random_ndcg(1)}, {MINE: random_ndcg(1, lower=0.2)})
     task = only(found)

@@ -31,8 +31,8 @@ from evalharness.run import evaluate as evaluate_module
 from evalharness.run.job import JobEnded, JobStarted, RunEvent
 from evalharness.types import Notice, TextsEncoded
 
-NAMES = ["Evaluation", "Execution", "JobResult", "ModelOptions", "RunOptions", "Selection"]
-NAMES += ["__version__", "evaluate", "load_model"]
+NAMES = ["CallbackOptions", "Comparison", "EvalHarnessCallback", "Evaluation", "Execution", "JobResult", "ModelOptions"]
+NAMES += ["RunOptions", "Selection", "Settings", "__version__", "compare_results", "evaluate", "load_model"]
 # what two runs of the same differ in
 TIMES = ("seconds", "written", "evaluation_time", "date")
 CPU = Execution(device="cpu")
@@ -75,13 +75,8 @@ def hopeless(folder: Path) -> Path:
 
 def test_the_package_shows_its_public_names() -> None:
     assert dir(evalharness) == NAMES == sorted(evalharness.__all__)
-    assert {getattr(evalharness, name).__module__ for name in NAMES if name != "__version__"} == {
-        "evalharness.catalog.selection",
-        "evalharness.models.options",
-        "evalharness.models.loading",
-        "evalharness.results.evaluation",
-        "evalharness.run.evaluate",
-    }
+    modules = {getattr(evalharness, name).__module__ for name in NAMES if name != "__version__"}
+    assert modules == {f"evalharness.{place}" for place in evalharness._PLACES.values()}
     with pytest.raises(AttributeError, match="has no attribute 'evaluated'"):
         evalharness.evaluated  # noqa: B018
 

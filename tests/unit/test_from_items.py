@@ -121,6 +121,11 @@ def must(form: object) -> Mean | Correlation | Decision | Labels | LabelSets:
     return form
 
 
+def test_a_column_of_the_metrics_own_name_is_averaged() -> None:
+    assert score_of(must(form_of("accuracy", {"accuracy": [1.0, 0.0, 0.0]}))) == 1 / 3
+    assert score_of(must(form_of("mae", {"mae": [0.5, 0.25]}))) == 0.375
+
+
 def test_topics_are_added_up_in_the_order_of_their_numbers() -> None:
     columns = {"robustness_at_10": [0.1, NAN, 0.2, NAN, 0.3], "group": [2.0, 2.0, 0.0, 1.0, 1.0]}
     form = must(form_of("robustness_at_10", columns))

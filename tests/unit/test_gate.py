@@ -96,6 +96,16 @@ def test_a_rule_of_what_may_be_missing_needs_no_task() -> None:
     assert judge(comparison(finding("STS13", Verdict.NO_WORSE)), rules, "regression").passes
 
 
+def test_a_rule_of_a_type_is_none_of_a_task_of_the_same_name() -> None:
+    found = comparison(finding("STS", Verdict.NO_WORSE))
+    outcome = judge(found, GateRules(types={"STS": Rule(minimum=90, may_be_missing=True)}), "regression")
+    assert outcome.passes
+
+
+def test_nothing_does_not_pass() -> None:
+    assert judge(comparison(), GateRules(), "regression").is_only_unjudged
+
+
 def test_levels_say_what_must_be_shown() -> None:
     mean = finding(OVER_TASKS, Verdict.NO_WORSE, level="mean")
     found = comparison(finding("Noisy", Verdict.TOO_NOISY), finding("Worse", Verdict.REGRESSED), means=[mean])
@@ -122,8 +132,8 @@ tolerance = 0.1
         encoding="utf-8",
     )
     rules = read_rules(path)
-    assert rules.tolerances() == {"NFCorpus": 0.01, "STS": 0.002, OVER_TASKS: 0.001}
-    assert rules.by_name()["NFCorpus"].minimum == 30
+    assert rules.tolerances() == {"task": {"NFCorpus": 0.01}, "type": {"STS": 0.002}, "mean": {OVER_TASKS: 0.001}}
+    assert rules.tasks["NFCorpus"].minimum == 30
     assert rules.tolerance == 0.5
 
 

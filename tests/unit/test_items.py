@@ -138,3 +138,10 @@ def test_what_is_no_file_of_items_says_what_to_do(tmp_path: Path, harm: object, 
     harm(path)
     with pytest.raises(DataError, match=rf"test\.default\.parquet: {message}.*run the command again that made it"):
         read_items(path)
+
+
+def test_a_relative_path_with_a_colon_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    items = ItemScores(["0"], {"gold": [0.5]})
+    write_items(Path("a:b") / "test.default.parquet", items)
+    assert read_items(Path("a:b") / "test.default.parquet").columns == {"gold": [0.5]}

@@ -135,11 +135,18 @@ def test_new_data_and_new_scoring_code_make_a_job_undone(
     again = select(Selection(tasks=[str(tmp_path / "data" / f"{name}.toml") for name in ("Pairs", "More")]))
     assert [job.id.task for job in make_plan(again, spec(), tmp_path / "out").todo] == ["Pairs"]
     kind = task_type("STS")
-    newer = replace(kind, score_version=kind.score_version + 1)
-    monkeypatch.setattr(done_module, "task_type", lambda _: newer)
-    assert len(make_plan(again, spec(), tmp_path / "out").todo) == 2
+    for version in ("score_version", "items_version"):
+        newer = replace(kind, **{version: getattr(kind, version) + 1})
+        monkeypatch.setattr(done_module, "task_type", lambda _, newer=newer: newer)
+        assert len(make_plan(again, spec(), tmp_path / "out").todo) == 2, version
 
 
+def test_the_first_version_of_items_is_not_in_the_key() -> None:
+    first, second = (job_key(spec(), select(Selection(tasks=[name]))[0].spec, "mteb") for name in FIRST_AND_SECOND)
+    assert ("items_version" in first, second["items_version"]) == (False, 2)
+
+
+FIRST_AND_SECOND = ("StarterClusteringEng", "StarterSTSEng")
 SPEED: dict[str, Any] = {"device": "cpu", "batch_tokens": 16, "ends": 1e12}
 
 

@@ -37,6 +37,14 @@ def test_what_trec_eval_takes(tmp_path: Path, text: str) -> None:
     assert read_run(write_run(tmp_path, text)) == {"q": {"d": 2.5}}
 
 
+def test_only_the_queries_that_are_wanted_are_read(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "q Q0 d 1 2.5 tag\nr Q0 d 1 what tag\n# s\nq Q0 e 2 1.5 tag\n")
+    assert read_run(path, {"q", "s"}) == {"q": {"d": 2.5, "e": 1.5}}
+    assert read_run(path, {"s"}) == {}
+    with pytest.raises(DataError, match="line 2"):
+        read_run(path, {"r"})
+
+
 @pytest.mark.parametrize(
     "score", ["1_0", "0x1", "inf", "-inf", "nan", "NaN", "\u0661", "1,5", "1e999", "", "one", "--1"]
 )

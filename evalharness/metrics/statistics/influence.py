@@ -87,24 +87,30 @@ def _of_spearman(gold: Values, similarities: Values) -> Values:
 
 def _of_decision(form: Decision) -> Values:
     """Of the best of the similarities, at its best threshold."""
-    positive = form.labels == 1
-    if len(form.similarities) > 1:
-        scores = [_decided(positive, row, form.measure) for row in form.similarities]
-        form = replace(form, similarities=form.similarities[[int(np.argmax(scores))]])
-    values = form.similarities[0]
+    positive, values = form.labels == 1, form.similarities[best_similarity(form)]
     if form.measure == "ap":
         return _of_average_precision(positive, values)
-    return _of_accepted(positive, _accepted(positive, values, by_accuracy=form.measure == "accuracy"), form.measure)
+    return _of_accepted(
+        positive, above_threshold(positive, values, by_accuracy=form.measure == "accuracy"), form.measure
+    )
+
+
+def best_similarity(form: Decision) -> int:
+    """Which of the similarities has the best score."""
+    if len(form.similarities) == 1:
+        return 0
+    return int(np.argmax([_decided(form.labels == 1, row, form.measure) for row in form.similarities]))
 
 
 def _decided(positive: Flags, values: Values, measure: str) -> float:
     """The score of one similarity, up to rounding."""
     if measure == "ap":
         return _Precisions(positive, values).score
-    accepted = _accepted(positive, values, by_accuracy=measure == "accuracy")
+    accepted = above_threshold(positive, values, by_accuracy=measure == "accuracy")
+    if measure == "accuracy":
+        return float((accepted == positive).mean())
     taken, wanted, found = int(accepted.sum()), int(positive.sum()), int((accepted & positive).sum())
-    over = {"accuracy": len(positive), "precision": taken, "recall": wanted, "f1": (taken + wanted) / 2}[measure]
-    return float((accepted == positive).mean()) if measure == "accuracy" else found / max(over, 1)
+    return found / max({"precision": taken, "recall": wanted, "f1": (taken + wanted) / 2}[measure], 1)
 
 
 def _of_accepted(positive: Flags, accepted: Flags, measure: str) -> Values:
@@ -126,7 +132,7 @@ def _of_f1(hit: Flags, accepted: Flags, positive: Flags) -> Values:
     return values
 
 
-def _accepted(positive: Flags, values: Values, *, by_accuracy: bool) -> Flags:
+def above_threshold(positive: Flags, values: Values, *, by_accuracy: bool) -> Flags:
     """Which pairs are above the best threshold, as `pairs.pair_scores` chooses it."""
     order = np.argsort(-values, kind="stable")
     hits, ordered = np.cumsum(positive[order]), values[order]
