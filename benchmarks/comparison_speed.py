@@ -16,7 +16,7 @@ import numpy as np
 
 from evalharness.compare.comparison import Settings
 from evalharness.compare.differences import Difference, mean_difference, task_difference
-from evalharness.compare.pairing import PairedJob
+from evalharness.compare.matching import PairedJob
 from evalharness.metrics.forms import Correlation, Decision, Form, Labels, Mean
 from evalharness.metrics.statistics import SEED
 from evalharness.metrics.statistics.draws import generator

@@ -13,7 +13,7 @@ from calibrating.tables import table
 from calibrating.trials import Share, linear, spread
 from evalharness.compare.comparison import Settings
 from evalharness.compare.differences import task_difference
-from evalharness.compare.pairing import PairedJob
+from evalharness.compare.matching import PairedJob
 from evalharness.metrics.forms import Form, Mean, Values
 from evalharness.metrics.from_items import score_of
 from evalharness.metrics.statistics import SEED

@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from evalharness.catalog.tasks import Member, find_task
 from evalharness.compare.pairing import pair_task
 from evalharness.compare.sides import read_side
-from evalharness.metrics.forms import Correlation, Decision, Form, Labels, LabelSets, Mean, Values
+from evalharness.metrics.forms import Correlation, Decision, Form, Labels, LabelSets, Mean, Values, items_of
 from evalharness.metrics.from_items import contributions
 from evalharness.metrics.statistics import SEED
 from evalharness.metrics.statistics.draws import generator
@@ -48,7 +48,7 @@ class Pool:
     @property
     def items(self) -> int:
         """How many there are."""
-        return size(self.base)
+        return items_of(self.base)
 
     @property
     def is_made_up(self) -> bool:
@@ -66,17 +66,6 @@ class Pool:
         if one is not None and other is not None:
             return other - one
         return influence(self.candidate) - influence(self.base)
-
-
-def size(form: Form) -> int:
-    """How many items a score is made of."""
-    match form:
-        case Mean():
-            return len(form.values)
-        case Decision():
-            return len(form.labels)
-        case Correlation() | Labels() | LabelSets():
-            return len(form.gold)
 
 
 def take(form: Form, rows: Rows) -> Form:
@@ -127,6 +116,20 @@ def swap(base: Form, candidate: Form, mask: NDArray[np.bool_]) -> tuple[Form, Fo
                 replace(candidate, predicted=np.where(wide, one, other)),
             )
     raise TypeError("not of the same form")
+
+
+def differing(base: Form, candidate: Form) -> int:
+    """Of how many items the two say something else at all."""
+    match base, candidate:
+        case Correlation(), Correlation():
+            return int((base.similarities != candidate.similarities).sum())
+        case Decision(), Decision():
+            return int((base.similarities != candidate.similarities).any(axis=0).sum())
+        case Labels(), Labels():
+            return int((base.predicted != candidate.predicted).any(axis=0).sum())
+        case LabelSets(), LabelSets():
+            return int((base.predicted != candidate.predicted).any(axis=(0, 2)).sum())
+    raise TypeError("no difference of means")
 
 
 def tilted(pool: Pool, difference: float = 0.0) -> Values | None:
@@ -232,6 +235,7 @@ def made_up(items: int = 2_000) -> list[Pool]:
         _sts(draw, items),
         _pairs(draw, items),
         *_predictions(draw, ease),
+        *_other_scale(draw, items),
         _sets(draw, ease),
         _translations(draw, ease),
     ]
@@ -251,6 +255,17 @@ def _sts(draw: np.random.Generator, items: int) -> Pool:
     noise = [draw.normal(size=items) * 0.5 for _ in range(2)]
     forms = [Correlation(gold, found[0] + each, "spearman") for each in noise]
     return Pool("made-up STS", "STS, cosine_spearman", *forms)
+
+
+def _other_scale(draw: np.random.Generator, items: int) -> list[Pool]:
+    """A candidate whose similarities are the base's kind of thing to the third power."""
+    found = []
+    for pool in (_sts(draw, items), _pairs(draw, items)):
+        form = pool.candidate
+        if isinstance(form, Correlation | Decision):
+            form = replace(form, similarities=(form.similarities - form.similarities.mean()) ** 3)
+        found.append(Pool(f"{pool.name}, another scale", f"{pool.kind}, another scale", pool.base, form))
+    return found
 
 
 def _pairs(draw: np.random.Generator, items: int) -> Pool:

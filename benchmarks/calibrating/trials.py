@@ -11,14 +11,14 @@ from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from calibrating.pools import Pool, samples, size, swap, take, tilted
+from calibrating.pools import Pool, differing, samples, swap, take, tilted
 from evalharness.compare import differences
-from evalharness.metrics.forms import Form, Values
+from evalharness.metrics.forms import Form, Values, items_of
 from evalharness.metrics.statistics import SEED
 from evalharness.metrics.statistics.draws import generator, signs
 from evalharness.metrics.statistics.influence import influence
 from evalharness.metrics.statistics.paired_tests import from_null, paired_t, sign_flip
-from evalharness.metrics.statistics.recompute import cost, swapped
+from evalharness.metrics.statistics.recompute import swapped
 
 Method: TypeAlias = Literal["sign flip", "recomputed", "linearised"]
 Null: TypeAlias = Literal["swapped", "tilted"]
@@ -91,8 +91,8 @@ def method_of(pool: Pool, items: int) -> Method:
     """What `compare` decides by, if a task has so many items like these."""
     if pool.is_mean:
         return "sign flip"
-    each = cost(pool.base) / pool.items
-    return "recomputed" if each * items <= differences.RECOMPUTED else "linearised"
+    rows = np.arange(items) % pool.items
+    return "recomputed" if differences.is_recomputed([take(pool.base, rows)]) else "linearised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _of_forms(cell: Cell, source: np.random.Generator) -> Iterator[_Row]:
 
 
 def _recomputed(base: Form, candidate: Form, source: np.random.Generator, tolerance: float) -> _Row:
-    items = size(base)
+    items = items_of(base)
     masks = signs(source, SWAPS + 1, items) > 0
     masks[0] = False  # nothing is swapped: the difference itself
     found = swapped(base, candidate)(masks)
@@ -180,7 +180,7 @@ def _recomputed(base: Form, candidate: Form, source: np.random.Generator, tolera
     if not np.isfinite(observed):
         return 1.0, 1.0, 0.0, items
     less = from_null(observed + tolerance, null, "less").p_value
-    return from_null(observed, null).p_value, less, observed, items
+    return from_null(observed, null).p_value, less, observed, differing(base, candidate)
 
 
 def _linearised(base: Form, candidate: Form, source: np.random.Generator, tolerance: float) -> _Row:
@@ -189,7 +189,7 @@ def _linearised(base: Form, candidate: Form, source: np.random.Generator, tolera
     if not np.isfinite(observed).all():
         return 1.0, 1.0, 0.0, len(observed)
     less = paired_t(observed + tolerance, "less").p_value
-    return paired_t(observed).p_value, less, float(observed.mean()), len(observed)
+    return paired_t(observed).p_value, less, float(observed.mean()), differing(base, candidate)
 
 
 def linear(base: Form, candidate: Form) -> Values:

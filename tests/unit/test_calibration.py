@@ -10,14 +10,14 @@ import calibration
 import numpy as np
 import pytest
 from calibrating import covering, families, published
-from calibrating.pools import Pool, largest, made_up, size, swap, take, tilted
+from calibrating.pools import Pool, largest, made_up, swap, take, tilted
 from calibrating.trials import FLIPS, SWAPS, Cell, Share, linear, method_of, rates
 
 from evalharness.compare import differences
 from evalharness.compare.comparison import Settings
 from evalharness.compare.differences import task_difference
-from evalharness.compare.pairing import PairedJob
-from evalharness.metrics.forms import Mean
+from evalharness.compare.matching import PairedJob
+from evalharness.metrics.forms import Labels, Mean, items_of
 from evalharness.metrics.from_items import score_of
 from evalharness.metrics.statistics.draws import SEED, generator
 from evalharness.metrics.statistics.paired_tests import paired_t, sign_flip
@@ -59,7 +59,7 @@ def test_what_is_swapped_is_the_other_system(kind: str) -> None:
     first, second = swap(pool.base, pool.candidate, everything)
     assert (score_of(first), score_of(second)) == (score_of(pool.candidate), score_of(pool.base))
     assert score_of(swap(pool.base, pool.candidate, ~everything)[0]) == score_of(pool.base)
-    assert size(take(pool.base, np.arange(7))) == 7
+    assert items_of(take(pool.base, np.arange(7))) == 7
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,6 +81,14 @@ def test_methods_are_those_of_compare() -> None:
     assert method_of(POOLS["Retrieval, ndcg_at_10"], 10**6) == "sign flip"
     assert method_of(POOLS["STS, cosine_spearman"], differences.RECOMPUTED) == "recomputed"
     assert method_of(POOLS["STS, cosine_spearman"], differences.RECOMPUTED + 1) == "linearised"
+
+
+def test_few_items_of_a_label_are_computed_again() -> None:
+    gold = np.arange(1_500) % 100
+    few = Labels(gold, np.stack([gold] * 10), "f1")
+    assert differences.is_recomputed([few])
+    assert not differences.is_recomputed([replace(few, gold=gold % 50, predicted=few.predicted % 50)])
+    assert not differences.is_recomputed([replace(few, is_weighted=True)])
 
 
 def test_a_test_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

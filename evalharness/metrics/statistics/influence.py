@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from evalharness.metrics.forms import NOT_TESTED, Codes, Correlation, Decision, Form, Labels, LabelSets, Mean, Values
 
 Flags = NDArray[np.bool_]
+# items of a label, on average, from which its F1 is linear enough
+_PER_LABEL = 12
 
 
 def influence(form: Form) -> Values:
@@ -38,6 +40,22 @@ def influence(form: Form) -> Values:
             return _of_experiments(form)
         case LabelSets():
             return _of_label_sets(form)
+
+
+def trusted_from(form: Form) -> int:
+    """From how many items on influence values say what computing the score again does; 0 if from the first.
+
+    Measured of macro F1 with 77 labels: of four items a label 14% of tests at .05 raise a false alarm, of 13 5.5%.
+    """
+    match form:
+        case Labels(measure="precision" | "recall" | "f1", is_weighted=False):
+            return _PER_LABEL * len(np.unique(form.gold))
+        case LabelSets():
+            # items that have a label, on average
+            each = float(form.gold.sum(axis=0).mean())
+            return int(np.ceil(_PER_LABEL * len(form.gold) / max(each, 1)))
+        case _:
+            return 0
 
 
 def _of_mean(values: Values) -> Values:

@@ -16,7 +16,7 @@ Values: TypeAlias = NDArray[np.float64]
 
 # items that differ at all, and clusters, from which the 95% intervals were found to cover 93-97%
 MEANS_TRUSTED_FROM = 15
-BCA_TRUSTED_FROM = 50
+BCA_TRUSTED_FROM = 100
 # more items are not resampled: the expansion says the same
 _RESAMPLED = 1_000
 # smaller differences than this share of the largest are rounding
@@ -209,7 +209,7 @@ def bca(observed: float, replicates: Values, jackknife: Values, *, level: float 
     point.
 
     Assumes replicates made by resampling independent clusters, of a statistic that is smooth in their weights. Too
-    short for few of them: trusted from `BCA_TRUSTED_FROM` clusters on. For a mean there is `padded_t`.
+    short for few of them: trusted from `BCA_TRUSTED_FROM` clusters on. For a mean there is `studentised`.
 
     Args:
         observed: the difference, in units of the scores.
