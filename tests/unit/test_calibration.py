@@ -84,7 +84,7 @@ def test_methods_are_those_of_compare() -> None:
 
 
 def test_few_items_of_a_label_are_computed_again() -> None:
-    gold = np.arange(1_500) % 100
+    gold = np.arange(1_500) % 150
     few = Labels(gold, np.stack([gold] * 10), "f1")
     assert differences.is_recomputed([few])
     assert not differences.is_recomputed([replace(few, gold=gold % 50, predicted=few.predicted % 50)])
