@@ -30,6 +30,8 @@ from evalharness.metrics.statistics.multiple import benjamini_hochberg, holm
 from evalharness.metrics.statistics.power import items_needed, smallest_detectable
 
 POWER = 0.8
+# how many times smaller than what decides the least p-value is
+_RESOLUTION = 4
 _CLUSTERING = "Clustering"
 # 2^(1 - n) is above .05 below
 _FEWEST = 6
@@ -76,6 +78,7 @@ def compare_results(
     if not any(pair.is_comparable for pair in pairs):
         reasons = [f"{pair.name}: {pair.why}" for pair in pairs]
         raise UsageError(f"there is nothing to compare. {shorten(reasons) or f'{base.side.place} has no results'}")
+    settings = replace(settings, draws=max(settings.draws, _fewest_draws(pairs, settings.alpha)))
     rows = [_task_row(pair, settings) for pair in pairs]
     types = _type_rows(rows, settings)
     means = _mean_rows(rows, types, settings)
@@ -90,6 +93,12 @@ def compare_results(
         notes=differences_in_settings(base, candidate),
         writer=_written,
     )
+
+
+def _fewest_draws(pairs: Sequence[PairedTask], alpha: float) -> int:
+    """Draws without which nothing could be shown: no p-value is below 1 / (draws + 1), which Holm multiplies."""
+    findings = len(pairs) + len({pair.type for pair in pairs}) + len((OVER_TASKS, OVER_TYPES))
+    return math.ceil(_RESOLUTION * findings / alpha)
 
 
 def _written(comparison: Comparison, form: str) -> str:
