@@ -37,7 +37,8 @@ class PairedJob:
     Attributes:
         weight: of its score in the task's.
         base, candidate: what the two scores are made of.
-        groups: per item, what it belongs to; items of one group, of other subsets too, are resampled together.
+        groups: per item, what it belongs to; items of one group, of other subsets of its split too, are resampled
+            together.
         records: of the base and of the candidate, as they are stored.
     """
 
@@ -87,7 +88,7 @@ def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord],
     """
     one, other = matched(one, other, records[0].job)
     forms = [_checked_form(items, record) for items, record in zip((one, other), records, strict=True)]
-    return PairedJob(weight, forms[0], forms[1], _groups(one), records)
+    return PairedJob(weight, forms[0], forms[1], _groups(one, records[0].job.split), records)
 
 
 def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores, ItemScores]:
@@ -177,9 +178,13 @@ def _check_truth(one: ItemScores, other: ItemScores, name: str, where: str) -> N
         raise NotComparedError(f"{where}: {changed} of {len(one.ids)} items have another {name} on the two sides")
 
 
-def _groups(items: ItemScores) -> list[str]:
-    """Per item the name of what it belongs to: of the first item of its group, so that parallel subsets agree."""
+def _groups(items: ItemScores, split: str) -> list[str]:
+    """Per item the name of what it belongs to: of the first item of its group, so that parallel subsets agree.
+
+    Splits do not: where ids are numbers of rows, those of two splits have nothing in common.
+    """
+    names = [f"{split}/{name}" for name in items.ids]
     if GROUP not in items.columns:
-        return list(items.ids)
+        return names
     first: dict[float, str] = {}
-    return [first.setdefault(group, name) for group, name in zip(items.columns[GROUP], items.ids, strict=True)]
+    return [first.setdefault(group, name) for group, name in zip(items.columns[GROUP], names, strict=True)]
