@@ -61,6 +61,7 @@ class Difference:
         tasks: how many it is of.
         differing: clusters that differ at all.
         is_trusted: whether there are enough of them for an interval that covers what it says.
+        trusted_from: how many are; 0 of a mean, which has those of its tasks.
     """
 
     estimate: Estimate
@@ -72,6 +73,7 @@ class Difference:
     method: str
     differing: int
     is_trusted: bool
+    trusted_from: int = 0
     tasks: int = 1
 
 
@@ -127,6 +129,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
         method=f"{found.no_difference.method}; interval: {found.estimate.interval.method}",
         differing=differing,
         is_trusted=differing == 0 or differing >= found.trusted_from,
+        trusted_from=found.trusted_from,
     )
 
 

@@ -27,9 +27,10 @@ from evalharness.compare.sides import Named, Results, read_side
 from evalharness.errors import UsageError, shorten
 from evalharness.metrics.statistics.intervals import Interval
 from evalharness.metrics.statistics.multiple import benjamini_hochberg, holm
-from evalharness.metrics.statistics.power import items_needed, smallest_detectable
+from evalharness.metrics.statistics.power import items_needed, shown_no_worse_from, smallest_detectable
 
 POWER = 0.8
+_POINTS = 100
 # how many times smaller than what decides the least p-value is
 _RESOLUTION = 4
 _CLUSTERING = "Clustering"
@@ -235,8 +236,18 @@ def _with_statistics(
         notes=(*finding.notes, *_warnings(finding, difference)),
     )
     verdict = _verdict(found, estimate.difference, settings.alpha)
-    needed = _needed(found, difference) if verdict is Verdict.TOO_NOISY else None
-    return replace(found, verdict=verdict, needed=needed)
+    if verdict is not Verdict.TOO_NOISY:
+        return replace(found, verdict=verdict)
+    notes = (*found.notes, *_shown_loss(found, estimate.difference, settings.alpha))
+    return replace(found, verdict=verdict, needed=_needed(found, difference), notes=notes)
+
+
+def _shown_loss(finding: Finding, difference: float, alpha: float) -> list[str]:
+    """What is known although it cannot be told whether the loss is tolerable."""
+    if finding.adjusted is None or finding.adjusted > alpha or difference >= 0 or not finding.tolerance:
+        return []
+    tolerated = f"{_POINTS * finding.tolerance:g}"
+    return [f"a loss is shown, but not that it is more than the {tolerated} points that are tolerated"]
 
 
 def _verdict(finding: Finding, difference: float, alpha: float) -> Verdict:
@@ -250,17 +261,22 @@ def _verdict(finding: Finding, difference: float, alpha: float) -> Verdict:
 
 
 def _needed(finding: Finding, difference: Difference) -> int | None:
-    """How much would show a difference of the tolerance, or, without one, the difference that was found.
+    """How much would show that it is no worse if it is not, or, without a tolerance, the difference that was found.
 
     Returns:
-        Clusters of a task, tasks like these of a mean; None where nobody knows.
+        Items of a task, in clusters like these; tasks like these of a mean; None where nobody knows.
     """
-    wanted = finding.tolerance or abs(difference.estimate.difference)
     count = difference.clusters if finding.level == "task" else difference.tasks
     spread = difference.estimate.standard_error * math.sqrt(count)
-    if not (wanted > 0 and math.isfinite(spread)):
+    if not math.isfinite(spread):
         return None
-    return items_needed(wanted, spread, power=POWER)
+    if finding.tolerance:
+        needed = shown_no_worse_from(finding.tolerance, spread, power=POWER)
+    else:
+        needed = items_needed(difference.estimate.difference, spread, power=POWER)
+    if needed is None or finding.level != "task":
+        return needed
+    return math.ceil(needed * difference.items / difference.clusters)
 
 
 def _warnings(finding: Finding, difference: Difference) -> list[str]:
@@ -276,7 +292,7 @@ def _warnings(finding: Finding, difference: Difference) -> list[str]:
         found.append(f"{difference.clusters} independent items, of which no permutation test can show anything at .05")
     elif not difference.is_trusted:
         found.append(
-            f"{difference.differing} of {difference.clusters} independent items differ at all: too few for an interval "
-            "that is right 95% of the time"
+            f"{difference.differing} of {difference.clusters} independent items differ at all: the interval can be "
+            f"trusted from {difference.trusted_from} on"
         )
     return found
