@@ -83,7 +83,10 @@ def wanted(finding: Finding) -> list[str]:
 
 
 def numbers(finding: Finding) -> str:
-    """The numbers of a finding in one line."""
+    """The numbers of a finding in one line; empty where there are none."""
+    if finding.difference is None:
+        scores = {"base": finding.base, "candidate": finding.candidate}
+        return "; ".join(f"{who} {points(score)}" for who, score in scores.items() if score is not None)
     parts = [f"{points(finding.base)} to {points(finding.candidate)}, {signed(finding.difference)} points"]
     if finding.interval is not None:
         parts.append(f"95% on these tasks {interval(finding.interval)}")
@@ -144,7 +147,7 @@ def counted(comparison: Comparison) -> str:
 def summed_up(judged: Judged) -> str:
     """The mean and the counts, in one line."""
     mean, told = judged.mean, ""
-    if mean is not None:
+    if mean is not None and mean.difference is not None:
         around = "" if mean.interval is None else f" ({interval(mean.interval)})"
         told = (
             f"{mean.name}: {points(mean.base)} to {points(mean.candidate)}, {signed(mean.difference)} points{around}. "
