@@ -41,7 +41,9 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     draws: Annotated[int, typer.Option(min=1_000, max=1_000_000, help="Resamples.")] = 10_000,
     seed: Annotated[int | None, typer.Option(help="Of the resamples.")] = None,
     format: Annotated[str, typer.Option(help="Of what is printed: terminal, md, json, junit, github.")] = _TERMINAL,  # noqa: A002 -- the flag's name
-    write: Annotated[list[str] | None, typer.Option(help="FORMAT=FILE: also write this; may be given again.")] = None,
+    write: Annotated[
+        list[str] | None, typer.Option(help="FORMAT=FILE: also write this (or summary); may be given again.")
+    ] = None,
     explain: Annotated[str | None, typer.Option(help="Instead: why this task (or task file) changed.")] = None,
     explain_items: Annotated[
         int | None, typer.Option(min=1, help="Losses shown, and as many gains; default 10.")

@@ -14,7 +14,10 @@ from evalharness.errors import printable, shorten
 VOID = "\u2013"
 ON_THESE = "On these tasks: where the difference may lie with other items of the same tasks (items are resampled)."
 LIKE_THESE = "On tasks like these: where it may lie with other tasks of the same kind (tasks are resampled)."
-COULD_SHOW = "Could show: the smallest difference that would be shown here four times out of five (power 0.8)."
+COULD_SHOW = (
+    "Could show: the smallest difference that would be shown here four times out of five (power 0.8) by a test of it "
+    "alone; with p-values adjusted over many it is larger."
+)
 _POINTS = 100
 # beyond it there are no scores, only mistakes, and these need not have 300 digits
 _LARGEST = 1e6
