@@ -92,3 +92,11 @@ def test_published_scores_of_who_knows_which_subsets_are_no_scores_of_one(tmp_pa
     named = TaskList(name="mine", tasks=(Member(task="STS17", subsets=("en-en",)),))
     assert only(compare_results(base, other, named, FAST)).verdict is Verdict.BY_SCORE
     assert only(compare_results(base, base, named, FAST)).verdict is Verdict.BY_SCORE
+
+
+def test_a_checkpoint_without_its_prompts_is_told(tmp_path: Path) -> None:
+    one = write_results(tmp_path / "base", {MINE: random_ndcg(1)}, spec_of("me/base", prompts={"query": "Find: "}))
+    other = write_results(tmp_path / "other", {MINE: random_ndcg(1)}, spec_of("me/other"))
+    found = compare_results(str(one), str(other), None, FAST)
+    assert list(found.notes) == ["prompts: 'query: Find: ' in the base, 'none' in the candidate"]
+    assert not compare_results(str(one), str(one), None, FAST).notes[0].startswith("prompts")
