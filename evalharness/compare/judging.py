@@ -251,13 +251,13 @@ def _shown_loss(finding: Finding, difference: float, alpha: float) -> list[str]:
 
 
 def _verdict(finding: Finding, difference: float, alpha: float) -> Verdict:
-    if finding.p_beyond is not None and finding.p_beyond <= alpha and difference < -finding.tolerance:
+    # the test decides; where the interval, which is made otherwise, contradicts it, nothing is said to be shown
+    low, high = (-1.0, 1.0) if finding.interval is None else (finding.interval.low, finding.interval.high)
+    if finding.p_beyond is not None and finding.p_beyond <= alpha and difference < -finding.tolerance and high < 0:
         return Verdict.REGRESSED
-    if finding.adjusted is not None and finding.adjusted <= alpha and difference > 0:
+    if finding.adjusted is not None and finding.adjusted <= alpha and low > 0:
         return Verdict.IMPROVED
-    if finding.interval is not None and finding.interval.low > -finding.tolerance:
-        return Verdict.NO_WORSE
-    return Verdict.TOO_NOISY
+    return Verdict.NO_WORSE if low > -finding.tolerance else Verdict.TOO_NOISY
 
 
 def _needed(finding: Finding, difference: Difference) -> int | None:
@@ -266,6 +266,9 @@ def _needed(finding: Finding, difference: Difference) -> int | None:
     Returns:
         Items of a task, in clusters like these; tasks like these of a mean; None where nobody knows.
     """
+    if finding.type == _CLUSTERING and finding.level == "task":
+        # more draws of the same texts are no more texts
+        return None
     count = difference.clusters if finding.level == "task" else difference.tasks
     spread = difference.estimate.standard_error * math.sqrt(count)
     if not math.isfinite(spread):
@@ -281,18 +284,16 @@ def _needed(finding: Finding, difference: Difference) -> int | None:
 
 def _warnings(finding: Finding, difference: Difference) -> list[str]:
     if finding.level != "task":
-        return []
+        return [] if difference.is_trusted else ["in some of its tasks few items differ, so that its interval is rough"]
     found = []
     if finding.type == _CLUSTERING:
         found.append(
             "its items are random draws of the same texts: that a difference is larger than what draws and starts of "
             "k-means make of it can be shown, not that it would be there on other texts"
         )
-    if 1 < difference.clusters < _FEWEST:
-        found.append(f"{difference.clusters} independent items, of which no permutation test can show anything at .05")
+    few = f"{difference.differing} of {difference.clusters} independent items differ at all"
+    if 0 < difference.differing < _FEWEST:
+        found.append(f"{few}, of which no permutation test can show anything at .05")
     elif not difference.is_trusted:
-        found.append(
-            f"{difference.differing} of {difference.clusters} independent items differ at all: the interval can be "
-            f"trusted from {difference.trusted_from} on"
-        )
+        found.append(f"{few}: the interval can be trusted from {difference.trusted_from} on")
     return found
