@@ -19,7 +19,7 @@ from evalharness.compare.comparison import (
     Settings,
     Verdict,
 )
-from evalharness.compare.differences import Difference, mean_difference, over_tasks, task_difference
+from evalharness.compare.differences import Difference, beyond, mean_difference, over_tasks, task_difference
 from evalharness.compare.formats import Judged, render
 from evalharness.compare.notes import differences_in_settings
 from evalharness.compare.pairing import PairedTask, pair_task
@@ -143,7 +143,7 @@ def _mean_rows(rows: Sequence[_Row], types: Sequence[_Row], settings: Settings) 
         if row.finding.verdict is not Verdict.NOT_COMPARED and len(rows) > 1:
             interval = over_tasks(by_type, by_type=is_by_type)
             row = replace(row, finding=replace(row.finding, like_these=_range(interval)))
-        if len(types) == 1:
+        if len(types) == 1 and row.finding.tolerance == types[0].finding.tolerance:
             # the one type says it all
             row = replace(row, difference=types[0].difference, is_family=False)
         found.append(row)
@@ -178,8 +178,10 @@ def _mean_row(name: str, level: Level, members: Sequence[_Row], settings: Settin
     if level == "type" and len(kept) > 1:
         interval = over_tasks({name: [difference.estimate.difference for difference in differences]}, by_type=False)
         finding = replace(finding, like_these=_range(interval))
-    if len(kept) == 1:
+    if len(kept) == 1 and kept[0].finding.tolerance == finding.tolerance:
         return _Row(finding, differences[0], is_family=False)
+    if len(kept) == 1:
+        return _Row(finding, beyond(differences[0], finding.tolerance))
     return _Row(finding, mean_difference(differences, finding.tolerance))
 
 
@@ -196,9 +198,9 @@ def _judged(rows: Sequence[_Row], settings: Settings) -> list[Finding]:
     family = [row for row in rows if row.difference is not None and row.is_family]
     adjusted = adjust([row.difference.p_value for row in family if row.difference is not None])
     # that a loss is beyond the tolerance decides a gate, whose false alarms are counted over the whole family
-    beyond = holm([row.difference.p_beyond for row in family if row.difference is not None])
+    losses = holm([row.difference.p_beyond for row in family if row.difference is not None])
     by_difference = {
-        id(row.difference): pair for row, pair in zip(family, zip(adjusted, beyond, strict=True), strict=True)
+        id(row.difference): pair for row, pair in zip(family, zip(adjusted, losses, strict=True), strict=True)
     }
     return [
         row.finding
