@@ -33,6 +33,10 @@ POWER = 0.8
 _CLUSTERING = "Clustering"
 # 2^(1 - n) is above .05 below
 _FEWEST = 6
+# so many draws at least as extreme do not keep a difference from being shown
+_HITS = 5
+_MOST_DRAWS = 200_000
+_MEANS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ def compare_results(
     if not any(pair.is_comparable for pair in pairs):
         reasons = [f"{pair.name}: {pair.why}" for pair in pairs]
         raise UsageError(f"there is nothing to compare. {shorten(reasons) or f'{base.side.place} has no results'}")
+    settings = _with_draws(settings, pairs)
     rows = [_task_row(pair, settings) for pair in pairs]
     types = _type_rows(rows, settings)
     means = _mean_rows(rows, types, settings)
@@ -90,6 +95,22 @@ def compare_results(
         notes=differences_in_settings(base, candidate),
         writer=_written,
     )
+
+
+def _with_draws(settings: Settings, pairs: Sequence[PairedTask]) -> Settings:
+    """As many draws as it takes for the smallest p-value that there can be to stay below alpha when it is adjusted.
+
+    Raises:
+        UsageError: no number of draws that anybody would wait for is enough.
+    """
+    findings = len(pairs) + len({pair.type for pair in pairs}) + _MEANS
+    needed = math.ceil(_HITS * findings / settings.alpha)
+    if needed > _HITS * _MOST_DRAWS:
+        raise UsageError(
+            f"of {findings} findings nothing can be shown at alpha {settings.alpha:.2g}; "
+            "compare fewer tasks or candidates, or raise alpha"
+        )
+    return replace(settings, draws=max(settings.draws, min(needed, _MOST_DRAWS)))
 
 
 def _written(comparison: Comparison, form: str) -> str:
@@ -237,7 +258,9 @@ def _verdict(finding: Finding, difference: float, alpha: float) -> Verdict:
         return Verdict.REGRESSED
     if finding.adjusted is not None and finding.adjusted <= alpha and difference > 0:
         return Verdict.IMPROVED
-    if finding.interval is not None and finding.interval.low > -finding.tolerance:
+    # what no test can show of so few items, an interval, be it a point, does not show either
+    is_enough = finding.clusters >= _FEWEST
+    if is_enough and finding.interval is not None and finding.interval.low > -finding.tolerance:
         return Verdict.NO_WORSE
     return Verdict.TOO_NOISY
 
@@ -266,7 +289,7 @@ def _warnings(finding: Finding, difference: Difference) -> list[str]:
             "k-means make of it can be shown, not that it would be there on other texts"
         )
     if 1 < difference.clusters < _FEWEST:
-        found.append(f"{difference.clusters} independent items, of which no permutation test can show anything at .05")
+        found.append(f"{difference.clusters} independent items, of which nothing can be shown at .05")
     elif not difference.is_trusted:
         found.append(
             f"{difference.differing} of {difference.clusters} independent items differ at all: too few for an interval "
