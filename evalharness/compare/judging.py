@@ -150,7 +150,14 @@ def _type_rows(rows: Sequence[_Row], settings: Settings) -> list[_Row]:
     types: dict[str, list[_Row]] = defaultdict(list)
     for row in rows:
         types[row.finding.type].append(row)
-    return [_mean_row(name, "type", members, settings) for name, members in types.items()]
+    # of a type of which all may be missing there is nothing to miss
+    asked = {name: members for name, members in types.items() if not all(_may_go(row, settings) for row in members)}
+    return [_mean_row(name, "type", members, settings) for name, members in asked.items()]
+
+
+def _may_go(row: _Row, settings: Settings) -> bool:
+    """Whether means do without it."""
+    return row.finding.verdict is Verdict.NOT_COMPARED and row.finding.name in settings.optional
 
 
 def _mean_rows(rows: Sequence[_Row], types: Sequence[_Row], settings: Settings) -> list[_Row]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.stored import ndcg, pairs, random_ndcg, spec_of, write_results
+from support.stored import StoredScores, ndcg, pairs, random_ndcg, spec_of, write_results
 
 from evalharness.compare.comparison import OVER_TASKS, OVER_TYPES, Comparison, Level, Settings, Verdict
-from evalharness.compare.gate import GateRules, judge
+from evalharness.compare.gate import GateRules, Rule, judge
 from evalharness.compare.judging import compare_results
 from evalharness.errors import UsageError
 from evalharness.types import ItemScores
@@ -68,3 +70,49 @@ def test_of_a_handful_of_items_nothing_is_shown(tmp_path: Path, count: int) -> N
         found = compare_results(one, other)
         assert {finding.verdict for finding in found} == {Verdict.TOO_NOISY}
         assert not judge(found, GateRules(), "non-inferiority").passes
+
+
+def test_a_type_of_which_all_may_be_missing_is_not_missed(tmp_path: Path) -> None:
+    mine, other = ("Mine", "test", "default"), ("Other", "test", "default")
+    rules = GateRules(tasks={"Other": Rule(may_be_missing=True)})
+    base = {mine: random_ndcg(1), other: pairs(range(8), range(8))}
+    one = write_results(tmp_path / "base", base, spec_of("me/base"))
+    found = compare_results(one, write_results(tmp_path / "candidate", {mine: random_ndcg(1)}), None, how_of(rules))
+    assert [finding.name for finding in found.types] == ["Retrieval"]
+    assert {finding.verdict for finding in found.means} == {Verdict.NO_WORSE}
+    assert judge(found, rules, "non-inferiority").passes
+    assert not judge(found, rules.model_copy(update={"types": {"STS": Rule()}}), "regression").passes
+
+
+def how_of(rules: GateRules) -> Settings:
+    return Settings(draws=1_000, optional=rules.optional())
+
+
+def codes(experiments: int, names: Sequence[str] = (), right: float = 0.7) -> StoredScores:
+    random = np.random.default_rng(1)
+    gold = random.integers(0, 2, 40)
+    predicted = [np.where(random.random(40) < right, gold, 1 - gold) for _ in range(experiments)]
+    columns = {f"predicted_{number}": row.astype(float).tolist() for number, row in enumerate(predicted)}
+    ids = [str(number) for number in range(40)]
+    items = ItemScores(ids, {"label": gold.astype(float).tolist(), **columns}, names)
+    return StoredScores(items, "f1", "Classification")
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate"),
+    [
+        (codes(3), codes(2)),
+        (codes(2), codes(3)),
+        (codes(2, ["a", "b"]), codes(2)),
+        (codes(2), codes(2, ["a", "b"])),
+        (codes(2, ["a", "b"]), codes(2, ["a", 1])),
+    ],
+    ids=["fewer experiments", "more experiments", "text and numbers", "numbers and text", "mixed labels"],
+)
+def test_predictions_that_cannot_be_swapped_are_not_compared(
+    tmp_path: Path, base: StoredScores, candidate: StoredScores
+) -> None:
+    name = ("Mine", "test", "default")
+    one = write_results(tmp_path / "base", {name: base}, spec_of("me/base"))
+    with pytest.raises(UsageError, match=r"nothing to compare.*(experiments|labels)"):
+        compare_results(one, write_results(tmp_path / "candidate", {name: candidate}))
