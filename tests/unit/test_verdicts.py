@@ -28,12 +28,8 @@ def worse(tmp_path: Path, how: Settings, tasks: int = 1, lost: float = 0.03) -> 
 @pytest.mark.parametrize("tasks", [1, 2])
 @pytest.mark.parametrize("level", ["task", "type", "mean"])
 def test_each_level_is_judged_by_its_own_tolerance(tmp_path: Path, level: Level, tasks: int) -> None:
-    names = {"task": ["T0", "T1"], "type": ["Retrieval"], "mean": [OVER_TASKS, OVER_TYPES]}
-    lenient: dict[Level, dict[str, float]] = {
-        other: dict.fromkeys(named, 0.5)
-        for other, named in names.items()
-        if other != level  # type: ignore[misc]
-    }
+    names: dict[Level, list[str]] = {"task": ["T0", "T1"], "type": ["Retrieval"], "mean": [OVER_TASKS, OVER_TYPES]}
+    lenient = {other: dict.fromkeys(named, 0.5) for other, named in names.items() if other != level}
     found = worse(tmp_path, Settings(draws=2_000, tolerances=lenient), tasks)
     for finding in found:
         assert (finding.verdict is Verdict.REGRESSED) == (finding.level == level), finding
@@ -88,7 +84,7 @@ def how_of(rules: GateRules) -> Settings:
     return Settings(draws=1_000, optional=rules.optional())
 
 
-def codes(experiments: int, names: Sequence[str] = (), right: float = 0.7) -> StoredScores:
+def codes(experiments: int, names: Sequence[str | int] = (), right: float = 0.7) -> StoredScores:
     random = np.random.default_rng(1)
     gold = random.integers(0, 2, 40)
     predicted = [np.where(random.random(40) < right, gold, 1 - gold) for _ in range(experiments)]
