@@ -123,9 +123,16 @@ def _catalogued(member: Member) -> TaskSpec | None:
 
 
 def _members(base: Results, tasks: TaskList | Sequence[str] | None) -> Sequence[Member]:
-    if isinstance(tasks, TaskList):
-        return tasks.tasks
-    return [Member(task=name) for name in (sorted(base.tasks) if tasks is None else tasks)]
+    if tasks is None:
+        return [Member(task=name) for name in sorted(base.tasks)]
+    members = tasks.tasks if isinstance(tasks, TaskList) else [Member(task=name) for name in tasks]
+    return [_by_name(member) for member in members]
+
+
+def _by_name(member: Member) -> Member:
+    """Results name a task by its name, also where its file was named."""
+    spec = find_task(member.task) if member.task.endswith(".toml") else None
+    return member if spec is None else member.model_copy(update={"task": spec.name})
 
 
 def _task_row(pair: PairedTask, settings: Settings) -> _Row:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.local_tasks import ROWS, jsonl_task
 from support.stored import StoredScores, ndcg, pairs, random_ndcg, spec_of, write_results
 
 from evalharness.compare.comparison import OVER_TASKS, OVER_TYPES, Comparison, Level, Settings, Verdict
@@ -112,3 +113,11 @@ def test_predictions_that_cannot_be_swapped_are_not_compared(
     one = write_results(tmp_path / "base", {name: base}, spec_of("me/base"))
     with pytest.raises(UsageError, match=r"nothing to compare.*(experiments|labels)"):
         compare_results(one, write_results(tmp_path / "candidate", {name: candidate}))
+
+
+def test_a_task_file_names_its_task(tmp_path: Path) -> None:
+    file = jsonl_task(tmp_path / "Mine.toml", "STS", ROWS["STS"])
+    name = ("Mine", "test", "default")
+    one = write_results(tmp_path / "base", {name: random_ndcg(1)}, spec_of("me/base"))
+    other = write_results(tmp_path / "candidate", {name: random_ndcg(1)})
+    assert [finding.name for finding in compare_results(one, other, [str(file)]).tasks] == ["Mine"]
