@@ -136,7 +136,7 @@ def _files(named: Sequence[str]) -> list[tuple[str, Path]]:
     """What is to be written where.
 
     Raises:
-        UsageError: one is not FORMAT=FILE, or has an unknown format.
+        UsageError: one is not FORMAT=FILE, or has an unknown format, or is of something else than a file.
     """
     from evalharness.compare.formats import formats
 
@@ -147,6 +147,9 @@ def _files(named: Sequence[str]) -> list[tuple[str, Path]]:
             raise UsageError(f"--write {text}: expected FORMAT=FILE, for example md=comparison.md")
         if name not in formats():
             raise UsageError(f"--write {text}: {unknown_names('format', [name], formats())}")
+        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+            # a file would take its place
+            raise UsageError(f"--write {text}: {path} is a device or a pipe; name a file")
         found.append((name, Path(path)))
     return found
 

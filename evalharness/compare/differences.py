@@ -293,6 +293,17 @@ def _counts(source: np.random.Generator, draws: int, clusters: int) -> NDArray[n
     return np.bincount(drawn.ravel(), minlength=draws * clusters).reshape(draws, clusters)
 
 
+def beyond(difference: Difference, tolerance: float) -> Difference:
+    """The same difference, its loss tested against another tolerance.
+
+    Args:
+        difference: of a task, or of a task type.
+        tolerance: a loss that nobody minds, 0-1.
+    """
+    found = from_null(difference.estimate.difference + tolerance, difference.null, "less")
+    return replace(difference, p_beyond=found.p_value)
+
+
 def mean_difference(differences: Sequence[Difference], tolerance: float) -> Difference:
     """The difference of the mean of scores whose items have nothing to do with each other.
 

@@ -19,7 +19,7 @@ from evalharness.compare.comparison import (
     Settings,
     Verdict,
 )
-from evalharness.compare.differences import Difference, mean_difference, over_tasks, task_difference
+from evalharness.compare.differences import Difference, beyond, mean_difference, over_tasks, task_difference
 from evalharness.compare.formats import Judged, render
 from evalharness.compare.notes import differences_in_settings
 from evalharness.compare.pairing import PairedTask, pair_task
@@ -31,11 +31,13 @@ from evalharness.metrics.statistics.power import items_needed, shown_no_worse_fr
 
 POWER = 0.8
 _POINTS = 100
-# how many times smaller than what decides the least p-value is
-_RESOLUTION = 4
 _CLUSTERING = "Clustering"
 # 2^(1 - n) is above .05 below
 _FEWEST = 6
+# so many draws at least as extreme do not keep a difference from being shown
+_HITS = 5
+_MOST_DRAWS = 200_000
+_MEANS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def compare_results(
     if not any(pair.is_comparable for pair in pairs):
         reasons = [f"{pair.name}: {pair.why}" for pair in pairs]
         raise UsageError(f"there is nothing to compare. {shorten(reasons) or f'{base.side.place} has no results'}")
-    settings = replace(settings, draws=max(settings.draws, _fewest_draws(pairs, settings.alpha)))
+    settings = _with_draws(settings, pairs)
     rows = [_task_row(pair, settings) for pair in pairs]
     types = _type_rows(rows, settings)
     means = _mean_rows(rows, types, settings)
@@ -96,10 +98,20 @@ def compare_results(
     )
 
 
-def _fewest_draws(pairs: Sequence[PairedTask], alpha: float) -> int:
-    """Draws without which nothing could be shown: no p-value is below 1 / (draws + 1), which Holm multiplies."""
-    findings = len(pairs) + len({pair.type for pair in pairs}) + len((OVER_TASKS, OVER_TYPES))
-    return math.ceil(_RESOLUTION * findings / alpha)
+def _with_draws(settings: Settings, pairs: Sequence[PairedTask]) -> Settings:
+    """As many draws as it takes for the smallest p-value that there can be to stay below alpha when it is adjusted.
+
+    Raises:
+        UsageError: no number of draws that anybody would wait for is enough.
+    """
+    findings = len(pairs) + len({pair.type for pair in pairs}) + _MEANS
+    needed = math.ceil(_HITS * findings / settings.alpha)
+    if needed > _HITS * _MOST_DRAWS:
+        raise UsageError(
+            f"of {findings} findings nothing can be shown at alpha {settings.alpha:.2g}; "
+            "compare fewer tasks or candidates, or raise alpha"
+        )
+    return replace(settings, draws=max(settings.draws, min(needed, _MOST_DRAWS)))
 
 
 def _written(comparison: Comparison, form: str) -> str:
@@ -112,9 +124,16 @@ def _catalogued(member: Member) -> TaskSpec | None:
 
 
 def _members(base: Results, tasks: TaskList | Sequence[str] | None) -> Sequence[Member]:
-    if isinstance(tasks, TaskList):
-        return tasks.tasks
-    return [Member(task=name) for name in (sorted(base.tasks) if tasks is None else tasks)]
+    if tasks is None:
+        return [Member(task=name) for name in sorted(base.tasks)]
+    members = tasks.tasks if isinstance(tasks, TaskList) else [Member(task=name) for name in tasks]
+    return [_by_name(member) for member in members]
+
+
+def _by_name(member: Member) -> Member:
+    """Results name a task by its name, also where its file was named."""
+    spec = find_task(member.task) if member.task.endswith(".toml") else None
+    return member if spec is None else member.model_copy(update={"task": spec.name})
 
 
 def _task_row(pair: PairedTask, settings: Settings) -> _Row:
@@ -139,7 +158,14 @@ def _type_rows(rows: Sequence[_Row], settings: Settings) -> list[_Row]:
     types: dict[str, list[_Row]] = defaultdict(list)
     for row in rows:
         types[row.finding.type].append(row)
-    return [_mean_row(name, "type", members, settings) for name, members in types.items()]
+    # of a type of which all may be missing there is nothing to miss
+    asked = {name: members for name, members in types.items() if not all(_may_go(row, settings) for row in members)}
+    return [_mean_row(name, "type", members, settings) for name, members in asked.items()]
+
+
+def _may_go(row: _Row, settings: Settings) -> bool:
+    """Whether means do without it."""
+    return row.finding.verdict is Verdict.NOT_COMPARED and row.finding.name in settings.optional
 
 
 def _mean_rows(rows: Sequence[_Row], types: Sequence[_Row], settings: Settings) -> list[_Row]:
@@ -153,7 +179,7 @@ def _mean_rows(rows: Sequence[_Row], types: Sequence[_Row], settings: Settings) 
         if row.finding.verdict is not Verdict.NOT_COMPARED and len(rows) > 1:
             interval = over_tasks(by_type, by_type=is_by_type)
             row = replace(row, finding=replace(row.finding, like_these=_range(interval)))
-        if len(types) == 1:
+        if len(types) == 1 and row.finding.tolerance == types[0].finding.tolerance:
             # the one type says it all
             row = replace(row, difference=types[0].difference, is_family=False)
         found.append(row)
@@ -188,8 +214,10 @@ def _mean_row(name: str, level: Level, members: Sequence[_Row], settings: Settin
     if level == "type" and len(kept) > 1:
         interval = over_tasks({name: [difference.estimate.difference for difference in differences]}, by_type=False)
         finding = replace(finding, like_these=_range(interval))
-    if len(kept) == 1:
+    if len(kept) == 1 and kept[0].finding.tolerance == finding.tolerance:
         return _Row(finding, differences[0], is_family=False)
+    if len(kept) == 1:
+        return _Row(finding, beyond(differences[0], finding.tolerance))
     return _Row(finding, mean_difference(differences, finding.tolerance))
 
 
@@ -206,9 +234,9 @@ def _judged(rows: Sequence[_Row], settings: Settings) -> list[Finding]:
     family = [row for row in rows if row.difference is not None and row.is_family]
     adjusted = adjust([row.difference.p_value for row in family if row.difference is not None])
     # that a loss is beyond the tolerance decides a gate, whose false alarms are counted over the whole family
-    beyond = holm([row.difference.p_beyond for row in family if row.difference is not None])
+    losses = holm([row.difference.p_beyond for row in family if row.difference is not None])
     by_difference = {
-        id(row.difference): pair for row, pair in zip(family, zip(adjusted, beyond, strict=True), strict=True)
+        id(row.difference): pair for row, pair in zip(family, zip(adjusted, losses, strict=True), strict=True)
     }
     return [
         row.finding
@@ -257,7 +285,10 @@ def _verdict(finding: Finding, difference: float, alpha: float) -> Verdict:
         return Verdict.REGRESSED
     if finding.adjusted is not None and finding.adjusted <= alpha and low > 0:
         return Verdict.IMPROVED
-    return Verdict.NO_WORSE if low > -finding.tolerance else Verdict.TOO_NOISY
+    # what no test can show of so few items, an interval, be it a point, does not show either
+    if finding.clusters >= _FEWEST and low > -finding.tolerance:
+        return Verdict.NO_WORSE
+    return Verdict.TOO_NOISY
 
 
 def _needed(finding: Finding, difference: Difference) -> int | None:
@@ -292,7 +323,9 @@ def _warnings(finding: Finding, difference: Difference) -> list[str]:
             "k-means make of it can be shown, not that it would be there on other texts"
         )
     few = f"{difference.differing} of {difference.clusters} independent items differ at all"
-    if 0 < difference.differing < _FEWEST:
+    if 1 < difference.clusters < _FEWEST:
+        found.append(f"{difference.clusters} independent items, of which nothing can be shown at .05")
+    elif 0 < difference.differing < _FEWEST:
         found.append(f"{few}, of which no permutation test can show anything at .05")
     elif not difference.is_trusted:
         found.append(f"{few}: the interval can be trusted from {difference.trusted_from} on")

@@ -9,7 +9,7 @@ from typing import Any
 
 from evalharness.compare.sides import Results
 from evalharness.errors import DataError, UsageError, clip, shorten
-from evalharness.metrics.forms import Form
+from evalharness.metrics.forms import NOT_TESTED, Form, Labels
 from evalharness.metrics.from_items import form_of, score_of
 from evalharness.metrics.measures import GROUP, LABEL, PREDICTED
 from evalharness.results.items import read_items
@@ -88,6 +88,8 @@ def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord],
     """
     one, other = matched(one, other, records[0].job)
     forms = [_checked_form(items, record) for items, record in zip((one, other), records, strict=True)]
+    if _experiments(forms[0]) != _experiments(forms[1]):
+        raise NotComparedError(f"{records[0].job}: the experiments are not the same, or did not test the same items")
     return PairedJob(weight, forms[0], forms[1], _groups(one, records[0].job.split), records)
 
 
@@ -102,8 +104,12 @@ def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores,
     Raises:
         NotComparedError: they are not the same items.
     """
-    one, other = _named_alike(one, other)
-    return one, _in_order(one, other, f"[{job.split}, {job.subset}]")
+    where = f"[{job.split}, {job.subset}]"
+    try:
+        one, other = _named_alike(one, other)
+    except (LookupError, TypeError):
+        raise NotComparedError(f"{where}: the labels are not of the same kind on the two sides") from None
+    return one, _in_order(one, other, where)
 
 
 def _checked_form(items: ItemScores, record: JobRecord) -> Form:
@@ -122,6 +128,11 @@ def _checked_form(items: ItemScores, record: JobRecord) -> Form:
     if not abs(given - stored) <= _ROUNDING:
         raise NotComparedError(f"items of {record.job} give {given:.6f}, and its record says {stored:.6f}")
     return form
+
+
+def _experiments(form: Form) -> list[list[bool]]:
+    """Which items each experiment tested."""
+    return (form.predicted != NOT_TESTED).tolist() if isinstance(form, Labels) else []
 
 
 def _named_alike(one: ItemScores, other: ItemScores) -> tuple[ItemScores, ItemScores]:

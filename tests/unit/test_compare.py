@@ -122,15 +122,6 @@ def test_holm_and_benjamini_hochberg_adjust_over_tasks_types_and_means(tmp_path:
         assert (hochberg[finding.name].adjusted or 0) <= finding.adjusted + 1e-12
 
 
-def test_many_tasks_get_the_draws_without_which_nothing_could_be_shown(tmp_path: Path) -> None:
-    names = [(f"T{number}", "test", "default") for number in range(40)]
-    base = dict.fromkeys(names, random_ndcg(1))
-    found = compared(tmp_path, base, {**base, names[0]: random_ndcg(1, lower=0.2)}, replace(FAST, draws=500))
-    assert found["T0"].verdict is Verdict.REGRESSED
-    # 40 tasks, a type, and two means
-    assert found.settings.draws == 4 * 43 / 0.05
-
-
 def test_means_over_tasks_and_types(tmp_path: Path) -> None:
     names = {"A": random_ndcg(1), "B": random_ndcg(2)}
     gold = (np.arange(40) % 6).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -121,6 +122,14 @@ def test_a_file_that_cannot_be_written_is_told_and_nothing_is_lost(
     assert execute(["compare", *paths, "--write", f"md={folders / 'taken'}", *QUICK]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert list((folders / "taken").iterdir()) == []
+
+
+def test_a_pipe_or_device_is_not_replaced(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(folders / "pipe")
+    paths = [str(folders / "base"), str(folders / "same")]
+    assert execute(["compare", *paths, "--write", f"md={folders / 'pipe'}", *QUICK]) == 2
+    assert "is a device or a pipe" in capsys.readouterr().err
+    assert (folders / "pipe").is_fifo()
 
 
 def test_a_base_with_an_error_in_one_task(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

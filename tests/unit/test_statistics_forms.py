@@ -222,3 +222,18 @@ def test_items_without_a_value_have_no_influence() -> None:
 def test_forms_that_differ_cannot_be_swapped() -> None:
     with pytest.raises(TypeError, match="Mean and Labels are not of the same form"):
         swapped(CASES["mean"][0], CASES["labels ap"][0])
+
+
+def test_ap_of_folds_is_of_what_each_fold_tested() -> None:
+    fold = np.arange(ITEMS) % 2
+    one, other = (
+        Labels(BINARY, np.where(fold == np.arange(2)[:, None], rows[:2], NOT_TESTED), "ap", positive=1) for rows in HARD
+    )
+    by_hand = [
+        np.mean([hard_ap(BINARY[fold == number], rows[number][fold == number][None]) for number in range(2)])
+        for rows in HARD
+    ]
+    nothing = np.ones((1, ITEMS), dtype=np.int64)
+    assert reweighted(one)(nothing) == pytest.approx(by_hand[0])
+    assert swapped(one, other)(nothing == 0) == pytest.approx(by_hand[1] - by_hand[0])
+    assert swapped(one, other)(nothing == 1) == pytest.approx(by_hand[0] - by_hand[1])
