@@ -11,7 +11,7 @@ import typer
 
 from evalharness.cli.explain import check_alone, print_explanation
 from evalharness.cli.lists import split_lists
-from evalharness.cli.report import task_lists
+from evalharness.cli.report import name_of, task_lists
 from evalharness.cli.shell import ExitCode, tell
 from evalharness.errors import UsageError, unknown_names
 
@@ -29,7 +29,7 @@ _TERMINAL = "terminal"
 def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     base: Annotated[str, typer.Argument(help="Results, FOLDER:model, a baseline, or published scores (JSON).")],
     candidates: Annotated[list[str], typer.Argument(help="The same, one or several; several are a series.")],
-    tasks: Annotated[list[str] | None, typer.Option(help="These tasks; default: all that the base has.")] = None,
+    tasks: Annotated[list[str] | None, typer.Option(help="Task names or task files; default: all of the base.")] = None,
     suite: Annotated[list[str] | None, typer.Option(help="The tasks of this suite.")] = None,
     benchmark: Annotated[list[str] | None, typer.Option(help="The tasks of this benchmark.")] = None,
     gate: Annotated[str | None, typer.Option(help="regression, or non-inferiority: exit 1 if it fails.")] = None,
@@ -56,6 +56,7 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 
     lists = {"--tasks": tasks, "--suite": suite, "--benchmark": benchmark}
     others = {**lists, "--gate": gate, "--rules": rules, "--tolerance": tolerance, "--adjust": adjust, "--write": write}
+    others["--format"] = None if format in (_TERMINAL, "md", "markdown") else format
     check_alone(explain, others, {"--explain-items": explain_items, "--store": store})
     if explain is not None:
         print_explanation(base, candidates, explain, explain_items, store)
@@ -122,7 +123,7 @@ def _wanted(named_lists: Mapping[str, Sequence[str] | None]) -> TaskList | None:
 
     lists = split_lists(named_lists)
     found = task_lists(lists["--suite"], lists["--benchmark"])
-    named = [Member(task=name) for name in lists["--tasks"]]
+    named = [Member(task=name_of(name)) for name in lists["--tasks"]]
     members = {member.task: member for member in [*named, *(member for item in found for member in item.tasks)]}
     if not members:
         return None

@@ -96,6 +96,18 @@ def task_lists(suites: Sequence[str], benchmarks: Sequence[str]) -> list[TaskLis
     return list(found.values())
 
 
+def name_of(named: str) -> str:
+    """A task's name, if it was named by its file.
+
+    Raises:
+        UsageError: there is no such task file, or it is no task.
+    """
+    from evalharness.catalog.tasks import find_task
+
+    spec = find_task(named) if named.endswith(".toml") else None
+    return named if spec is None else spec.name
+
+
 def named_tasks(names: Sequence[str], stored: Collection[str]) -> dict[str, TaskSpec | None]:
     """Tasks by name, by task file, or as results have them, with what the catalogue knows of each.
 
