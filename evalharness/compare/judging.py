@@ -113,7 +113,9 @@ def _catalogued(member: Member) -> TaskSpec | None:
 def _members(base: Results, tasks: TaskList | Sequence[str] | None) -> Sequence[Member]:
     if isinstance(tasks, TaskList):
         return tasks.tasks
-    return [Member(task=name) for name in (sorted(base.tasks) if tasks is None else tasks)]
+    # one name is a sequence of texts, too: its letters
+    names = [tasks] if isinstance(tasks, str) else tasks
+    return [Member(task=name) for name in (sorted(base.tasks) if names is None else names)]
 
 
 def _task_row(pair: PairedTask, settings: Settings) -> _Row:
