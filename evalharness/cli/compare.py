@@ -29,7 +29,7 @@ _TERMINAL = "terminal"
 def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     base: Annotated[str, typer.Argument(help="Results, FOLDER:model, a baseline, or published scores (JSON).")],
     candidates: Annotated[list[str], typer.Argument(help="The same, one or several; several are a series.")],
-    tasks: Annotated[list[str] | None, typer.Option(help="These tasks; default: all that the base has.")] = None,
+    tasks: Annotated[list[str] | None, typer.Option(help="Task names or task files; default: all of the base.")] = None,
     suite: Annotated[list[str] | None, typer.Option(help="The tasks of this suite.")] = None,
     benchmark: Annotated[list[str] | None, typer.Option(help="The tasks of this benchmark.")] = None,
     gate: Annotated[str | None, typer.Option(help="regression, or non-inferiority: exit 1 if it fails.")] = None,
@@ -58,6 +58,7 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 
     lists = {"--tasks": tasks, "--suite": suite, "--benchmark": benchmark}
     others = {**lists, "--gate": gate, "--rules": rules, "--tolerance": tolerance, "--adjust": adjust, "--write": write}
+    others["--format"] = None if format in (_TERMINAL, "md", "markdown") else format
     check_alone(explain, others, {"--explain-items": explain_items, "--store": store})
     if explain is not None:
         print_explanation(base, candidates, explain, explain_items, store)
@@ -120,11 +121,11 @@ def _settings(rules: GateRules, kind: GateKind | None, adjust: str | None, draws
 
 def _wanted(named_lists: Mapping[str, Sequence[str] | None]) -> TaskList | None:
     """All tasks that are named, as one list; None if none are."""
-    from evalharness.catalog.tasks import Member, TaskList
+    from evalharness.catalog.tasks import Member, TaskList, name_of
 
     lists = split_lists(named_lists)
     found = task_lists(lists["--suite"], lists["--benchmark"])
-    named = [Member(task=name) for name in lists["--tasks"]]
+    named = [Member(task=name_of(name)) for name in lists["--tasks"]]
     members = {member.task: member for member in [*named, *(member for item in found for member in item.tasks)]}
     if not members:
         return None

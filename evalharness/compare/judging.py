@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from evalharness.catalog.tasks import Member, TaskList, TaskSpec, find_task
+from evalharness.catalog.tasks import Member, TaskList, TaskSpec, find_task, name_of
 from evalharness.compare.comparison import (
     OVER_TASKS,
     OVER_TYPES,
@@ -124,16 +124,11 @@ def _catalogued(member: Member) -> TaskSpec | None:
 
 
 def _members(base: Results, tasks: TaskList | Sequence[str] | None) -> Sequence[Member]:
-    if tasks is None:
-        return [Member(task=name) for name in sorted(base.tasks)]
-    members = tasks.tasks if isinstance(tasks, TaskList) else [Member(task=name) for name in tasks]
-    return [_by_name(member) for member in members]
-
-
-def _by_name(member: Member) -> Member:
-    """Results name a task by its name, also where its file was named."""
-    spec = find_task(member.task) if member.task.endswith(".toml") else None
-    return member if spec is None else member.model_copy(update={"task": spec.name})
+    if isinstance(tasks, TaskList):
+        return tasks.tasks
+    # one name is a sequence of texts, too: its letters
+    names = [tasks] if isinstance(tasks, str) else tasks
+    return [Member(task=name) for name in (sorted(base.tasks) if names is None else map(name_of, names))]
 
 
 def _task_row(pair: PairedTask, settings: Settings) -> _Row:

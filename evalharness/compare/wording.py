@@ -82,7 +82,16 @@ def one_line(text: str, limit: int) -> str:
 def wanted(finding: Finding) -> list[str]:
     """How much would tell; nothing where nobody knows."""
     of_what = "items" if finding.level == "task" else "tasks"
-    return [] if finding.needed is None else [f"about {finding.needed:,} {of_what} would tell"]
+    return [] if finding.needed is None else [f"about {about(finding.needed)} {of_what} would tell"]
+
+
+def about(count: int) -> str:
+    """A count that is only roughly known, in two digits.
+
+    >>> about(7), about(12_345), about(1_607_531)
+    ('7', '12,000', '1,600,000')
+    """
+    return f"{round(count, 2 - len(str(count))):,}"
 
 
 def numbers(finding: Finding) -> str:
@@ -113,14 +122,20 @@ def headline(judged: Judged) -> str:
         regressed = sum(finding.verdict is Verdict.REGRESSED for finding in judged.comparison)
         if regressed:
             return f"Regressed: {regressed} of {len(list(judged.comparison))} tasks, types and means"
-        return "Nothing was compared" if judged.is_empty else "No regression is shown"
+        return "Nothing was compared" if judged.is_empty else f"No regression is shown{_untold(judged.comparison)}"
     gate = f"the {judged.outcome.kind} gate"
     if judged.outcome.passes:
-        return f"Passes {gate}{', but nothing was compared' if judged.is_empty else ''}"
+        return f"Passes {gate}{', but nothing was compared' if judged.is_empty else _untold(judged.comparison)}"
     count = Counter(failure.reason for failure in judged.outcome.failures)
     why = ", ".join(f"{count[reason]} {reason}" for reason in Reason if count[reason])
     known = "nothing is shown to be worse, but " if judged.outcome.is_only_unjudged else ""
     return f"Fails {gate}: {known}{why}"
+
+
+def _untold(comparison: Comparison) -> str:
+    """How many tasks say nothing: that no loss is shown is no news where none could be."""
+    noisy = comparison.counts().get(Verdict.TOO_NOISY, 0)
+    return f" ({noisy} of {len(comparison.tasks)} tasks too noisy to tell)" if noisy else ""
 
 
 def headline_of(series: Sequence[Judged]) -> str:

@@ -97,6 +97,20 @@ def test_tasks_that_are_named_decide(folders: Path, capsys: pytest.CaptureFixtur
     assert "Z" in capsys.readouterr().out
 
 
+def test_a_task_may_be_named_by_its_file(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(folders / "base"), str(folders / "worse")]
+    file = folders / "task of mine.toml"
+    (folders / "pairs.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": 1}\n', encoding="utf-8")
+    data = '[data]\nformat = "jsonl"\nfiles = { test = "pairs.jsonl" }\n'
+    file.write_text(f'name = "B"\ntype = "STS"\nlanguages = ["eng-Latn"]\n{data}', encoding="utf-8")
+    assert execute(["compare", *paths, "--gate", "regression", "--tasks", str(file), *QUICK]) == 0
+    assert "1 task: 1 no worse" in capsys.readouterr().out
+    assert execute(["compare", *paths, "--gate", "regression", "--tasks", f"{file}x.toml", *QUICK]) == 2
+    saved = folders / "saved"
+    assert execute(["baseline", "save", paths[0], "--to", str(saved), "--tasks", str(file)]) == 0
+    assert "1 task" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
