@@ -176,7 +176,8 @@ def _failures(finding: Finding, rule: Rule, rules: GateRules, kind: GateKind) ->
         lost += f", interval [{low:+.2f}, {high:+.2f}]"
     lost += f", tolerance {_POINTS * finding.tolerance:g}"
     if finding.verdict is Verdict.REGRESSED:
-        yield Failure(finding.name, Reason.WORSE, lost)
+        shown = "" if finding.p_beyond is None else f", p {finding.p_beyond:.2g} of a loss within it"
+        yield Failure(finding.name, Reason.WORSE, f"{lost}{shown}")
     elif finding.verdict in _UNJUDGED:
         yield from _unjudged(finding, rule, lost)
     elif kind == "non-inferiority" and finding.level in rules.levels and finding.verdict not in _SHOWN:

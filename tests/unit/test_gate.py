@@ -50,7 +50,7 @@ def test_the_worst_comes_first_and_says_by_how_much() -> None:
         ("Noisy", Reason.NOT_SHOWN),
         ("Missing", Reason.NOT_JUDGED),
     ]
-    assert outcome.failures[0].why == "-1.00 points, interval [-1.50, -0.50], tolerance 0.3"
+    assert outcome.failures[0].why == "-1.00 points, interval [-1.50, -0.50], tolerance 0.3, p 0.02 of a loss within it"
     assert outcome.failures[1].why == "79.00 points, the rules ask for 79.5"
     assert outcome.failures[3].why == "the candidate has no result (not run)"
     assert not outcome.is_only_unjudged
