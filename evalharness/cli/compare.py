@@ -50,7 +50,11 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Embedding store, for rankings that nobody kept.")] = None,
 ) -> None:
-    """Compare results: differences, intervals, p-values, verdicts. With --gate, exit 1 if the candidate is worse."""
+    """Compare results: differences, intervals, p-values, verdicts.
+
+    With --gate the exit code is 0 if the candidate passes, 1 if not, 3 if nothing is worse but something could not be
+    judged; 2 is wrong usage, a damaged baseline, or nothing to compare.
+    """
     from evalharness.compare.formats import Judged, formats, render
     from evalharness.compare.gate import GateRules, judge, read_rules
     from evalharness.compare.judging import compare_results

@@ -252,7 +252,8 @@ def _with_statistics(
         p_value=difference.p_value,
         adjusted=adjusted[0],
         p_beyond=adjusted[1],
-        smallest=smallest if math.isfinite(smallest) else None,
+        # items that are all the same tell nothing of how much they could differ
+        smallest=smallest if math.isfinite(smallest) and estimate.standard_error > 0 else None,
         items=difference.items,
         clusters=difference.clusters,
         method=difference.method,
