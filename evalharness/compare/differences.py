@@ -18,25 +18,29 @@ from scipy.special import stdtrit
 
 from evalharness.compare.comparison import Settings
 from evalharness.compare.matching import PairedJob
-from evalharness.metrics.forms import Codes, Values
+from evalharness.metrics.forms import Codes, Form, Values, items_of
 from evalharness.metrics.from_items import contributions, score_of
 from evalharness.metrics.statistics.draws import chunks, generator, indices, signs, uniforms
 from evalharness.metrics.statistics.influence import influence
+from evalharness.metrics.statistics.influence import trusted_from as influence_trusted_from
 from evalharness.metrics.statistics.intervals import (
     BCA_TRUSTED_FROM,
-    PADDED_T_TRUSTED_FROM,
+    MEANS_TRUSTED_FROM,
     Estimate,
     Interval,
     bca,
     count_differing,
     padded_t,
+    studentised,
     welch_mean,
 )
 from evalharness.metrics.statistics.paired_tests import Alternative, Test, from_null, paired_t, sign_flip
 from evalharness.metrics.statistics.recompute import cost, reweighted, swapped
 
 # numbers that computing a task's scores once may touch, if it is to be done for every draw
-_RECOMPUTED = 2_000
+RECOMPUTED = 2_000
+# the same, where there are too few items for influence values
+_RECOMPUTED_AT_MOST = 50_000
 # from so many clusters that differ on the sign flip and the t test say the same, and the flip takes a second
 _FLIPPED = 20_000
 _CHUNK = 2**21
@@ -113,7 +117,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
     task = _Task(name, jobs, settings, difference, _cluster(jobs, difference, item_differences))
     if all(contributions(job.base) is not None for job in jobs):
         found = _of_means(task)
-    elif sum(cost(job.base) for job in jobs) <= _RECOMPUTED:
+    elif is_recomputed([job.base for job in jobs]):
         found = _recomputed(task)
     else:
         found = _linearised(task)
@@ -154,7 +158,21 @@ class _Found:
     no_difference: Test
     beyond: Test
     estimate: Estimate
-    trusted_from: int = PADDED_T_TRUSTED_FROM
+    trusted_from: int = MEANS_TRUSTED_FROM
+
+
+def is_recomputed(forms: Sequence[Form]) -> bool:
+    """Whether scores that are no means are computed again for every draw, or their influence values stand for them.
+
+    Args:
+        forms: of the jobs of a task.
+    """
+    numbers = sum(map(cost, forms))
+    return numbers <= RECOMPUTED or (numbers <= _RECOMPUTED_AT_MOST and not all(map(_is_linear, forms)))
+
+
+def _is_linear(form: Form) -> bool:
+    return items_of(form) >= influence_trusted_from(form)
 
 
 def cluster_differences(jobs: Sequence[PairedJob]) -> Clustered:
@@ -231,13 +249,22 @@ def _of_means(task: _Task) -> _Found:
             return paired_t(differences, alternative)
         return sign_flip(differences, generator=task.draws_of(what), alternative=alternative, draws=draws)
 
-    estimate = padded_t(task.clustered.linear, level=LEVEL)
-    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), estimate)
+    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), _studentised(task))
 
 
 def _linearised(task: _Task) -> _Found:
     values = task.clustered.linear
-    return _Found(paired_t(values), paired_t(values + task.tolerance, "less"), padded_t(values, level=LEVEL))
+    return _Found(
+        no_difference=paired_t(values),
+        beyond=paired_t(values + task.tolerance, "less"),
+        estimate=_studentised(task),
+        trusted_from=max(MEANS_TRUSTED_FROM, *(influence_trusted_from(job.base) for job in task.jobs)),
+    )
+
+
+def _studentised(task: _Task) -> Estimate:
+    source, draws = task.draws_of("resamples"), task.settings.draws
+    return studentised(task.clustered.linear, generator=source, level=LEVEL, draws=draws)
 
 
 def _student(estimate: Estimate, task: _Task) -> Values:
@@ -257,7 +284,7 @@ def _recomputed(task: _Task) -> _Found:
         no_difference=from_null(task.difference, null),
         beyond=from_null(task.difference + task.tolerance, null, "less"),
         estimate=replace(padded_t(values, level=LEVEL), difference=task.difference, interval=interval),
-        trusted_from=BCA_TRUSTED_FROM,
+        trusted_from=max(BCA_TRUSTED_FROM, *(influence_trusted_from(job.base) for job in task.jobs)),
     )
 
 

@@ -101,3 +101,18 @@ class LabelSets:
 
 
 Form: TypeAlias = Mean | Correlation | Decision | Labels | LabelSets
+
+
+def items_of(form: Form) -> int:
+    """How many items a score is made of.
+
+    >>> items_of(Mean(np.array([0.5, 1.0])))
+    2
+    """
+    match form:
+        case Mean():
+            return len(form.values)
+        case Decision():
+            return len(form.labels)
+        case Correlation() | Labels() | LabelSets():
+            return len(form.gold)

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import pearsonr, rankdata, spearmanr
+from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
 from evalharness.metrics.forms import (
@@ -24,8 +24,9 @@ from evalharness.metrics.forms import (
     PairMeasure,
 )
 from evalharness.metrics.pairs import pair_scores
-from evalharness.metrics.statistics.influence import influence
+from evalharness.metrics.statistics.influence import influence, trusted_from
 from evalharness.metrics.statistics.recompute import reweighted, swapped
+from evalharness.metrics.statistics.scales import on_one_scale, standardised
 
 Array = NDArray[np.float64]
 
@@ -140,13 +141,18 @@ def test_items_that_count_more_often_are_items_repeated(name: str) -> None:
     assert reweighted(form)(np.ones((1, ITEMS), dtype=np.int64)) == pytest.approx([by_hand(gold, predicted)], abs=1e-12)
 
 
-def swappable(form: Form, predicted: Array) -> Array:
-    """What of a prediction means the same in two systems."""
+def swappable(form: Form, first: Array, second: Array) -> tuple[Array, Array]:
+    """What of predictions means the same in two systems."""
     if isinstance(form, Correlation) and form.kind == "pearson":
-        return np.asarray((predicted - predicted.mean()) / predicted.std())
-    if isinstance(form, Correlation | Decision):
-        return np.asarray(rankdata(predicted, axis=-1))
-    return predicted
+        return standardised(first), standardised(second)
+    if isinstance(form, Correlation):
+        one, other = on_one_scale([standardised(first), standardised(second)])
+        return one, other
+    if isinstance(form, Decision):
+        # the highest first
+        rows = [on_one_scale([standardised(-a), standardised(-b)]) for a, b in zip(first, second, strict=True)]
+        return np.stack([-row[0] for row in rows]), np.stack([-row[1] for row in rows])
+    return first, second
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -154,7 +160,7 @@ def test_swapped_items_are_scored_as_if_the_systems_had_predicted_so(name: str) 
     base, candidate, by_hand = CASES[name]
     gold, first, axis = parts(base)
     second = parts(candidate)[1]
-    first, second = swappable(base, first), swappable(candidate, second)
+    first, second = swappable(base, first, second)
     masks = np.random.default_rng(2).random((DRAWS, ITEMS)) < 0.5
     shaped = masks if axis == -1 else masks[:, :, None]
     wanted = [
@@ -237,3 +243,16 @@ def test_ap_of_folds_is_of_what_each_fold_tested() -> None:
     assert reweighted(one)(nothing) == pytest.approx(by_hand[0])
     assert swapped(one, other)(nothing == 0) == pytest.approx(by_hand[1] - by_hand[0])
     assert swapped(one, other)(nothing == 1) == pytest.approx(by_hand[0] - by_hand[1])
+
+
+def test_influence_is_trusted_where_labels_have_items_enough() -> None:
+    gold = np.arange(60) % 10
+    f1 = Labels(gold, gold[None], "f1")
+    assert trusted_from(f1) == 120
+    assert trusted_from(Labels(gold, gold[None], "accuracy")) == 0
+    assert trusted_from(Labels(gold, gold[None], "f1", is_weighted=True)) == 0
+    sets = np.zeros((60, 2), dtype=bool)
+    sets[:20, 0] = sets[:10, 1] = True
+    # 15 of 60 have a label, on average
+    assert trusted_from(LabelSets(sets, sets[None])) == 48
+    assert trusted_from(Correlation(np.arange(3.0), np.arange(3.0), "spearman")) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from evalharness.metrics.statistics import intervals
 from evalharness.metrics.statistics.draws import SEED, generator
 from evalharness.metrics.statistics.intervals import (
-    PADDED_T_TRUSTED_FROM,
+    MEANS_TRUSTED_FROM,
+    Interval,
     bca,
     count_differing,
     estimate,
     padded_standard_error,
     padded_t,
+    studentised,
     welch_mean,
 )
 from evalharness.metrics.statistics.paired_tests import sign_flip
@@ -88,15 +92,90 @@ def test_rounding_is_no_difference() -> None:
     assert padded_t(rounded).standard_error == pytest.approx(padded_t(clean).standard_error)
 
 
-def coverage(population: NDArray[np.float64], n: int, trials: int = 2500) -> float:
+def of_studentised(values: NDArray[np.float64], level: float = 0.95, draws: int = 999) -> Interval:
+    return studentised(values, generator=generator(SEED), level=level, draws=draws).interval
+
+
+def test_studentised_by_hand() -> None:
+    draw = generator(SEED, "by hand")
+    values = draw.exponential(size=12)
+    resampled = draw.choice(values, (40_000, 12))
+    errors = resampled.std(axis=1, ddof=1) / np.sqrt(12)
+    reach = np.quantile(np.abs(resampled.mean(axis=1) - values.mean()) / errors, 0.95)
+    expected = values.mean() + reach * values.std(ddof=1) / np.sqrt(12)
+    assert of_studentised(values, draws=40_000).high == pytest.approx(expected, rel=0.01)
+
+
+def test_studentised_has_two_items_more_where_some_do_not_differ() -> None:
+    draw = generator(SEED, "more")
+    values = np.append(np.zeros(20), [0.5, 0.25, 0.4, 0.1])
+    size = np.sqrt((values**2).sum() / 4)
+    pool = np.append(values, [size, -size])
+    resampled = draw.choice(pool, (40_000, 24))
+    errors = resampled.std(axis=1, ddof=1) / np.sqrt(24)
+    there = errors > 0
+    reach = np.quantile(np.abs(resampled.mean(axis=1) - pool.mean())[there] / errors[there], 0.95)
+    expected = values.mean() + reach * float(padded_standard_error(values))
+    assert of_studentised(values, draws=40_000).high == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_what_is_resampled_and_what_is_expanded_agree(skewed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = generator(SEED, "expanded")
+    values = draw.exponential(size=400) if skewed else draw.normal(size=400)
+    drawn = of_studentised(values, draws=20_000)
+    monkeypatch.setattr(intervals, "_RESAMPLED", 300)
+    found = of_studentised(values)
+    assert "expansion" in found.method
+    assert "draws" in drawn.method
+    assert found.high - found.low == pytest.approx(drawn.high - drawn.low, rel=0.02)
+    plain = padded_t(values).interval
+    assert (found.high - found.low) / (plain.high - plain.low) == pytest.approx(1.01 if skewed else 1.0, abs=0.009)
+
+
+@given(DIFFERENCES)
+def test_studentised_has_no_side_and_ends_that_mean_something(values: list[float]) -> None:
+    array = np.array(values)
+    found = of_studentised(array, draws=99)
+    assert found == of_studentised(array, draws=99)
+    assert found.low <= array.mean() + 1e-12
+    assert found.high >= array.mean() - 1e-12
+    turned = of_studentised(-array, draws=99)
+    # the same resamples, turned round
+    assert -turned.high == pytest.approx(found.low, abs=1e-9)
+
+
+def test_studentised_of_points_and_none() -> None:
+    for values in (np.zeros(9), np.full(9, 0.1)):
+        assert of_studentised(values) == padded_t(values).interval
+    assert math.isnan(of_studentised(np.array([0.3])).low)
+    with pytest.raises(ValueError, match="an interval needs finite differences; got"):
+        of_studentised(np.array([0.1, math.nan]))
+
+
+Makes = Callable[[NDArray[np.float64]], Interval]
+
+
+def of_padded(values: NDArray[np.float64]) -> Interval:
+    return padded_t(values).interval
+
+
+def coverage(population: NDArray[np.float64], n: int, makes: Makes = of_padded, trials: int = 2500) -> float:
     draw, truth = generator(SEED, str(n), str(population[:3])), population.mean()
     covered = 0
     for _ in range(trials):
         values = draw.choice(population, n)
         # no difference at all is a point, of which nothing is claimed
-        found = padded_t(values).interval
+        found = makes(values)
         covered += bool(found.low <= truth <= found.high)
     return covered / trials
+
+
+def test_where_items_are_skewed_it_covers_more_than_students() -> None:
+    population = generator(SEED, "skewed").exponential(size=20_000)
+    widened = coverage(population, 20, of_studentised, trials=1500)
+    assert widened > coverage(population, 20, of_padded, trials=1500) + 0.01
+    assert widened > 0.915
 
 
 @pytest.mark.parametrize("positive", [0.5, 0.7, 0.85])
@@ -105,7 +184,7 @@ def test_it_covers_the_truth_where_enough_items_differ(n: int, zeros: float, pos
     draw = generator(SEED, "population")
     sizes = np.abs(draw.choice(NDCG, 20_000) - draw.choice(NDCG, 20_000))
     sizes = draw.choice(sizes[sizes > 0], 20_000) * (draw.random(20_000) >= zeros)
-    assert n * (1 - zeros) >= PADDED_T_TRUSTED_FROM
+    assert n * (1 - zeros) >= MEANS_TRUSTED_FROM
     share = coverage(sizes * np.where(draw.random(20_000) < positive, 1, -1), n)
     # four standard errors of the trials beyond 93-97%
     error = 4 * np.sqrt(0.06 * 0.94 / 2500)

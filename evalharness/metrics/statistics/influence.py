@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from evalharness.metrics.forms import NOT_TESTED, Codes, Correlation, Decision, Form, Labels, LabelSets, Mean, Values
 
 Flags = NDArray[np.bool_]
+# items of a label, on average, from which its F1 is linear enough
+_PER_LABEL = 12
 
 
 def influence(form: Form) -> Values:
@@ -38,6 +40,22 @@ def influence(form: Form) -> Values:
             return _of_experiments(form)
         case LabelSets():
             return _of_label_sets(form)
+
+
+def trusted_from(form: Form) -> int:
+    """From how many items on influence values say what computing the score again does; 0 if from the first.
+
+    Measured of macro F1 with 77 labels: of four items a label 14% of tests at .05 raise a false alarm, of 13 5.5%.
+    """
+    match form:
+        case Labels(measure="precision" | "recall" | "f1", is_weighted=False):
+            return _PER_LABEL * len(np.unique(form.gold))
+        case LabelSets():
+            # items that have a label, on average
+            each = float(form.gold.sum(axis=0).mean())
+            return int(np.ceil(_PER_LABEL * len(form.gold) / max(each, 1)))
+        case _:
+            return 0
 
 
 def _of_mean(values: Values) -> Values:
@@ -87,21 +105,30 @@ def _of_spearman(gold: Values, similarities: Values) -> Values:
 
 def _of_decision(form: Decision) -> Values:
     """Of the best of the similarities, at its best threshold."""
-    values = form.similarities[best_similarity(form)]
+    positive, values = form.labels == 1, form.similarities[best_similarity(form)]
     if form.measure == "ap":
-        return _of_average_precision(form.labels == 1, values)
-    above = above_threshold(form.labels == 1, values, by_accuracy=form.measure == "accuracy")
-    return _of_accepted(form.labels == 1, above, form.measure)
+        return _of_average_precision(positive, values)
+    return _of_accepted(
+        positive, above_threshold(positive, values, by_accuracy=form.measure == "accuracy"), form.measure
+    )
 
 
 def best_similarity(form: Decision) -> int:
     """Which of the similarities has the best score."""
     if len(form.similarities) == 1:
         return 0
-    from evalharness.metrics.pairs import pair_scores
+    return int(np.argmax([_decided(form.labels == 1, row, form.measure) for row in form.similarities]))
 
-    scores = [getattr(pair_scores(form.labels.tolist(), row.tolist()), form.measure) for row in form.similarities]
-    return int(np.argmax(scores))
+
+def _decided(positive: Flags, values: Values, measure: str) -> float:
+    """The score of one similarity, up to rounding."""
+    if measure == "ap":
+        return _Precisions(positive, values).score
+    accepted = above_threshold(positive, values, by_accuracy=measure == "accuracy")
+    if measure == "accuracy":
+        return float((accepted == positive).mean())
+    taken, wanted, found = int(accepted.sum()), int(positive.sum()), int((accepted & positive).sum())
+    return found / max({"precision": taken, "recall": wanted, "f1": (taken + wanted) / 2}[measure], 1)
 
 
 def _of_accepted(positive: Flags, accepted: Flags, measure: str) -> Values:
@@ -135,16 +162,25 @@ def above_threshold(positive: Flags, values: Values, *, by_accuracy: bool) -> Fl
     return np.asarray(values >= ordered[cuts[int(quality.argmax())]], dtype=bool)
 
 
+class _Precisions:
+    """Of the groups of equal values, the highest first: their precision, and the AP that follows."""
+
+    __slots__ = ("codes", "hits", "precision", "score", "taken", "wanted")
+
+    def __init__(self, positive: Flags, values: Values) -> None:
+        _, self.codes = np.unique(-values, return_inverse=True)
+        self.hits = np.bincount(self.codes, weights=positive)
+        self.taken, found = np.cumsum(np.bincount(self.codes)), np.cumsum(self.hits)
+        self.precision, self.wanted = found / self.taken, max(float(found[-1]), 1.0)
+        self.score = float((self.hits * self.precision).sum() / self.wanted)
+
+
 def _of_average_precision(positive: Flags, values: Values) -> Values:
-    _, codes = np.unique(-values, return_inverse=True)
-    hits = np.bincount(codes, weights=positive)
-    taken, found = np.cumsum(np.bincount(codes)), np.cumsum(hits)
-    precision, wanted = found / taken, max(found[-1], 1)
-    score = float((hits * precision).sum() / wanted)
-    below = np.cumsum((hits / taken)[::-1])[::-1] / wanted
-    lost = np.cumsum((hits * precision / taken)[::-1])[::-1] / wanted
-    gained = (precision - score) / wanted + below
-    found_values: Values = len(values) * (positive * gained[codes] - lost[codes])
+    at = _Precisions(positive, values)
+    below = np.cumsum((at.hits / at.taken)[::-1])[::-1] / at.wanted
+    lost = np.cumsum((at.hits * at.precision / at.taken)[::-1])[::-1] / at.wanted
+    gained = (at.precision - at.score) / at.wanted + below
+    found_values: Values = len(values) * (positive * gained[at.codes] - lost[at.codes])
     return found_values
 
 

@@ -2,8 +2,8 @@
 
 Two things are done to items. Their number changes (`reweighted`, for a bootstrap), or the two systems swap their
 predictions of some of them (`swapped`, for the permutation test of systems). What systems swap must mean the same in
-both: of similarities that is an item's rank within its system, which is all that Spearman's correlation, AP and best
-thresholds look at, and for Pearson's correlation the standardised similarity.
+both: similarities are brought to one scale first, to which Spearman's correlation, AP and best thresholds are blind;
+for Pearson's correlation they are standardised.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 
 from evalharness.metrics.forms import NOT_TESTED, Codes, Correlation, Decision, Form, Labels, LabelSets, Mean, Values
 from evalharness.metrics.statistics.influence import LabelCounts, mid_ranks
+from evalharness.metrics.statistics.scales import common_codes, standardised
 
 Counts: TypeAlias = NDArray[Any]
 Masks: TypeAlias = NDArray[Any]
@@ -156,20 +157,10 @@ def _reweighted_correlation(form: Correlation) -> Reweighted:
 
 def _swapped_correlation(base: Correlation, candidate: Correlation) -> Swapped:
     if base.kind == "pearson":
-        first, second = _standardised(base.similarities), _standardised(candidate.similarities)
+        first, second = standardised(base.similarities), standardised(candidate.similarities)
         return _both_ways(lambda values: _correlation(base.gold, values, None), first, second)
-    gold, codes = mid_ranks(base.gold), _rank_codes(base.similarities, candidate.similarities)
+    gold, codes = mid_ranks(base.gold), common_codes(base.similarities, candidate.similarities)
     return _both_ways(lambda mixed: _correlation(gold, _ranks_of_codes(mixed), None), *codes)
-
-
-def _standardised(values: Values) -> Values:
-    spread = values.std()
-    return _array((values - values.mean()) / (spread if spread > 0 else 1.0))
-
-
-def _rank_codes(*systems: Values) -> list[Codes]:
-    """Twice each value's mid-rank within its system, a whole number from 0 to twice the items."""
-    return [np.round((mid_ranks(values) + 0.5) * 2 * len(values)).astype(np.int64) for values in systems]
 
 
 def _histogram(codes: Codes, size: int, weights: Values | None = None) -> Values:
@@ -234,7 +225,7 @@ def _decision(form: Decision) -> Reweighted:
 def _swapped_decision(base: Decision, candidate: Decision) -> Swapped:
     positive = (base.labels == 1).astype(np.float64)
     items = len(positive)
-    pairs = [_rank_codes(*rows) for rows in zip(-base.similarities, -candidate.similarities, strict=True)]
+    pairs = [common_codes(*rows) for rows in zip(-base.similarities, -candidate.similarities, strict=True)]
 
     def best(masks: Masks, *, swap: bool) -> Values:
         found = []
