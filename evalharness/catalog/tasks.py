@@ -220,6 +220,16 @@ def task_files(path: Path) -> list[Path]:
     raise UsageError(f"the folder {path} holds no task files: expected *.toml")
 
 
+def name_of(named: str) -> str:
+    """A task's name, which results have, also if it was named by its file.
+
+    Raises:
+        UsageError: there is no such task file, or it is no task.
+    """
+    spec = find_task(named) if named.endswith(".toml") else None
+    return named if spec is None else spec.name
+
+
 def find_task(name: str) -> TaskSpec | None:
     """A task by name or by path of its task file; None if there is none."""
     if name.endswith(".toml"):

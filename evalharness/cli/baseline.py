@@ -28,7 +28,7 @@ baseline_app = typer.Typer(
 )
 ResultsArgument = Annotated[list[str], typer.Argument(help="Folders with results; FOLDER:MODEL is one of several.")]
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The baseline's folder.")]
-TasksOption = Annotated[list[str] | None, typer.Option(help="Only these tasks.")]
+TasksOption = Annotated[list[str] | None, typer.Option(help="Only these tasks (names or task files).")]
 SuiteOption = Annotated[list[str] | None, typer.Option(help="Only the tasks of these suites, all of them.")]
 BenchmarkOption = Annotated[list[str] | None, typer.Option(help="Only the tasks of this benchmark, all of them.")]
 
@@ -85,11 +85,13 @@ def show(folder: FolderArgument) -> None:
 def _chosen(
     results: Sequence[str], tasks: list[str] | None, suite: list[str] | None, benchmark: list[str] | None
 ) -> Sources:
+    from evalharness.catalog.tasks import name_of
     from evalharness.compare.sources import choose, members, named_runs
 
     lists = split_lists({"--tasks": tasks, "--suite": suite, "--benchmark": benchmark})
     named = [*task_lists(lists["--suite"], lists["--benchmark"])]
-    wanted = members(named, lists["--tasks"]) if named or lists["--tasks"] else None
+    names = [name_of(name) for name in lists["--tasks"]]
+    wanted = members(named, names) if named or names else None
     return choose(named_runs(results), wanted)
 
 

@@ -29,7 +29,7 @@ _TERMINAL = "terminal"
 def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     base: Annotated[str, typer.Argument(help="Results, FOLDER:model, a baseline, or published scores (JSON).")],
     candidates: Annotated[list[str], typer.Argument(help="The same, one or several; several are a series.")],
-    tasks: Annotated[list[str] | None, typer.Option(help="These tasks; default: all that the base has.")] = None,
+    tasks: Annotated[list[str] | None, typer.Option(help="Task names or task files; default: all of the base.")] = None,
     suite: Annotated[list[str] | None, typer.Option(help="The tasks of this suite.")] = None,
     benchmark: Annotated[list[str] | None, typer.Option(help="The tasks of this benchmark.")] = None,
     gate: Annotated[str | None, typer.Option(help="regression, or non-inferiority: exit 1 if it fails.")] = None,
@@ -41,14 +41,20 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     draws: Annotated[int, typer.Option(min=1_000, max=1_000_000, help="Resamples.")] = 10_000,
     seed: Annotated[int | None, typer.Option(help="Of the resamples.")] = None,
     format: Annotated[str, typer.Option(help="Of what is printed: terminal, md, json, junit, github.")] = _TERMINAL,  # noqa: A002 -- the flag's name
-    write: Annotated[list[str] | None, typer.Option(help="FORMAT=FILE: also write this; may be given again.")] = None,
+    write: Annotated[
+        list[str] | None, typer.Option(help="FORMAT=FILE: also write this (or summary); may be given again.")
+    ] = None,
     explain: Annotated[str | None, typer.Option(help="Instead: why this task (or task file) changed.")] = None,
     explain_items: Annotated[
         int | None, typer.Option(min=1, help="Losses shown, and as many gains; default 10.")
     ] = None,
     store: Annotated[Path | None, typer.Option(help="Embedding store, for rankings that nobody kept.")] = None,
 ) -> None:
-    """Compare results: differences, intervals, p-values, verdicts. With --gate, exit 1 if the candidate is worse."""
+    """Compare results: differences, intervals, p-values, verdicts.
+
+    With --gate the exit code is 0 if the candidate passes, 1 if not, 3 if nothing is worse but something could not be
+    judged; 2 is wrong usage, a damaged baseline, or nothing to compare.
+    """
     from evalharness.compare.formats import Judged, formats, render
     from evalharness.compare.gate import GateRules, judge, read_rules
     from evalharness.compare.judging import compare_results
@@ -56,6 +62,7 @@ def compare(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 
     lists = {"--tasks": tasks, "--suite": suite, "--benchmark": benchmark}
     others = {**lists, "--gate": gate, "--rules": rules, "--tolerance": tolerance, "--adjust": adjust, "--write": write}
+    others["--format"] = None if format in (_TERMINAL, "md", "markdown") else format
     check_alone(explain, others, {"--explain-items": explain_items, "--store": store})
     if explain is not None:
         print_explanation(base, candidates, explain, explain_items, store)
@@ -118,11 +125,11 @@ def _settings(rules: GateRules, kind: GateKind | None, adjust: str | None, draws
 
 def _wanted(named_lists: Mapping[str, Sequence[str] | None]) -> TaskList | None:
     """All tasks that are named, as one list; None if none are."""
-    from evalharness.catalog.tasks import Member, TaskList
+    from evalharness.catalog.tasks import Member, TaskList, name_of
 
     lists = split_lists(named_lists)
     found = task_lists(lists["--suite"], lists["--benchmark"])
-    named = [Member(task=name) for name in lists["--tasks"]]
+    named = [Member(task=name_of(name)) for name in lists["--tasks"]]
     members = {member.task: member for member in [*named, *(member for item in found for member in item.tasks)]}
     if not members:
         return None
@@ -134,7 +141,7 @@ def _files(named: Sequence[str]) -> list[tuple[str, Path]]:
     """What is to be written where.
 
     Raises:
-        UsageError: one is not FORMAT=FILE, or has an unknown format.
+        UsageError: one is not FORMAT=FILE, or has an unknown format, or is of something else than a file.
     """
     from evalharness.compare.formats import formats
 
@@ -145,6 +152,9 @@ def _files(named: Sequence[str]) -> list[tuple[str, Path]]:
             raise UsageError(f"--write {text}: expected FORMAT=FILE, for example md=comparison.md")
         if name not in formats():
             raise UsageError(f"--write {text}: {unknown_names('format', [name], formats())}")
+        if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+            # a file would take its place
+            raise UsageError(f"--write {text}: {path} is a device or a pipe; name a file")
         found.append((name, Path(path)))
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,13 +53,16 @@ def report(
 
 def _check_file(output: Path) -> None:
     try:
-        is_folder = S_ISDIR(output.stat().st_mode)
+        mode = output.stat().st_mode
     except OSError:  # not there yet; what keeps it from being written says so then
         return
-    if is_folder:
+    if S_ISDIR(mode):
         raise UsageError(
             f"--output {output} is a folder ({output.absolute()}); give a file, for example {output / 'report.md'}"
         )
+    if not S_ISREG(mode):
+        # a file would take its place
+        raise UsageError(f"--output {output} is a device or a pipe; give a file")
 
 
 def _check_folders(folders: Sequence[Path]) -> None:

@@ -54,7 +54,7 @@ class Settings:
             name.
         alpha: how often the whole family of findings may raise a false alarm.
         adjustment: of the p-values over a family: Holm for a gate, Benjamini-Hochberg for exploring.
-        draws: resamples.
+        draws: resamples; `compare_results` makes more where a small alpha or many findings need them.
         seed: of all of them.
         optional: tasks that means may do without.
     """

@@ -66,6 +66,7 @@ class Difference:
         tasks: how many it is of.
         differing: clusters that differ at all.
         is_trusted: whether there are enough of them for an interval that covers what it says.
+        trusted_from: how many are; 0 of a mean, which has those of its tasks.
     """
 
     estimate: Estimate
@@ -77,6 +78,7 @@ class Difference:
     method: str
     differing: int
     is_trusted: bool
+    trusted_from: int = 0
     tasks: int = 1
 
 
@@ -132,6 +134,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
         method=f"{found.no_difference.method}; interval: {found.estimate.interval.method}",
         differing=differing,
         is_trusted=differing == 0 or differing >= found.trusted_from,
+        trusted_from=found.trusted_from,
     )
 
 
@@ -316,6 +319,17 @@ def _counts(source: np.random.Generator, draws: int, clusters: int) -> NDArray[n
     """How often each cluster is in a resample of all of them."""
     drawn = indices(source, draws, clusters) + clusters * np.arange(draws)[:, None]
     return np.bincount(drawn.ravel(), minlength=draws * clusters).reshape(draws, clusters)
+
+
+def beyond(difference: Difference, tolerance: float) -> Difference:
+    """The same difference, its loss tested against another tolerance.
+
+    Args:
+        difference: of a task, or of a task type.
+        tolerance: a loss that nobody minds, 0-1.
+    """
+    found = from_null(difference.estimate.difference + tolerance, difference.null, "less")
+    return replace(difference, p_beyond=found.p_value)
 
 
 def mean_difference(differences: Sequence[Difference], tolerance: float) -> Difference:

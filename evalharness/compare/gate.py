@@ -18,6 +18,8 @@ from evalharness.types import Frozen
 GateKind: TypeAlias = Literal["regression", "non-inferiority"]
 
 _POINTS = 100
+# in points: no score has so many digits, but sums have
+_ROUNDING = 1e-9
 _MEANS = {"tasks": OVER_TASKS, "types": OVER_TYPES}
 _UNJUDGED = (Verdict.BY_SCORE, Verdict.NOT_COMPARED)
 _SHOWN = (Verdict.NO_WORSE, Verdict.IMPROVED)
@@ -174,7 +176,8 @@ def _failures(finding: Finding, rule: Rule, rules: GateRules, kind: GateKind) ->
         lost += f", interval [{low:+.2f}, {high:+.2f}]"
     lost += f", tolerance {_POINTS * finding.tolerance:g}"
     if finding.verdict is Verdict.REGRESSED:
-        yield Failure(finding.name, Reason.WORSE, lost)
+        shown = "" if finding.p_beyond is None else f", p {finding.p_beyond:.2g} of a loss within it"
+        yield Failure(finding.name, Reason.WORSE, f"{lost}{shown}")
     elif finding.verdict in _UNJUDGED:
         yield from _unjudged(finding, rule, lost)
     elif kind == "non-inferiority" and finding.level in rules.levels and finding.verdict not in _SHOWN:
@@ -183,7 +186,7 @@ def _failures(finding: Finding, rule: Rule, rules: GateRules, kind: GateKind) ->
         return
     if finding.candidate is None:
         yield Failure(finding.name, Reason.NOT_JUDGED, f"has no score, and the rules ask for {rule.minimum:g} points")
-    elif _POINTS * finding.candidate < rule.minimum:
+    elif _POINTS * finding.candidate < rule.minimum - _ROUNDING:
         why = f"{_POINTS * finding.candidate:.2f} points, the rules ask for {rule.minimum:g}"
         yield Failure(finding.name, Reason.BELOW_MINIMUM, why)
 
@@ -196,5 +199,5 @@ def _unjudged(finding: Finding, rule: Rule, lost: str) -> Iterator[Failure]:
     elif not rule.by_score:
         why = f"{lost}, but nothing is shown: {finding.why}. by_score = true in its rule judges the scores alone"
         yield Failure(finding.name, Reason.NOT_JUDGED, why)
-    elif finding.difference < -finding.tolerance:
+    elif _POINTS * (finding.difference + finding.tolerance) < -_ROUNDING:
         yield Failure(finding.name, Reason.WORSE, f"{lost}, judged by score only")

@@ -9,7 +9,7 @@ from typing import Any
 
 from evalharness.compare.sides import Results
 from evalharness.errors import DataError, UsageError, clip, shorten
-from evalharness.metrics.forms import Form
+from evalharness.metrics.forms import NOT_TESTED, Form, Labels
 from evalharness.metrics.from_items import form_of, score_of
 from evalharness.metrics.measures import GROUP, LABEL, PREDICTED
 from evalharness.results.items import read_items
@@ -37,7 +37,8 @@ class PairedJob:
     Attributes:
         weight: of its score in the task's.
         base, candidate: what the two scores are made of.
-        groups: per item, what it belongs to; items of one group, of other subsets too, are resampled together.
+        groups: per item, what it belongs to; items of one group, of other subsets of its split too, are resampled
+            together.
         records: of the base and of the candidate, as they are stored.
     """
 
@@ -87,7 +88,9 @@ def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord],
     """
     one, other = matched(one, other, records[0].job)
     forms = [_checked_form(items, record) for items, record in zip((one, other), records, strict=True)]
-    return PairedJob(weight, forms[0], forms[1], _groups(one), records)
+    if _experiments(forms[0]) != _experiments(forms[1]):
+        raise NotComparedError(f"{records[0].job}: the experiments are not the same, or did not test the same items")
+    return PairedJob(weight, forms[0], forms[1], _groups(one, records[0].job.split), records)
 
 
 def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores, ItemScores]:
@@ -101,8 +104,12 @@ def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores,
     Raises:
         NotComparedError: they are not the same items.
     """
-    one, other = _named_alike(one, other)
-    return one, _in_order(one, other, f"[{job.split}, {job.subset}]")
+    where = f"[{job.split}, {job.subset}]"
+    try:
+        one, other = _named_alike(one, other)
+    except (LookupError, TypeError):
+        raise NotComparedError(f"{where}: the labels are not of the same kind on the two sides") from None
+    return one, _in_order(one, other, where)
 
 
 def _checked_form(items: ItemScores, record: JobRecord) -> Form:
@@ -121,6 +128,11 @@ def _checked_form(items: ItemScores, record: JobRecord) -> Form:
     if not abs(given - stored) <= _ROUNDING:
         raise NotComparedError(f"items of {record.job} give {given:.6f}, and its record says {stored:.6f}")
     return form
+
+
+def _experiments(form: Form) -> list[list[bool]]:
+    """Which items each experiment tested."""
+    return (form.predicted != NOT_TESTED).tolist() if isinstance(form, Labels) else []
 
 
 def _named_alike(one: ItemScores, other: ItemScores) -> tuple[ItemScores, ItemScores]:
@@ -177,9 +189,13 @@ def _check_truth(one: ItemScores, other: ItemScores, name: str, where: str) -> N
         raise NotComparedError(f"{where}: {changed} of {len(one.ids)} items have another {name} on the two sides")
 
 
-def _groups(items: ItemScores) -> list[str]:
-    """Per item the name of what it belongs to: of the first item of its group, so that parallel subsets agree."""
+def _groups(items: ItemScores, split: str) -> list[str]:
+    """Per item the name of what it belongs to: of the first item of its group, so that parallel subsets agree.
+
+    Splits do not: where ids are numbers of rows, those of two splits have nothing in common.
+    """
+    names = [f"{split}/{name}" for name in items.ids]
     if GROUP not in items.columns:
-        return list(items.ids)
+        return names
     first: dict[float, str] = {}
-    return [first.setdefault(group, name) for group, name in zip(items.columns[GROUP], items.ids, strict=True)]
+    return [first.setdefault(group, name) for group, name in zip(items.columns[GROUP], names, strict=True)]

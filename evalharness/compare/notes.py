@@ -1,4 +1,4 @@
-"""What is different between two sides beside the model: precision, engine, device, versions."""
+"""What is different between two sides beside the model: precision, engine, device, prompts, versions."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ def _models(results: Results) -> Mapping[str, Any]:
     return {}
 
 
+def _prompts(model: Mapping[str, Any]) -> str:
+    """What is put before texts: a checkpoint that nobody lent a card to has none."""
+    own = model.get("prompts")
+    said = [("default", model.get("default_prompt")), ("template", model.get("instruction_template"))]
+    named = [*sorted(own.items() if isinstance(own, dict) else ()), *said]
+    return "; ".join(f"{name}: {prompt}" for name, prompt in named if prompt) or "none"
+
+
 def _facts(results: Results) -> dict[str, set[str]]:
     """What records say of how they were made: name for people -> all values."""
     found: dict[str, set[str]] = {}
@@ -60,6 +68,7 @@ def _facts(results: Results) -> dict[str, set[str]]:
             values = {shown: model.get(name) for name, shown in _OF_MODEL.items() if name in model}
             values |= {f"version of {name}": packages.get(name) for name in _PACKAGES if name in packages}
             values |= {"device": said["device"]} if "device" in said else {}
+            values |= {"prompts": _prompts(model)} if model else {}
             for name, value in values.items():
                 found.setdefault(name, set()).add(str(value))
     return found

@@ -211,6 +211,7 @@ def _places(
     published = [task for task in (sides.one, sides.other) if _is_published(task)]
     splits = list(dict.fromkeys(split for split, _ in wanted))
     if published:
+        _check_subsets(wanted, member, spec)
         splits = [split for split in splits if all(split in task.scores for task in published)]
         if not splits:
             raise NotComparedError("no split has a score on both sides")
@@ -219,6 +220,18 @@ def _places(
         notes.append(f"the candidate has {more} subsets more, which are left out")
     both = [(split, ALL_SUBSETS) for split in splits]
     return [(task, both if _is_published(task) else wanted) for task in (sides.one, sides.other)], notes
+
+
+def _check_subsets(places: Sequence[Place], member: Member, spec: TaskSpec | None) -> None:
+    """See that a published score, which is a mean over subsets that it does not name, may be of these."""
+    found = {subset for _, subset in places}
+    if spec is None or member.subsets is not None or ALL_SUBSETS in found:
+        return
+    if absent := set(spec.languages) - found:
+        raise NotComparedError(
+            f"published scores do not say which subsets they are of, and the results have {len(found)} of "
+            f"{len(found | absent)}; run the others, or name a --benchmark that says which"
+        )
 
 
 def _is_published(task: StoredTask) -> bool:

@@ -28,6 +28,8 @@ from evalharness.metrics.statistics.spending import per_pair
 _POINTS = 100
 # a later look than this many draws can judge is judged by Student's t
 _MOST_DRAWS = 25_000
+# of a level: what is smaller decides nothing more, and is of a tail that nobody knows
+_LEAST_SHARE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,15 @@ class Series:
         low, high = _POINTS * mean.interval.low, _POINTS * mean.interval.high
         return (
             f"{step.side.model}: {score}, {_POINTS * mean.difference:+.2f} [{low:+.2f}, {high:+.2f}] {against}: "
-            f"{step.verdict} (p of a loss within {_POINTS * self.tolerance:g}: "
-            f"{step.shown_by:.2g}, level {step.level:.2g}{'' if step.best.is_trusted else '; few items differ'})"
+            f"{step.verdict} (p of a loss within {_POINTS * self.tolerance:g}: {_shown(step.shown_by, step.level)}, "
+            f"level {step.level:.2g}{'' if step.best.is_trusted else '; few items differ'})"
         )
+
+
+def _shown(p_value: float | None, level: float) -> str:
+    """A p-value for people."""
+    least = _LEAST_SHARE * level
+    return "unknown" if p_value is None else f"<{least:.2g}" if p_value < least else f"{p_value:.2g}"
 
 
 def judge_series(

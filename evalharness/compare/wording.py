@@ -14,7 +14,10 @@ from evalharness.errors import printable, shorten
 VOID = "\u2013"
 ON_THESE = "On these tasks: where the difference may lie with other items of the same tasks (items are resampled)."
 LIKE_THESE = "On tasks like these: where it may lie with other tasks of the same kind (tasks are resampled)."
-COULD_SHOW = "Could show: the smallest difference that would be shown here four times out of five (power 0.8)."
+COULD_SHOW = (
+    "Could show: the smallest difference that would be shown here four times out of five (power 0.8) by a test of it "
+    "alone; with p-values adjusted over many it is larger."
+)
 _POINTS = 100
 # beyond it there are no scores, only mistakes, and these need not have 300 digits
 _LARGEST = 1e6
@@ -79,11 +82,23 @@ def one_line(text: str, limit: int) -> str:
 def wanted(finding: Finding) -> list[str]:
     """How much would tell; nothing where nobody knows."""
     of_what = "items" if finding.level == "task" else "tasks"
-    return [] if finding.needed is None else [f"about {finding.needed:,} {of_what} would tell"]
+    return [] if finding.needed is None else [f"about {about(finding.needed)} {of_what} would tell"]
+
+
+def about(count: int) -> str:
+    """A count that is only roughly known, in two digits.
+
+    >>> about(7), about(12_345), about(1_607_531)
+    ('7', '12,000', '1,600,000')
+    """
+    return f"{round(count, 2 - len(str(count))):,}"
 
 
 def numbers(finding: Finding) -> str:
-    """The numbers of a finding in one line."""
+    """The numbers of a finding in one line; empty where there are none."""
+    if finding.difference is None:
+        scores = {"base": finding.base, "candidate": finding.candidate}
+        return "; ".join(f"{who} {points(score)}" for who, score in scores.items() if score is not None)
     parts = [f"{points(finding.base)} to {points(finding.candidate)}, {signed(finding.difference)} points"]
     if finding.interval is not None:
         parts.append(f"95% on these tasks {interval(finding.interval)}")
@@ -107,14 +122,20 @@ def headline(judged: Judged) -> str:
         regressed = sum(finding.verdict is Verdict.REGRESSED for finding in judged.comparison)
         if regressed:
             return f"Regressed: {regressed} of {len(list(judged.comparison))} tasks, types and means"
-        return "Nothing was compared" if judged.is_empty else "No regression is shown"
+        return "Nothing was compared" if judged.is_empty else f"No regression is shown{_untold(judged.comparison)}"
     gate = f"the {judged.outcome.kind} gate"
     if judged.outcome.passes:
-        return f"Passes {gate}{', but nothing was compared' if judged.is_empty else ''}"
+        return f"Passes {gate}{', but nothing was compared' if judged.is_empty else _untold(judged.comparison)}"
     count = Counter(failure.reason for failure in judged.outcome.failures)
     why = ", ".join(f"{count[reason]} {reason}" for reason in Reason if count[reason])
     known = "nothing is shown to be worse, but " if judged.outcome.is_only_unjudged else ""
     return f"Fails {gate}: {known}{why}"
+
+
+def _untold(comparison: Comparison) -> str:
+    """How many tasks say nothing: that no loss is shown is no news where none could be."""
+    noisy = comparison.counts().get(Verdict.TOO_NOISY, 0)
+    return f" ({noisy} of {len(comparison.tasks)} tasks too noisy to tell)" if noisy else ""
 
 
 def headline_of(series: Sequence[Judged]) -> str:
@@ -144,7 +165,7 @@ def counted(comparison: Comparison) -> str:
 def summed_up(judged: Judged) -> str:
     """The mean and the counts, in one line."""
     mean, told = judged.mean, ""
-    if mean is not None:
+    if mean is not None and mean.difference is not None:
         around = "" if mean.interval is None else f" ({interval(mean.interval)})"
         told = (
             f"{mean.name}: {points(mean.base)} to {points(mean.candidate)}, {signed(mean.difference)} points{around}. "

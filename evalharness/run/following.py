@@ -139,7 +139,7 @@ class Training:
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of the checkpoints of the series, in its order."""
+        """Names of the checkpoints of the series, in the order in which they were evaluated."""
         return [member.entry.name for member in self._members]
 
     def place(self, checkpoint: Checkpoint) -> int:
@@ -200,7 +200,10 @@ class Training:
         if before and before[0].entry.results != member.entry.results:
             # the training began anew, and what was noted of the one before it is of no use
             others = [other for other in others if other.is_seen and other.entry.step < member.entry.step]
-        members = sorted([*others, member], key=lambda each: (each.entry.step, each.entry.name))
+        # looks count in the order in which they are made: one that comes late changes none that was made before it
+        members = [*others, member]
+        if before and before[0].entry.results == member.entry.results:
+            members = [member if other.entry.name == member.entry.name else other for other in self._members]
         known, same_tasks = [each.entry for each in self._members], self._tasks == tasks
         self._members, self._tasks = members, tasks
         if same_tasks and known == [each.entry for each in members]:

@@ -375,3 +375,10 @@ def test_the_other_way_round_is_the_opposite(data: st.DataObject, tmp_path_facto
     assert back.interval is not None
     assert (back.interval.low, back.interval.high) == pytest.approx((-there.interval.high, -there.interval.low))
     assert there.interval.low <= there.difference <= there.interval.high
+
+
+def test_one_task_may_be_named_by_a_text(tmp_path: Path) -> None:
+    scores = {(name, "test", "default"): random_ndcg(1) for name in ("Mine", "Other")}
+    one = write_results(tmp_path / "one", scores, spec_of("me/one"))
+    found = compare_results(str(one), str(one), "Mine", FAST)
+    assert [task.name for task in found.tasks] == ["Mine"]

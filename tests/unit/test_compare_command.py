@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -96,6 +97,20 @@ def test_tasks_that_are_named_decide(folders: Path, capsys: pytest.CaptureFixtur
     assert "Z" in capsys.readouterr().out
 
 
+def test_a_task_may_be_named_by_its_file(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(folders / "base"), str(folders / "worse")]
+    file = folders / "task of mine.toml"
+    (folders / "pairs.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "score": 1}\n', encoding="utf-8")
+    data = '[data]\nformat = "jsonl"\nfiles = { test = "pairs.jsonl" }\n'
+    file.write_text(f'name = "B"\ntype = "STS"\nlanguages = ["eng-Latn"]\n{data}', encoding="utf-8")
+    assert execute(["compare", *paths, "--gate", "regression", "--tasks", str(file), *QUICK]) == 0
+    assert "1 task: 1 no worse" in capsys.readouterr().out
+    assert execute(["compare", *paths, "--gate", "regression", "--tasks", f"{file}x.toml", *QUICK]) == 2
+    saved = folders / "saved"
+    assert execute(["baseline", "save", paths[0], "--to", str(saved), "--tasks", str(file)]) == 0
+    assert "1 task" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -121,6 +136,14 @@ def test_a_file_that_cannot_be_written_is_told_and_nothing_is_lost(
     assert execute(["compare", *paths, "--write", f"md={folders / 'taken'}", *QUICK]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert list((folders / "taken").iterdir()) == []
+
+
+def test_a_pipe_or_device_is_not_replaced(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(folders / "pipe")
+    paths = [str(folders / "base"), str(folders / "same")]
+    assert execute(["compare", *paths, "--write", f"md={folders / 'pipe'}", *QUICK]) == 2
+    assert "is a device or a pipe" in capsys.readouterr().err
+    assert (folders / "pipe").is_fifo()
 
 
 def test_a_base_with_an_error_in_one_task(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

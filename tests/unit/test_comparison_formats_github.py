@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from hypothesis import given, settings
 from support.comparisons import SERIES, TEXTS, comparison, each_verdict, finding, gated, many
 
-from evalharness.compare.comparison import Verdict
+from evalharness.compare.comparison import OVER_TASKS, Verdict
 from evalharness.compare.formats import Judged, render
 from evalharness.compare.formats.github import MOST, Annotation, annotate
 from evalharness.compare.gate import GateRules, Rule
@@ -108,3 +108,12 @@ def test_whatever_is_there_makes_ten_whole_commands_at_most(series: list[Judged]
     assert [item.kind for item in annotate(series)] == sorted(
         (item.kind for item in annotate(series)), key=lambda kind: (kind != "error", kind != "notice")
     )
+
+
+def test_scores_that_are_not_there_are_no_numbers() -> None:
+    void = replace(finding(OVER_TASKS, Verdict.NOT_COMPARED, level="mean"), base=None, why="void")
+    found = replace(comparison(finding("Mine", Verdict.NOT_COMPARED), means=False), means=[void])
+    told = {title: message for _, title, message in commands(render([Judged(found)], "github"))}
+    assert told["Mine: not compared"] == "base 60.00\nMine has other data"
+    assert told[f"{OVER_TASKS}: not compared"] == "void"
+    assert told["Nothing was compared"] == "1 task: 1 not compared."

@@ -101,7 +101,8 @@ def test_values_are_unrounded_and_complete() -> None:
     assert regressed["interval"] == {"low": -0.021 - 0.004, "high": -0.021 + 0.004}
     assert found["gate"]["kind"] == "regression"
     assert found["gate"]["failures"][0] == {
-        "name": "T-REGRESSED", "reason": "worse", "why": "-2.10 points, interval [-2.50, -1.70], tolerance 0.3",
+        "name": "T-REGRESSED", "reason": "worse",
+        "why": "-2.10 points, interval [-2.50, -1.70], tolerance 0.3, p 0.5 of a loss within it",
     }  # fmt: skip
 
 

@@ -83,7 +83,8 @@ def test_what_fails_the_gate_is_a_failure() -> None:
     failure = case(root, "T-REGRESSED").find("failure")
     assert failure is not None
     assert failure.attrib["type"] == "worse"
-    assert failure.attrib["message"] == "worse: -2.10 points, interval [-2.50, -1.70], tolerance 0.3"
+    why = "worse: -2.10 points, interval [-2.50, -1.70], tolerance 0.3, p 0.5 of a loss within it"
+    assert failure.attrib["message"] == why
     assert "cosine_spearman: 60.00 to 57.90, -2.10 points" in (failure.text or "")
     skipped = case(root, "T-NOT_COMPARED").find("skipped")
     assert skipped is not None

@@ -51,6 +51,7 @@ def test_the_verdict_is_first() -> None:
         gated(comparison(finding("A", Verdict.REGRESSED), finding("B", Verdict.NOT_COMPARED))),
         gated(comparison(finding("B", Verdict.NOT_COMPARED), finding("C", Verdict.NOT_COMPARED))),
         gated(comparison(finding("A", Verdict.IMPROVED))),
+        gated(comparison(finding("A", Verdict.IMPROVED), finding("B", Verdict.TOO_NOISY))),
         Judged(comparison(finding("A", Verdict.REGRESSED))),
         Judged(comparison(finding("A", Verdict.TOO_NOISY))),
     )]  # fmt: skip
@@ -58,8 +59,9 @@ def test_the_verdict_is_first() -> None:
         "## Fails the regression gate: 1 worse, 1 not judged",
         "## Fails the regression gate: nothing is shown to be worse, but 2 not judged",
         "## Passes the regression gate",
+        "## Passes the regression gate (1 of 2 tasks too noisy to tell)",
         "## Regressed: 1 of 4 tasks, types and means",
-        "## No regression is shown",
+        "## No regression is shown (1 of 1 tasks too noisy to tell)",
     ]
 
 

@@ -16,7 +16,8 @@ def test_the_verdict_then_the_worst_first() -> None:
     lines = render([gated(each_verdict())], "terminal").splitlines()
     assert lines[0] == "Fails the regression gate: 1 worse, 2 not judged"
     assert lines[2] == "org/candidate (cccccccc) against org/base (bbbbbbbb)"
-    assert "- T-REGRESSED: worse: -2.10 points, interval [-2.50, -1.70], tolerance 0.3" in lines
+    why = "- T-REGRESSED: worse: -2.10 points, interval [-2.50, -1.70], tolerance 0.3, p 0.5 of a loss within"
+    assert why in lines
     names = [found[1] for line in lines if (found := re.match(r"(?:! )?(T-\w+|Mean \(\w+\)|STS) ", line))]
     order = ["REGRESSED", "NOT_COMPARED", "BY_SCORE", "TOO_NOISY", "NO_WORSE", "IMPROVED"]
     assert names == ["Mean (Task)", "Mean (TaskType)", "STS", *(f"T-{name}" for name in order)]

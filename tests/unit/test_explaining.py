@@ -211,6 +211,7 @@ def test_the_command_prints_it(runs: Path, capsys: pytest.CaptureFixture[str]) -
     [
         (["--explain", "SmallPairs", "--gate", "regression"], "leave --gate out"),
         (["--explain", "SmallPairs", "--tolerance", "0", "--tasks", "A"], "leave --tasks and --tolerance out"),
+        (["--explain", "SmallPairs", "--format", "json"], "leave --format out"),
         (["--explain-items", "3"], "--explain is not given; leave --explain-items out"),
         (["candidate", "--explain", "SmallPairs"], "is about one candidate, got 2"),
         (["--explain", "SmalPairs"], "did you mean SmallPairs"),

@@ -50,7 +50,7 @@ def test_the_worst_comes_first_and_says_by_how_much() -> None:
         ("Noisy", Reason.NOT_SHOWN),
         ("Missing", Reason.NOT_JUDGED),
     ]
-    assert outcome.failures[0].why == "-1.00 points, interval [-1.50, -0.50], tolerance 0.3"
+    assert outcome.failures[0].why == "-1.00 points, interval [-1.50, -0.50], tolerance 0.3, p 0.02 of a loss within it"
     assert outcome.failures[1].why == "79.00 points, the rules ask for 79.5"
     assert outcome.failures[3].why == "the candidate has no result (not run)"
     assert not outcome.is_only_unjudged
@@ -78,6 +78,18 @@ def test_scores_alone_are_judged_only_where_the_rules_say_so() -> None:
     outcome = judge(found, rules, "regression")
     assert reasons(outcome) == [("Far", Reason.WORSE)]
     assert outcome.failures[0].why == "-1.00 points, tolerance 0.3, judged by score only"
+
+
+def test_a_score_that_is_what_is_asked_is_enough() -> None:
+    # 100 x 0.57 is below 57, and 0.5 - 0.497 above 0.003, in the last bit
+    rules = GateRules(tasks={"Score": Rule(minimum=57), "Loss": Rule(by_score=True)})
+    found = comparison(
+        finding("Score", Verdict.NO_WORSE, base=0.57, candidate=0.57),
+        finding("Loss", Verdict.BY_SCORE, base=0.5, candidate=0.497),
+    )
+    assert judge(found, rules, "regression").passes
+    below = comparison(finding("Score", Verdict.NO_WORSE, candidate=0.56999), finding("Loss", Verdict.NO_WORSE))
+    assert reasons(judge(below, rules, "regression")) == [("Score", Reason.BELOW_MINIMUM)]
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_the_command(here: Cli, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "stored pairs" in done.stdout
     assert "Mine" in done.stdout
+    assert "of none of these it is known how long their texts are" in done.stdout
     found = json.loads(here("power", "one", "other", "--format", "json", "--tolerance", "2").stdout)
     assert found[0]["tolerance"] == 0.02
     assert found[0]["tasks"][0]["items"] == 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,12 @@ def test_where_a_report_is_written(here: Cli, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert "cannot be written to" in done.stderr
         assert "--output" in done.stderr
+
+
+def test_a_pipe_is_not_replaced(here: Cli, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = here("report", MEASURED, "--output", str(pipe))
+    assert done.returncode == 2
+    assert "is a device or a pipe; give a file" in done.stderr
+    assert pipe.is_fifo()

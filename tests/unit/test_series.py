@@ -114,6 +114,18 @@ def test_a_real_drop_is_found_against_the_best_so_far(stored: dict[str, Stored])
     assert series.line(0).endswith("(the first)")
 
 
+def test_tails_that_nobody_knows_are_not_shown(stored: dict[str, Stored]) -> None:
+    draws = np.random.default_rng(2)
+    texts = draws.random(400)
+    checkpoints = [{"A": texts - loss + draws.normal(0, 0.05, 400)} for loss in (0.0, 0.0, 0.0, 0.0, 0.5)]
+    series = judged(stored, checkpoints, Settings(draws=1_000))
+    step = series.steps[4]
+    assert step.shown_by is not None
+    assert step.shown_by < 1e-50
+    # a thousandth of 0.05 / (4 * 4 * 5)
+    assert "(p of a loss within 0.3: <6.3e-07, level 0.00063)" in series.line(4)
+
+
 def test_draws_and_students_t_say_about_the_same(stored: dict[str, Stored], monkeypatch: pytest.MonkeyPatch) -> None:
     draws = np.random.default_rng(2)
     texts = draws.random(200)

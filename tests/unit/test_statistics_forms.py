@@ -230,6 +230,21 @@ def test_forms_that_differ_cannot_be_swapped() -> None:
         swapped(CASES["mean"][0], CASES["labels ap"][0])
 
 
+def test_ap_of_folds_is_of_what_each_fold_tested() -> None:
+    fold = np.arange(ITEMS) % 2
+    one, other = (
+        Labels(BINARY, np.where(fold == np.arange(2)[:, None], rows[:2], NOT_TESTED), "ap", positive=1) for rows in HARD
+    )
+    by_hand = [
+        np.mean([hard_ap(BINARY[fold == number], rows[number][fold == number][None]) for number in range(2)])
+        for rows in HARD
+    ]
+    nothing = np.ones((1, ITEMS), dtype=np.int64)
+    assert reweighted(one)(nothing) == pytest.approx(by_hand[0])
+    assert swapped(one, other)(nothing == 0) == pytest.approx(by_hand[1] - by_hand[0])
+    assert swapped(one, other)(nothing == 1) == pytest.approx(by_hand[0] - by_hand[1])
+
+
 def test_influence_is_trusted_where_labels_have_items_enough() -> None:
     gold = np.arange(60) % 10
     f1 = Labels(gold, gold[None], "f1")

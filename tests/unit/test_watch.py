@@ -86,6 +86,18 @@ def test_a_watch_that_was_ended_goes_on(here: Cli, models: Path, put: Put, tmp_p
     assert done.stdout == "the series has regressed at out/checkpoint-3\n"
 
 
+def test_a_checkpoint_that_comes_late_changes_no_look_that_was_made(here: Cli, models: Path, put: Put) -> None:
+    command = ("watch", "out", "--tasks", str(models / "Own.toml"), "--once", *QUICK)
+    put("right", 100), put("near", 1000)
+    first = here(*command).stdout.splitlines()
+    put("off", 200)
+    again = here(*command).stdout.splitlines()
+    # in the order of the steps, but each at the level of its own look
+    assert [line.split(":")[0] for line in again[:3]] == [f"out/checkpoint-{step}" for step in (100, 200, 1000)]
+    assert again[0] == first[0]
+    assert again[2] == first[1]
+
+
 def test_a_training_that_begins_anew_has_a_series_of_its_own(here: Cli, models: Path, put: Put) -> None:
     for name, step in (("right", 1), ("near", 2), ("near", 3)):
         put(name, step)

@@ -83,7 +83,8 @@ def _told(finding: Finding) -> list[str]:
     items = [f"{finding.items:,} items{clusters}"] if finding.items else []
     how = [f"decided by {finding.method}"] if finding.method else []
     said = [finding.verdict, *wording.wanted(finding), *items, *how, *wording.remarks(finding)]
-    return [f"{metric}{wording.numbers(finding)}", *said]
+    numbers = wording.numbers(finding)
+    return [*([f"{metric}{numbers}"] if numbers else []), *said]
 
 
 def _absent(failure: Failure, prefix: str) -> ET.Element:

@@ -78,7 +78,7 @@ def _rows(item: Placed, footnotes: dict[str, int]) -> Iterator[tuple[str, ...]]:
         for text in wording.remarks(finding)
     )
     mark = "! " if item.fails else ""
-    needed = "" if finding.needed is None else f" ({finding.needed:,})"
+    needed = "" if finding.needed is None else f" ({wording.about(finding.needed)})"
     yield (
         f"{mark}{wording.one_line(finding.name, MAX_NOTE)}",
         wording.points(finding.base),

@@ -101,7 +101,8 @@ def _remarks(outlook: Outlook) -> Iterator[str]:
         least = f"the least is {_points(best.smallest)}, of {_named(best)}"
         yield f"No choice of these tasks shows {wanted} in its mean, nor do all of them: {least}"
     else:
-        yield "Nothing is known of any of these tasks, so none can be chosen"
+        missing = "how long their texts are" if any(task.smallest for task in outlook.tasks) else "what they show"
+        yield f"No cheapest tasks can be chosen: of none of these it is known {missing}"
     if outlook.not_chosen and len(outlook.not_chosen) < len(outlook.tasks):
         names = shorten(list(outlook.not_chosen))
         yield f"Not chosen from, as what they show or how long their texts are is not known: {names}"

@@ -241,17 +241,18 @@ def _swapped_decision(base: Decision, candidate: Decision) -> Swapped:
 # --- labels
 
 
-def _binary(form: Labels, experiment: int) -> Decision:
+def _reweighted_binary(form: Labels, experiment: int) -> Reweighted:
     """A decision by the predicted label itself, which AP of hard predictions is."""
-    return Decision(
-        (form.gold == form.positive).astype(np.int64), form.predicted[experiment].astype(np.float64)[None], "ap"
-    )
+    tested = np.flatnonzero(form.predicted[experiment] != NOT_TESTED)
+    positive = (form.gold[tested] == form.positive).astype(np.int64)
+    score = _decision(Decision(positive, form.predicted[experiment, tested].astype(np.float64)[None], "ap"))
+    return lambda counts: score(counts[:, tested])
 
 
 def _reweighted_labels(form: Labels) -> Reweighted:
     numbers = range(len(form.predicted))
     if form.measure == "ap":
-        return _average([_decision(_binary(form, number)) for number in numbers])
+        return _average([_reweighted_binary(form, number) for number in numbers])
     return _average([_Confusion(form, number).reweighted for number in numbers])
 
 
@@ -276,11 +277,16 @@ def _swapped_binary(base: Labels, candidate: Labels) -> Swapped:
     # the highest label first
     first, second = len(labels) - 1 - codes.reshape(2, *base.predicted.shape)
 
-    def score(mixed: Codes) -> Values:
-        return _decide(_histogram(mixed, len(labels), positive), _histogram(mixed, len(labels)), "ap")
+    def part(experiment: int) -> Swapped:
+        tested = np.flatnonzero(base.predicted[experiment] != NOT_TESTED)
 
-    parts = [_both_ways(score, *rows) for rows in zip(first, second, strict=True)]
-    return _average(parts)
+        def score(mixed: Codes) -> Values:
+            return _decide(_histogram(mixed, len(labels), positive[tested]), _histogram(mixed, len(labels)), "ap")
+
+        both = _both_ways(score, first[experiment, tested], second[experiment, tested])
+        return lambda masks: both(masks[:, tested])
+
+    return _average([part(number) for number in range(len(base.predicted))])
 
 
 @dataclass(frozen=True, slots=True)
