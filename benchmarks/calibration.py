@@ -169,21 +169,37 @@ PARTS = {
         "A sample is drawn with replacement from the population, and decided two-sided at .05. Without a difference: "
         "*swapped*: each item's two systems are swapped as a coin falls; *tilted*: items come so often that the "
         "population's difference is exactly 0, with its zeros, ties and skewness (the two systems are not "
-        "exchangeable then, as in real life). *Losses*: one-sided, in %. A permutation of so few items as differ on "
-        "average at small sizes has no level near .05: it stays below. Where recomputed, 99 swaps a trial, of means "
-        f"199 flips: the level is .05 exactly at either. `compare` recomputes up to {RECOMPUTED:,} numbers per score.",
+        "exchangeable then, as in real life). *Losses*: one-sided, in %. Where recomputed, 99 swaps a trial, of "
+        f"means 199 flips: the level is .05 exactly at either. `compare` recomputes up to {RECOMPUTED:,} numbers a "
+        "score.\n\n"
+        "Too few false alarms are no danger, only power that is lost: a permutation of the few items that differ has "
+        "no level near .05, nor has one of values that are often equal. The influence of items on Spearman's "
+        "correlation "
+        "is too careful of two systems that are nearly the same, as ranks in a sample move in steps. Too many: ten "
+        "draws of clustering that are skewed (20 are enough); macro F1 by influence where labels have few items "
+        "(so `compare` computes it again below 12 a label). *Another scale*: the candidate's similarities to the third "
+        "power, which swaps understand from 300 items on, and are too careful of before.",
         false_alarms,
     ),
     "gate": Part(
         "The gate",
-        "Forty tasks at their own sizes, of which nothing differs (swapped): how often does anything among tasks, "
-        "types and means regress, after Holm?",
+        "Forty tasks at their own sizes (at most 500 items), of which nothing differs (swapped): how often does "
+        "anything among tasks, types and means regress, after Holm? Below 5%, as tasks where few items "
+        "differ cannot raise one.",
         gate,
     ),
-    "intervals": Part("Intervals of means", "The population's own difference is the truth.", coverage_of_means),
+    "intervals": Part(
+        "Intervals of means",
+        "The population's own difference is the truth; samples in which nothing differs are left out. `compare` has "
+        "the first: the symmetric studentised bootstrap with the padded standard error. *Studentised* is the plain "
+        "one, with equal tails. It misses where items are very skewed (log-normal: skewness 6) and fewer than 100, and "
+        "where fewer than 15 items differ at all, which `compare` says of each such task.",
+        coverage_of_means,
+    ),
     "other": Part(
         "Intervals of other scores, and of clusters",
-        "As above. Clusters: of retrieval's differences, five each, of which half are the same item.",
+        "As above. BCa is too short below 100 items, and F1 has no interval that is right where labels have few items; "
+        "`compare` says so of both. Clusters: of the first population of means, five each, half of them the same item.",
         coverage_of_the_rest,
     ),
     "power": Part(
@@ -194,7 +210,8 @@ PARTS = {
     ),
     "series": Part(
         "Series of checkpoints",
-        "Checkpoints that differ by chance alone, each against the best so far: in how many series is any loss shown?",
+        f"Checkpoints of {families.SERIES_ITEMS} items that differ by chance alone, each against the best so far by "
+        "the paired t: in how many series is any loss shown?",
         series,
     ),
     "published": Part(

@@ -30,7 +30,7 @@ TASKS: Mapping[str, int] = {
 _DRAWS, _TOGETHER, _LARGE = 1_999, 100, 500
 _SLACK = 1e-12
 _LOOKS = (5, 20)
-_SERIES_ITEMS = 300
+SERIES_ITEMS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def alarmed(series: Series) -> Share:
     Each checkpoint has for each item one of two real systems' scores, as chance wills.
     """
     source, hits = generator(SEED, "series", str(series.looks)), 0
-    n = _SERIES_ITEMS
+    n = SERIES_ITEMS
     for _ in range(series.trials):
         values = series.spread[source.integers(0, len(series.spread), n)] * (signs(source, series.looks + 1, n) > 0)
         means, best = values.mean(axis=1), 0

@@ -22,7 +22,7 @@ _RESAMPLED = 1_000
 # smaller differences than this share of the largest are rounding
 _ROUNDING = 1e-9
 _PADS = 2
-_CHUNK = 2**20
+_CHUNK = 2**17
 
 
 @dataclass(frozen=True, slots=True)
