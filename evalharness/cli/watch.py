@@ -79,7 +79,7 @@ def _watched(training: Training, ends: Until, *, is_gate: bool) -> int:
     from evalharness.run.following import failures
     from evalharness.run.watching import watch as watched
 
-    is_whole = True
+    is_whole, said = True, set[str]()
     training.go_on()
     for item in watched(training, ends):
         if item.evaluation is None:
@@ -89,13 +89,18 @@ def _watched(training: Training, ends: Until, *, is_gate: bool) -> int:
         for line in failures(item.evaluation):
             is_whole = False
             tell(f"{item.checkpoint.name}: {line}")
-        say(training.series.line(training.place(item.checkpoint)))
+        line = training.series.line(training.place(item.checkpoint))
+        said.add(line)
+        say(line)
         if is_gate and training.series.regressed is not None:
             break
     series = training.series
     if not series.steps:
         tell(f"{training.folder} holds no checkpoint: expected folders such as checkpoint-100 with a model's files")
     if is_gate and (regressed := series.regressed) is not None:
+        # which a watch before this one may have found
+        if (line := series.line(series.steps.index(regressed))) not in said:
+            say(line)
         say(f"the series has regressed at {regressed.side.model}")
         return ExitCode.REGRESSION
     return 0 if is_whole and series.steps and not series.unjudged else ExitCode.INCOMPLETE

@@ -65,7 +65,7 @@ def test_few_items_say_how_many_would_be_enough(tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     one, other = (pairs(gold, (np.array(gold) + random.normal(0, 2, 30)).tolist()) for _ in range(2))
     found = compared(tmp_path / "spearman", {MINE: one}, {MINE: other})
-    assert "30 of 30 independent items differ at all: the interval can be trusted from 50 on" in found.notes
+    assert "30 of 30 independent items differ at all: the interval can be trusted from 100 on" in found.notes
 
 
 def test_a_loss_that_is_shown_but_not_to_be_intolerable_is_told(tmp_path: Path) -> None:

@@ -78,12 +78,20 @@ def test_a_watch_that_was_ended_goes_on(here: Cli, models: Path, put: Put, tmp_p
     assert done.returncode == 1, done.stderr
     assert "against out/checkpoint-1, the best so far: regressed" in done.stdout
     assert record.stat().st_mtime_ns == written
+    regressed = done.stdout
+    # what is known already is said at once, with the reason
+    again = here(*command, "--once")
+    assert again.returncode == 1
+    assert again.stdout == regressed
     # all are gone: what is known is still said
     for step in (2, 3):
         shutil.rmtree(tmp_path / "out" / f"checkpoint-{step}")
     done = here(*command, "--once")
     assert done.returncode == 1
-    assert done.stdout == "the series has regressed at out/checkpoint-3\n"
+    why, conclusion = done.stdout.splitlines()
+    assert why in regressed.splitlines()
+    assert "against out/checkpoint-1, the best so far: regressed" in why
+    assert conclusion == "the series has regressed at out/checkpoint-3"
 
 
 def test_a_checkpoint_that_comes_late_changes_no_look_that_was_made(here: Cli, models: Path, put: Put) -> None:
