@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from evalharness.compare.comparison import Side
@@ -118,7 +119,7 @@ def _fact(fact: Fact) -> list[str]:
 def _value(value: float | str) -> str:
     if isinstance(value, str):
         return _cell(value)
-    return f"{value:.4f}" if value == value else VOID  # noqa: PLR0124 -- NaN
+    return VOID if math.isnan(value) else f"{value:.4f}"
 
 
 def _rankings(rankings: Rankings) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class Placed:
         reason = _REASONS.index(self.failures[0].reason) if self.failures else len(_REASONS)
         lost = self.finding.difference
         # NaN would leave the order to chance
-        lost = lost if lost is not None and lost == lost else 0.0  # noqa: PLR0124
+        lost = 0.0 if lost is None or math.isnan(lost) else lost
         return not self.fails, reason, verdicts.index(self.finding.verdict), lost, self.finding.name
 
 

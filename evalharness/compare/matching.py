@@ -148,7 +148,7 @@ def _named_alike(one: ItemScores, other: ItemScores) -> tuple[ItemScores, ItemSc
 
     def recoded(items: ItemScores, own: Sequence[Any]) -> ItemScores:
         columns = {
-            name: [code[own[int(value)]] if value == value else value for value in values]  # noqa: PLR0124 -- NaN
+            name: [value if math.isnan(value) else code[own[int(value)]] for value in values]
             if name == LABEL or name.startswith(PREDICTED)
             else values
             for name, values in items.columns.items()

@@ -9,6 +9,7 @@ optimizer, and memory for a second copy of the model.
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -289,7 +290,7 @@ def _differences(against: Against, other: str) -> dict[str, float]:
         found[start] = difference.difference
         found |= {f"{start}_low": difference.interval.low, f"{start}_high": difference.interval.high}
     # no interval of a single item
-    return {name: value for name, value in found.items() if value == value}  # noqa: PLR0124 -- NaN
+    return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 @contextmanager
