@@ -147,7 +147,7 @@ def fine_tune(work: Path, name: str) -> Logs:
 class PairTrainer(Trainer):
     """The trainer of transformers with a loss for pairs: squared error of the cosine of mean-pooled vectors."""
 
-    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401, D102
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401, D102 -- the Trainer's
         one, other = (
             (model(**side).last_hidden_state * side["attention_mask"][..., None]).sum(dim=1)
             for side in (inputs["one"], inputs["other"])
@@ -155,7 +155,7 @@ class PairTrainer(Trainer):
         return (torch.cosine_similarity(one, other) - inputs["score"]).square().mean()
 
 
-def collator(tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401
+def collator(tokenizer: PreTrainedTokenizerBase) -> Any:  # noqa: ANN401 -- as the Trainer takes it
     """Rows to batches."""
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def _of_decision(forms: tuple[Decision, Decision], rows: Sequence[int], metric: 
             if shown[0] == shown[1]
             else [Fact("similarity", *(f"{value:.4f} ({name})" for value, name in zip(values, shown, strict=True)))]
         )
-        decided = [_yes(bool(flags[row])) for flags in right]
+        decided = [_yes(is_so=bool(flags[row])) for flags in right]
         found.append([Fact("label", said, said), *same, Fact("right at the best threshold", decided[0], decided[1])])
     return found
 
@@ -211,7 +211,7 @@ def _similarity(name: str) -> str:
     return "similarity by the model's own measure" if column == "similarity" else column.replace("_", " ")
 
 
-def _yes(is_so: bool) -> str:  # noqa: FBT001 -- what it says
+def _yes(*, is_so: bool) -> str:
     return "yes" if is_so else "no"
 
 

@@ -103,11 +103,11 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     taken = sum(widths[1:]) + len(_GAP) * (len(widths) - 1)
     widths[0] = min(widths[0], max(WIDTH - taken, _NARROWEST))
     for row in rows:
-        cells = [_cell(text, widths[column], column in _WORDS) for column, text in enumerate(row)]
+        cells = [_cell(text, widths[column], is_word=column in _WORDS) for column, text in enumerate(row)]
         yield set_cell_size(_GAP.join(cells), WIDTH).rstrip()
 
 
-def _cell(text: str, width: int, is_word: bool) -> str:  # noqa: FBT001 -- one of two ways to fill
+def _cell(text: str, width: int, *, is_word: bool) -> str:
     if cell_len(text) > width:
         return set_cell_size(set_cell_size(text, width - 1).rstrip() + "\u2026", width)
     space = " " * (width - cell_len(text))
