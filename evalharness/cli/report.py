@@ -11,7 +11,7 @@ import typer
 
 from evalharness.cli.lists import split_lists
 from evalharness.errors import UsageError, unknown_names
-from evalharness.reports import formats
+from evalharness.reports.formats import formats
 
 if TYPE_CHECKING:
     from evalharness.catalog.tasks import TaskList, TaskSpec
@@ -26,20 +26,18 @@ def report(
 ) -> None:
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
     from evalharness.files import atomic_path, check_writable, storage_errors
-    from evalharness.reports import render
-    from evalharness.reports.leaderboard import make_leaderboards
+    from evalharness.reports.building.boards import Choice, make_boards
+    from evalharness.reports.formats import render
     from evalharness.results.stored import read_runs
 
     lists = split_lists({"--suite": suite, "--benchmark": benchmark})
-    wanted: list[TaskList | None] = [*task_lists(lists["--suite"], lists["--benchmark"])]
+    wanted = task_lists(lists["--suite"], lists["--benchmark"])
     folders = results or [Path("results")]
     _check_folders(folders)
     if output is not None:
         check_writable(output.parent)
         _check_file(output)
-    runs = read_runs(folders)
-    boards = [board for tasks in wanted or [None] for board in make_leaderboards(runs, tasks)]
-    text = render(boards, format)
+    text = render(make_boards(read_runs(folders), Choice(lists=wanted)), format)
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -64,6 +64,7 @@ class StoredRun:
         folder: where they are.
         problems: what is odd about the folder and belongs to no task.
         absent: what is said of a task that is not among them.
+        is_published: whether the scores are what somebody published, not results that are at hand.
     """
 
     model: str
@@ -73,6 +74,7 @@ class StoredRun:
     folder: Path
     problems: Sequence[str] = ()
     absent: str = "not run"
+    is_published: bool = False
 
 
 def read_runs(folders: Sequence[Path]) -> list[StoredRun]:

@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from evalharness.errors import MAX_CELL, MAX_NOTE, plain, printable
-from evalharness.reports import render
-from evalharness.reports.leaderboard import Leaderboard, Row
+from evalharness.reports.board import Board, Cell, Mean, Row
+from evalharness.reports.formats import render
 
 NASTY = [
     "|", "\\", "\\|", "`", "``", "*", "_", "__", "[", "]", "](x)", "![", "<", ">", "<script>", "</td>", "<!--", "&lt;",
@@ -45,9 +45,10 @@ def test_what_is_rendered_is_what_was_written(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, TEXTS, st.lists(TEXTS, max_size=3), TEXTS)
 def test_a_table_has_its_rows_and_columns_and_nothing_else(name: str, task: str, notes: list[str], other: str) -> None:
-    row = Row(name, other, "", other, {task: 0.5}, {other: 0.5}, 0.5, 0.5, [task], notes)
+    mean = Mean(0.5, 1, 1)
+    row = Row(name, other, "", other, {task: Cell(None, task)}, {other: mean}, mean, mean, notes)
     second = replace(row, second_stage=other, notes=[])
-    tokens = PARSER.parse(render([Leaderboard(name, other, {other: [task]}, [row, second])], "md"))
+    tokens = PARSER.parse(render([Board(name, other, {other: [task]}, [row, second])], "md"))
     types = [token.type for token in tokens]
     assert types.count("table_open") == 2
     # two heads, two models, one task
@@ -63,8 +64,9 @@ def test_a_table_has_its_rows_and_columns_and_nothing_else(name: str, task: str,
 
 
 def test_long_texts_are_cut() -> None:
-    row = Row("m" * 500, "r", "", "", {"t": 0.5}, {"STS": 0.5}, 0.5, 0.5, [], ["n" * 5000])
-    text = render([Leaderboard("b", "mteb", {"STS": ["t"]}, [row])], "md")
+    mean = Mean(0.5, 1, 1)
+    row = Row("m" * 500, "r", "", "", {"t": Cell(0.5)}, {"STS": mean}, mean, mean, ["n" * 5000])
+    text = render([Board("b", "mteb", {"STS": ["t"]}, [row])], "md")
     assert "m" * MAX_CELL + "…" in text
     assert "m" * (MAX_CELL + 1) not in text
     assert "n" * MAX_NOTE + "…" in text

@@ -18,7 +18,7 @@ from evalharness.cli.main import main
 from evalharness.compare import formats as compare_formats
 from evalharness.models.opening import file_of
 from evalharness.models.registry import BACKENDS, KINDS
-from evalharness.reports import files_of_formats
+from evalharness.reports import formats as report_formats
 from evalharness.tasks import files_of_types
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def command(*arguments: str) -> str:
         "import evalharness",
         "import evalharness.cli.main",
         "import evalharness.results.records",
-        "import evalharness.reports",
+        "import evalharness.reports.formats",
         "import evalharness.compare.formats",
         *(f"import evalharness.compare.formats.{file}" for file in compare_formats.files_of_formats()),
     ],
@@ -131,7 +131,9 @@ def arrows_by_name() -> dict[str, set[str]]:
         "evalharness.compare.formats": {
             f"evalharness.compare.formats.{file}" for file in compare_formats.files_of_formats()
         },
-        "evalharness.reports": {f"evalharness.reports.{file}" for file in files_of_formats()},
+        "evalharness.reports.formats": {
+            f"evalharness.reports.formats.{file}" for file in report_formats.files_of_formats()
+        },
         "evalharness.tasks": {f"evalharness.tasks.{file}" for file in files_of_types()},
     }
 

@@ -12,7 +12,8 @@ from support.odd import VALUES
 from support.small_runs import save_small_tasks
 
 from evalharness.catalog.selection import Selection, select
-from evalharness.reports.leaderboard import Row, make_leaderboards
+from evalharness.reports.board import Row
+from evalharness.reports.building.boards import make_boards
 from evalharness.results.stored import read_runs
 from evalharness.run.plan import make_plan, run_plan
 from evalharness.types import ModelSpec
@@ -30,7 +31,7 @@ def run(output: Path, task: str, model: ModelSpec, *, overwrite: bool = False) -
 
 
 def row(output: Path) -> Row:
-    (board,) = make_leaderboards(read_runs([output]), None)
+    (board,) = make_boards(read_runs([output]))
     (found,) = board.rows
     return found
 
@@ -57,9 +58,9 @@ def test_tasks_of_other_settings_than_the_newest_are_void(tmp_path: Path, tasks:
     run(output, tasks["SmallPairs"], spec(**CHANGES[what]))
     run(output, tasks["SmallSearch"], spec())
     found = row(output)
-    assert found.tasks["SmallPairs"] is None
-    assert found.tasks["SmallSearch"] is not None
-    assert found.mean_task is None
+    assert found.cells["SmallPairs"].score is None
+    assert found.cells["SmallSearch"].score is not None
+    assert found.mean_task.score is None
     assert found.missing == [
         f"SmallPairs (run with other settings of the model than SmallSearch ({what}); run it again with --overwrite)"
     ]
@@ -102,7 +103,7 @@ def test_local_tasks_stand_under_their_type(tmp_path: Path, tasks: dict[str, str
         folder = run(tmp_path / "out", name, spec())
     found = row(tmp_path / "out")
     assert set(found.types) == {"STS", "Retrieval", "Classification"}
-    assert found.mean_type == pytest.approx(sum(score or 0 for score in found.tasks.values()) / 3)
+    assert found.mean_type.score == pytest.approx(sum(cell.score or 0 for cell in found.cells.values()) / 3)
     change_facts(folder, "SmallLabels", task_type="Triplets")
     assert set(row(tmp_path / "out").types) == {"STS", "Retrieval", "Triplets"}
     for odd in (*VALUES.values(), "a|b"):

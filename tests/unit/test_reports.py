@@ -8,8 +8,9 @@ import pytest
 
 from evalharness.catalog.tasks import Member, TaskList, find_task
 from evalharness.errors import UsageError
-from evalharness.reports import formats, render
-from evalharness.reports.leaderboard import Leaderboard, make_leaderboards
+from evalharness.reports.board import Board
+from evalharness.reports.building.boards import Choice, make_boards
+from evalharness.reports.formats import formats, render
 from evalharness.results.stored import StoredRun, StoredTask
 
 SUITE = TaskList(
@@ -32,17 +33,17 @@ def changed(stored: StoredRun, name: str, **changes: Any) -> StoredRun:
     return replace(stored, tasks={**stored.tasks, name: replace(stored.tasks[name], **changes)})
 
 
-def only_board(runs: list[StoredRun], tasks: TaskList | None) -> Leaderboard:
-    (board,) = make_leaderboards(runs, tasks)
+def only_board(runs: list[StoredRun], tasks: TaskList | None) -> Board:
+    (board,) = make_boards(runs, Choice(lists=[] if tasks is None else [tasks]))
     return board
 
 
 def test_averages_over_tasks_and_over_types() -> None:
     board = only_board([run("a/x", STS12=0.6, STSB=0.8, Banking77Classification=0.5)], SUITE)
     row = board.rows[0]
-    assert row.types == {"STS": pytest.approx(0.7), "Classification": 0.5}
-    assert row.mean_task == pytest.approx(1.9 / 3)
-    assert row.mean_type == pytest.approx(0.6)
+    assert {kind: mean.score for kind, mean in row.types.items()} == {"STS": pytest.approx(0.7), "Classification": 0.5}
+    assert row.mean_task.score == pytest.approx(1.9 / 3)
+    assert row.mean_type.score == pytest.approx(0.6)
 
 
 def test_a_missing_task_makes_averages_void_and_is_named() -> None:
@@ -51,8 +52,8 @@ def test_a_missing_task_makes_averages_void_and_is_named() -> None:
     board = only_board([partial, whole], SUITE)
     assert [row.model for row in board.rows] == ["a/whole", "a/partial"]
     row = board.rows[1]
-    assert (row.mean_task, row.mean_type, row.types["STS"]) == (None, None, None)
-    assert row.types["Classification"] == 0.99
+    assert (row.mean_task.score, row.mean_type.score, row.types["STS"].score) == (None, None, None)
+    assert row.types["Classification"].score == 0.99
     text = render([board], "md")
     assert "| a/partial (cccccccc) [1] | – | – | – | 99.00 |" in text
     assert "[1] no averages over missing tasks: STSB (not run)" in text
@@ -61,7 +62,7 @@ def test_a_missing_task_makes_averages_void_and_is_named() -> None:
 def test_missing_splits_and_subsets_make_a_task_missing() -> None:
     whole = TaskList(name="one", tasks=(Member(task="STSB"),))
     row = only_board([run("a/x", STSB=0.5)], whole).rows[0]
-    assert row.tasks["STSB"] is None
+    assert row.cells["STSB"].score is None
     assert row.missing == ["STSB (1 of 2 subsets missing)"]
 
 
@@ -71,7 +72,7 @@ def test_an_aggregate_is_the_mean_of_its_parts() -> None:
     assert spec is not None
     suite = TaskList(name="cqa", tasks=(Member(task="CQADupstackRetrieval"),))
     scores = {name: number / 100 for number, name in enumerate(spec.parts)}
-    assert only_board([run("a/x", **scores)], suite).rows[0].mean_task == pytest.approx(0.055)
+    assert only_board([run("a/x", **scores)], suite).rows[0].mean_task.score == pytest.approx(0.055)
     del scores[spec.parts[3]]
     row = only_board([run("a/x", **scores)], suite).rows[0]
     assert row.missing == [f"CQADupstackRetrieval (its part {spec.parts[3]} not run)"]
@@ -88,13 +89,13 @@ def test_notes_become_footnotes() -> None:
 def test_without_a_list_all_stored_tasks_count() -> None:
     board = only_board([run("a/x", STS12=0.5), run("a/y", STSB=0.5)], None)
     assert board.types == {"STS": ["STS12", "STSB"]}
-    assert [row.mean_task for row in board.rows] == [None, None]
+    assert [row.mean_task.score for row in board.rows] == [None, None]
 
 
 def test_two_folders_of_one_model_are_two_rows_that_say_where_they_are() -> None:
     second = replace(run("a/x", STS12=0.6), folder=Path("elsewhere"))
     rows = only_board([run("a/x", STS12=0.5), second, run("a/y", STS12=0.4)], None).rows
-    assert [row.tasks["STS12"] for row in rows] == [0.6, 0.5, 0.4]
+    assert [row.cells["STS12"].score for row in rows] == [0.6, 0.5, 0.4]
     assert [list(row.notes) for row in rows] == [
         ["one of 2 folders of this model: elsewhere"],
         ["one of 2 folders of this model: results/a/x"],
@@ -109,7 +110,7 @@ def test_a_score_on_other_data_is_none_in_a_suite_and_both_revisions_are_named()
     wanted = catalogued("STS12")
     other = changed(run("a/x", STS12=0.9, STSB=0.8, Banking77Classification=0.5), "STS12", revision=OTHER)
     row = only_board([other], SUITE).rows[0]
-    assert (row.tasks["STS12"], row.mean_task) == (None, None)
+    assert (row.cells["STS12"].score, row.mean_task.score) == (None, None)
     assert row.missing == [f"STS12 (data revision {OTHER}, the catalogue has {wanted})"]
     unknown = changed(other, "STS12", revision=None)
     assert only_board([unknown], SUITE).rows[0].missing == [
@@ -122,9 +123,9 @@ def test_a_part_on_other_data_makes_its_aggregate_none() -> None:
     assert found is not None
     suite = TaskList(name="cqa", tasks=(Member(task="CQADupstackRetrieval"),))
     whole = run("a/x", **dict.fromkeys(found.parts, 0.5))
-    assert only_board([whole], suite).rows[0].mean_task == 0.5
+    assert only_board([whole], suite).rows[0].mean_task.score == 0.5
     row = only_board([changed(whole, found.parts[2], revision=OTHER)], suite).rows[0]
-    assert row.mean_task is None
+    assert row.mean_task.score is None
     assert row.missing[0].startswith(f"CQADupstackRetrieval (its part {found.parts[2]} data revision {OTHER}")
 
 
@@ -132,13 +133,13 @@ def test_a_catalogue_that_names_no_commit_is_believed() -> None:
     suite = TaskList(name="one", tasks=(Member(task="PublicHealthQA", splits=("test",), subsets=("english",)),))
     stored = StoredTask("PublicHealthQA", {"test": {"english": 0.5}}, OTHER)
     board = only_board([replace(run("a/x"), tasks={"PublicHealthQA": stored})], suite)
-    assert board.rows[0].mean_task == 0.5
+    assert board.rows[0].mean_task.score == 0.5
 
 
 def test_without_a_list_other_data_are_a_footnote() -> None:
     other = changed(run("a/y", STS12=0.4), "STS12", revision=OTHER)
     rows = only_board([run("a/x", STS12=0.5), other], None).rows
-    assert [row.tasks["STS12"] for row in rows] == [0.5, 0.4]
+    assert [row.cells["STS12"].score for row in rows] == [0.5, 0.4]
     assert list(rows[0].notes) == [f"STS12: data revision {catalogued('STS12')}, other rows have another"]
     assert list(rows[1].notes) == [f"STS12: data revision {OTHER}, the catalogue has {catalogued('STS12')}"]
     own = [replace(run(name, Mine=0.5)) for name in ("a/x", "a/y")]
@@ -162,7 +163,7 @@ def test_what_a_newer_run_of_an_own_task_did_not_need_is_only_a_footnote() -> No
     problems = {"old": {"default": "stale: computed on other data"}}
     own = changed(run("a/x", Mine=0.5), "Mine", problems=problems)
     row = only_board([own], None).rows[0]
-    assert (row.tasks["Mine"], list(row.missing)) == (0.5, [])
+    assert (row.cells["Mine"].score, list(row.missing)) == (0.5, [])
     assert list(row.notes) == ["Mine: [old, default] stale: computed on other data"]
     failed = changed(own, "Mine", problems={**problems, "new": {"default": "failed: no"}})
     assert only_board([failed], None).rows[0].missing == ["Mine (1 of 2 subsets missing: [new, default] failed: no)"]
@@ -173,19 +174,22 @@ def test_what_cannot_be_read_makes_no_column() -> None:
     board = only_board([odd, run("a/y", STS12=0.5)], None)
     assert board.types == {"STS": ["STS12"]}
     assert [list(row.notes) for row in board.rows] == [[], ["damaged: Odd.json"]]
-    assert board.rows[0].mean_task == 0.5
+    assert board.rows[0].mean_task.score == 0.5
 
 
 def test_formats() -> None:
     assert {"markdown", "md"} <= set(formats())
     with pytest.raises(UsageError, match="unknown format 'markdwn': did you mean markdown"):
-        render(make_leaderboards([run("a/x", STS12=0.5)], None), "markdwn")
+        render(make_boards([run("a/x", STS12=0.5)]), "markdwn")
 
 
 def test_protocols_are_never_in_one_table_and_named_in_every_title() -> None:
     published = replace(run("a/x", STS12=0.6), overrides={"protocol": "published"})
-    boards = make_leaderboards([run("a/x", STS12=0.5), published], None)
-    assert [(board.protocol, board.rows[0].tasks["STS12"]) for board in boards] == [("mteb", 0.5), ("published", 0.6)]
+    boards = make_boards([run("a/x", STS12=0.5), published])
+    assert [(board.protocol, board.rows[0].cells["STS12"].score) for board in boards] == [
+        ("mteb", 0.5),
+        ("published", 0.6),
+    ]
     titles = [line for line in render(boards, "md").splitlines() if line.startswith("#")]
     assert titles == [
         "# all stored tasks (protocol: mteb)", "## Tasks (protocol: mteb)",
@@ -197,5 +201,5 @@ def test_protocols_are_never_in_one_table_and_named_in_every_title() -> None:
 
 def test_a_second_stage_stands_beside_the_name() -> None:
     overrides = {"reranker": "b/reranker@12345678", "rerank_top_k": 20}
-    text = render(make_leaderboards([replace(run("a/x", STS12=0.5), overrides=overrides)], None), "md")
+    text = render(make_boards([replace(run("a/x", STS12=0.5), overrides=overrides)]), "md")
     assert "| a/x + b/reranker (top 20) (cccccccc) |" in text

@@ -1,11 +1,11 @@
-"""The leaderboard as markdown."""
+"""Leaderboards as markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from evalharness.errors import MAX_NOTE, plain
-from evalharness.reports.leaderboard import Leaderboard, Row
+from evalharness.reports.board import Board, Row
 
 _VOID = "\u2013"
 
@@ -37,7 +37,12 @@ def _system(row: Row) -> str:
     return f"{plain(row.model)} + {plain(row.second_stage)}" if row.second_stage else plain(row.model)
 
 
-def render(board: Leaderboard) -> str:
+def render(boards: Sequence[Board]) -> str:
+    """Every board, one after the other: see `_board`."""
+    return "\n".join(map(_board, boards))
+
+
+def _board(board: Board) -> str:
     """A row per model, a column per task type and the averages; then a table of all tasks; then footnotes.
 
     Scores are main scores times 100. A missing task leaves its averages void.
@@ -52,11 +57,15 @@ def render(board: Leaderboard) -> str:
     lines += [_line([*head, *(f"{plain(name)} ({size})" for name, size in sizes.items())])]
     lines += [_line(["---", *["---:"] * (2 + len(sizes))])]
     for name, row in zip(names, board.rows, strict=True):
-        lines.append(_line([name, _cell(row.mean_task), _cell(row.mean_type), *map(_cell, row.types.values())]))
+        lines.append(
+            _line([name, *(_cell(mean.score) for mean in (row.mean_task, row.mean_type, *row.types.values()))])
+        )
     lines += ["", f"## Tasks ({protocol})", "", _line(["Task", "Type", *names])]
     lines += [_line(["---", "---", *["---:"] * len(board.rows)])]
     for kind, tasks in board.types.items():
-        lines += [_line([plain(task), plain(kind), *(_cell(row.tasks[task]) for row in board.rows)]) for task in tasks]
+        lines += [
+            _line([plain(task), plain(kind), *(_cell(row.cells[task].score) for row in board.rows)]) for task in tasks
+        ]
     lines += ["", f"Main scores times 100; {protocol}."]
     if notes:
         lines += ["", *(f"[{number}] {text}  " for number, text in enumerate(notes, start=1))]

@@ -1,0 +1,10 @@
+"""From stored runs to boards.
+
+| what | file |
+| --- | --- |
+| which tasks and rows a board has, and in which order | `boards` |
+| a run's row: its cells and their means | `rows` |
+| a run's score of a task | `cells` |
+"""
+
+from __future__ import annotations

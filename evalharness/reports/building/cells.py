@@ -1,0 +1,107 @@
+"""A run's score of a task: the mean of the subsets that its list asks for, or what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from statistics import fmean
+
+from evalharness.catalog.tasks import Member, TaskSpec, find_task
+from evalharness.errors import shorten
+from evalharness.reports.board import Cell, Part
+from evalharness.results.stored import StoredRun, StoredTask
+from evalharness.results.views import STALE
+
+_LONGEST_REASON = 160
+_MOST_REASONS = 3
+# of a commit or a content hash; mteb's catalogue also has "main", "1" and commits that are cut
+_REVISION = re.compile(r"[0-9a-f]{7,}")
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Their mean; None where one is missing or there is none."""
+    present = [value for value in values if value is not None]
+    return fmean(present) if present and len(present) == len(values) else None
+
+
+@cache
+def catalogued(name: str) -> TaskSpec | None:
+    """The catalogue's task of this name; results may have any name, that of a task file included."""
+    return None if name.endswith(".toml") else find_task(name)
+
+
+def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> dict[str, set[str]]:
+    """Split -> subsets that a task's score needs; where nobody says, whatever is stored counts."""
+    if spec is None:
+        wanted = {split: set(scores) for split, scores in stored.scores.items()}
+        for split, problems in stored.problems.items():
+            needed = {subset for subset, why in problems.items() if not why.startswith(STALE)}
+            wanted[split] = wanted.get(split, set()) | needed
+        return wanted
+    subsets = set(member.subsets or spec.languages)
+    return dict.fromkeys(member.splits or spec.splits, subsets)
+
+
+def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Cell:
+    """Mean over all wanted splits and subsets, or None and what is missing."""
+    if stored.damage:
+        return Cell(None, first_line(stored.damage))
+    wanted = _wanted(member, spec, stored)
+    places = [(split, subset) for split in sorted(wanted) for subset in sorted(wanted[split])]
+    absent = [place for place in places if place[1] not in stored.scores.get(place[0], {})]
+    if not absent and places:
+        return Cell(fmean(stored.scores[split][subset] for split, subset in places), parts=_parts(stored, places, spec))
+    parts = _parts(stored, [place for place in places if place not in absent], spec)
+    reasons = [
+        (f"{split}, {subset}", first_line(why))
+        for split, subset in absent
+        if (why := stored.problems.get(split, {}).get(subset)) is not None
+    ]
+    if len(places) == 1 and reasons:
+        return Cell(None, reasons[0][1], parts=parts)
+    named = shorten([f"[{place}] {why}" for place, why in reasons], _MOST_REASONS)
+    return Cell(None, f"{len(absent)} of {len(places)} subsets missing{': ' if named else ''}{named}", parts=parts)
+
+
+def _parts(stored: StoredTask, places: Sequence[tuple[str, str]], spec: TaskSpec | None) -> list[Part]:
+    """The subsets that have a score."""
+    jobs = {(job.split, job.subset): job for job in stored.jobs}
+    languages: Mapping[str, Sequence[str]] = {} if spec is None else spec.languages
+    return [
+        Part(split, subset, languages.get(subset, ()), stored.scores[split][subset], job=jobs.get((split, subset)))
+        for split, subset in places
+    ]
+
+
+def first_line(text: str) -> str:
+    """The first line of a message, cut where it is long."""
+    line = next(iter(text.splitlines()), "")
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
+
+
+def other_revision(stored: StoredTask | None, spec: TaskSpec | None) -> str:
+    """What is said of a score on other data than the catalogue's task has; empty where there is nothing to say."""
+    if stored is None or not stored.scores or spec is None or not _REVISION.fullmatch(spec.revision):
+        return ""
+    if stored.revision is not None and stored.revision.startswith(spec.revision):
+        return ""
+    return f"data revision {stored.revision or 'unknown'}, the catalogue has {spec.revision}"
+
+
+def member_cell(run: StoredRun, member: Member, *, strict: bool) -> Cell:
+    """A task's score; an aggregate's is the mean of its parts'.
+
+    Args:
+        run: where it is.
+        member: the task.
+        strict: whether a score on other data than the catalogue's is none.
+    """
+    spec, stored = catalogued(member.task), run.tasks.get(member.task)
+    if spec is not None and spec.parts and stored is None:
+        found = {part: member_cell(run, Member(task=part), strict=strict) for part in spec.parts}
+        absent = [f"{part} {cell.missing}" for part, cell in found.items() if cell.score is None]
+        return Cell(mean_of([cell.score for cell in found.values()]), f"its part {absent[0]}" if absent else "")
+    if strict and (why := other_revision(stored, spec)):
+        return Cell(None, why)
+    return Cell(None, run.absent) if stored is None else _task_score(stored, member, spec)

@@ -1,0 +1,59 @@
+"""A run's row: its cells, their means, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from evalharness.catalog.tasks import Member
+from evalharness.reports.board import Cell, Mean, Row
+from evalharness.reports.building.cells import catalogued, first_line, mean_of, member_cell
+from evalharness.results.records import experiment_name
+from evalharness.results.stored import StoredRun, StoredTask
+from evalharness.results.views import STALE
+
+# changes of a model that a table shows in its title or beside the name
+_SHOWN_ELSEWHERE = ("protocol", "reranker", "rerank_top_k")
+
+
+def _left_out(stored: StoredTask) -> list[str]:
+    places = [(f"[{split}, {name}]", why) for split, found in stored.problems.items() for name, why in found.items()]
+    return [f"{place} {why}" for place, why in places if why.startswith(STALE)]
+
+
+def mean(scores: Sequence[float | None]) -> Mean:
+    """The mean of scores, void where one is missing."""
+    return Mean(mean_of(scores), sum(score is not None for score in scores), len(scores))
+
+
+def make_row(run: StoredRun, types: Mapping[str, Sequence[Member]], *, strict: bool) -> Row:
+    """A run as a row of a board.
+
+    Args:
+        run: as it was read.
+        types: the board's tasks by type.
+        strict: whether a score on other data than the catalogue's is none.
+    """
+    cells: dict[str, Cell] = {}
+    notes = list(run.problems)
+    for member in (member for members in types.values() for member in members):
+        cells[member.task] = member_cell(run, member, strict=strict)
+        if stored := run.tasks.get(member.task):
+            notes += [f"{member.task}: {note}" for note in stored.notes]
+            notes += [f"{member.task}: {why}" for why in _left_out(stored)] if catalogued(member.task) is None else []
+    notes += [first_line(task.damage) for task in run.tasks.values() if task.damage and task.task not in cells]
+    second = str(run.overrides.get("reranker", "")).partition("@")[0]
+    other = {key: value for key, value in run.overrides.items() if key not in _SHOWN_ELSEWHERE}
+    means = {name: mean([cells[member.task].score for member in members]) for name, members in types.items()}
+    return Row(
+        model=run.model,
+        revision=run.revision,
+        second_stage=f"{second} (top {run.overrides.get('rerank_top_k')})" if second else "",
+        experiment=experiment_name(other) or "",
+        cells=cells,
+        types=means,
+        mean_task=mean([cell.score for cell in cells.values()]),
+        mean_type=mean([found.score for found in means.values()]),
+        notes=notes,
+        origin="published" if run.is_published else "results",
+        folder=None if run.is_published else run.folder,
+    )

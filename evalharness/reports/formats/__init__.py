@@ -1,0 +1,37 @@
+"""Leaderboards to text. A file here with `render` is a format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalharness.errors import UsageError, unknown_names
+
+if TYPE_CHECKING:
+    from evalharness.reports.board import Board
+
+_SHORT = {"md": "markdown", "tex": "latex"}
+
+
+def formats() -> list[str]:
+    """Names of all formats, short ones too."""
+    return sorted([*files_of_formats(), *(short for short, name in _SHORT.items() if name in files_of_formats())])
+
+
+def files_of_formats() -> list[str]:
+    """The files here that are formats; all of them may be imported."""
+    return [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
+
+
+def render(boards: Sequence[Board], name: str) -> str:
+    """Write leaderboards in this format, all of them in one text.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    if name not in formats():
+        raise UsageError(unknown_names("format", [name], formats()))
+    text: str = import_module(f"evalharness.reports.formats.{_SHORT.get(name, name)}").render(boards)
+    return text
