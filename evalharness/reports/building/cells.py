@@ -38,7 +38,11 @@ def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> dict[s
         for split, problems in stored.problems.items():
             needed = {subset for subset, why in problems.items() if not why.startswith(STALE)}
             wanted[split] = wanted.get(split, set()) | needed
-        return wanted
+        return {
+            split: found if member.subsets is None else found & set(member.subsets)
+            for split, found in wanted.items()
+            if member.splits is None or split in member.splits
+        }
     subsets = set(member.subsets or spec.languages)
     return dict.fromkeys(member.splits or spec.splits, subsets)
 
