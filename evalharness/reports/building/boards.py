@@ -14,6 +14,9 @@ from evalharness.reports.building.standing import common_tasks, ordered, with_bo
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
 
+# what is asked for, with what makes a table of it
+__all__ = ["Choice", "make_boards"]
+_VERSION = "score_version"
 # without anything that was asked for
 _EVERYTHING = Choice()
 
@@ -29,9 +32,9 @@ def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list
         UsageError: something that was asked for does not exist; see `choose`.
     """
     chosen = choose(runs, choice)
-    shown = _told_apart(chosen.runs)
+    shown = _versions_noted(_told_apart(chosen.runs))
     return [
-        _board(members, tasks, protocol, chosen)
+        _board(members, tasks, protocol, choice, chosen)
         for tasks in chosen.lists
         for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
     ]
@@ -74,10 +77,47 @@ def _revisions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
     return [replace(run, tasks={name: noted(task) for name, task in run.tasks.items()}) for run in runs]
 
 
-def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, chosen: Chosen) -> Board:
+def _versions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The same runs; where a task was not scored by one version of our scoring in all of them, each says its own."""
+    found = {(place, name): _versions(task) for place, run in enumerate(runs) for name, task in run.tasks.items()}
+    versions: dict[str, set[str]] = defaultdict(set)
+    for (_, name), said in found.items():
+        versions[name] |= said
+
+    def noted(place: int, task: StoredTask) -> StoredTask:
+        said = found[place, task.task]
+        if not said or len(versions[task.task]) == 1:
+            return task
+        return replace(
+            task, notes=(*task.notes, f"scored by version {' and '.join(sorted(said))}, other rows by another")
+        )
+
+    return [
+        replace(run, tasks={name: noted(place, task) for name, task in run.tasks.items()})
+        for place, run in enumerate(runs)
+    ]
+
+
+def _versions(task: StoredTask) -> set[str]:
+    records = (job.record for job in task.jobs if not job.problem)
+    return {str(record.key[_VERSION]) for record in records if record is not None and _VERSION in record.key}
+
+
+def _metrics(runs: Sequence[StoredRun], names: Sequence[str]) -> dict[str, str]:
+    """By task, the catalogue's main score; of a task that it has not, the one of most of the results."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for task in (task for run in runs for task in run.tasks.values() if task.metric and task.scores):
+        counts[task.task][task.metric] += 1
+    usual = {name: min(found, key=lambda metric: (-found[metric], metric)) for name, found in counts.items()}
+    known = {name: spec.main_score for name in names if (spec := catalogued(name))}
+    return {name: metric for name in names if (metric := known.get(name, usual.get(name)))}
+
+
+def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: Choice, chosen: Chosen) -> Board:
     types = {name: [member.task for member in members] for name, members in tasks.types.items()}
     names = [name for members in types.values() for name in members]
-    rows = with_borda([make_row(run, tasks.types, strict=tasks.is_named) for run in runs], names)
+    metrics = {**_metrics(runs, names), **{name: choice.metrics[name] for name in names if name in choice.metrics}}
+    rows = with_borda([make_row(run, tasks.types, metrics, strict=tasks.is_named) for run in runs], names)
     notes, common = list(tasks.notes), common_tasks(rows, names) if chosen.common else []
     if chosen.common:
         rows = with_common(rows, common)
@@ -90,6 +130,7 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, chosen: 
         protocol=protocol,
         types=types,
         rows=ordered(rows, sort),
+        metrics=metrics,
         common=common,
         sorted_by=sort,
         notes=notes,
