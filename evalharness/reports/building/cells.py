@@ -106,7 +106,7 @@ def member_cell(run: StoredRun, member: Member, metric: str, *, strict: bool) ->
         run: where it is.
         member: the task.
         metric: the board's for this task; a score by another one is none. Empty where nobody says it.
-        strict: whether a score on other data than the catalogue's is none.
+        strict: whether a score on other data than the catalogue's is none; of a published one, a footnote says it.
     """
     spec, stored = catalogued(member.task), run.tasks.get(member.task)
     if spec is not None and spec.parts and stored is None:
@@ -117,9 +117,12 @@ def member_cell(run: StoredRun, member: Member, metric: str, *, strict: bool) ->
         return Cell(None, run.absent)
     if stored.metric not in ("", metric) and metric:
         return Cell(None, f"scored by {stored.metric}, the table has {metric}", notes=stored.notes)
-    if strict and (why := other_revision(stored, spec)):
+    why = other_revision(stored, spec) if strict else ""
+    if why and not run.is_published:
         return Cell(None, why, notes=stored.notes)
-    return replace(_task_score(stored, member, spec), notes=stored.notes, source=_source(stored))
+    # few published scores are on today's data, and fewer say on which
+    notes = (*stored.notes, why) if why else stored.notes
+    return replace(_task_score(stored, member, spec), notes=notes, source=_source(stored))
 
 
 def _source(stored: StoredTask) -> str:
