@@ -56,7 +56,8 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
     places = [(split, subset) for split in sorted(wanted) for subset in sorted(wanted[split])]
     absent = [place for place in places if place[1] not in stored.scores.get(place[0], {})]
     if not absent and places:
-        return Cell(fmean(stored.scores[split][subset] for split, subset in places), parts=_parts(stored, places, spec))
+        parts = _parts(stored, places, spec)
+        return Cell(fmean([part.score for part in parts]), parts=parts)
     parts = _parts(stored, [place for place in places if place not in absent], spec)
     reasons = [
         (f"{split}, {subset}", first_line(why))
@@ -122,7 +123,8 @@ def member_cell(run: StoredRun, member: Member, metric: str, *, strict: bool) ->
         return Cell(None, why, notes=stored.notes)
     # few published scores are on today's data, and fewer say on which
     notes = (*stored.notes, why) if why else stored.notes
-    return replace(_task_score(stored, member, spec), notes=notes, source=_source(stored))
+    cell = _task_score(stored, member, spec)
+    return replace(cell, notes=notes, source=_source(stored)) if notes or stored.sources else cell
 
 
 def _source(stored: StoredTask) -> str:
