@@ -15,12 +15,14 @@ from evalharness.errors import UsageError
 from evalharness.reports.board import Board, Mean, Span
 from evalharness.reports.checkpoints import CheckpointSeries, checkpoint_series
 from evalharness.reports.plots.drawing.names import big, shown
-from evalharness.reports.plots.drawing.scores import ends, interval_notes, overall, points, scales, void
+from evalharness.reports.plots.drawing.scores import ends, interval_notes, overall, points, same_scale, scales, void
 from evalharness.reports.plots.drawing.sheet import Grid, Sheet, Words, columns_for, make_sheet, say_inside
 from evalharness.reports.plots.drawing.style import COLOURS, INK, MARKS
 
 _MOST_SERIES, _MOST_COLUMNS = 8, 4
 _WIDTH, _HEIGHT = 2.1, 1.65
+# how much larger the one panel of a board with a single type is
+_ALONE = 2.0
 # more marks than this on a line would hide it
 _MOST_MARKS = 30
 _ALPHA, _PALE = 0.16, 0.07
@@ -58,7 +60,8 @@ def draw(board: Board) -> Figure:
     if not any(limits.limits):
         raise void(board, "checkpoint with all tasks of a type")
     columns = columns_for(len(panels), _MOST_COLUMNS)
-    grid = Grid(len(panels), columns, _WIDTH, _HEIGHT, left=0.3, between=0.42, below=0.62)
+    size = _ALONE if len(panels) == 1 else 1.0
+    grid = Grid(len(panels), columns, _WIDTH * size, _HEIGHT * size, left=0.3, between=0.42, below=0.62)
     title = f"{shown(board.title, 80)}: scores by training step"
     subtitle = f"Main scores in points; protocol: {shown(board.protocol)}"
     if len(series) == 1 and series[0].name:
@@ -68,7 +71,7 @@ def draw(board: Board) -> Figure:
     sheet = make_sheet(
         grid,
         Words(title, subtitle, _footnotes(board, found, series, flat)),
-        above=0.1 + 0.18 * legend_rows if is_keyed else 0.0,
+        above=0.2 * legend_rows,
     )
     for number, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
         _draw_panel(axes, panel, series, number)
@@ -146,12 +149,11 @@ def _add_legend(sheet: Sheet, series: Sequence[CheckpointSeries], columns: int) 
         Line2D([], [], color=COLOURS[place], marker=MARKS[place], markersize=4.5, linewidth=1.5)
         for place in range(len(series))
     ]
-    left = sheet.panels[0].get_position().x0
     legend = sheet.figure.legend(
         keys,
         [shown(one.name) or "(no name)" for one in series],
         loc="upper left",
-        bbox_to_anchor=(left, sheet.top),
+        bbox_to_anchor=(sheet.left, sheet.top),
         ncols=min(columns, len(series)),
         frameon=False,
         fontsize=8,
@@ -172,11 +174,11 @@ def _footnotes(
     left_out = len(found) - len(series)
     means = [mean for panel in panels for mean in panel]
     notes: Mapping[str, bool] = {
-        "All panels span the same number of points.": scales(panels).are_equal and len(panels) > 1,
-        "Panels have scales of their own.": not scales(panels).are_equal,
+        "In brackets: how many tasks.": True,
+        same_scale(scales(panels)): True,
         **dict.fromkeys(interval_notes(means, "bands"), True),
         "Gaps: a task is missing.": any(mean is None or mean.score is None for mean in means),
         f"{left_out} of {len(found)} trainings not shown; choose with --models.": left_out > 0,
         f"Rows without a step, not shown: {others}.": others > 0,
     }
-    return [" ".join(note for note, is_said in notes.items() if is_said)]
+    return [" ".join(note for note, is_said in notes.items() if note and is_said)]

@@ -11,12 +11,23 @@ from matplotlib.ticker import MaxNLocator
 
 from evalharness.reports.board import Board, Mean, Row
 from evalharness.reports.plots.drawing.names import row_names, shown
-from evalharness.reports.plots.drawing.scores import Scales, ends, interval_notes, overall, points, scales, void
+from evalharness.reports.plots.drawing.scores import (
+    Scales,
+    ends,
+    interval_notes,
+    overall,
+    points,
+    same_scale,
+    scales,
+    void,
+)
 from evalharness.reports.plots.drawing.sheet import Grid, Words, columns_for, make_sheet, say_inside, text_inches
 from evalharness.reports.plots.drawing.style import COLOURS, GRID, INK, MARKS
 
 _MOST_MODELS, _MOST_COLUMNS = len(COLOURS), 4
 _WIDTH, _LANE, _NAME = 1.65, 0.2, 8.0
+# how much wider the one panel of a board with a single type is
+_ALONE = 2.2
 _PALE = 0.35
 
 
@@ -43,7 +54,7 @@ def draw(board: Board) -> Figure:
     grid = Grid(
         len(panels),
         columns,
-        _WIDTH,
+        _WIDTH * (_ALONE if len(panels) == 1 else 1.0),
         _LANE * len(rows) + 0.1,
         left=text_inches(names, _NAME) + 0.1,
         between=0.22,
@@ -124,7 +135,8 @@ def _footnotes(board: Board, rows: Sequence[Row], panels: Sequence[_Panel], foun
     void_means = sum(1 for panel in panels for mean in panel.means if mean is None or mean.score is None)
     left_out = len(board.rows) - len(rows)
     notes = [
-        "All panels span the same number of points." if found.are_equal else "Panels have scales of their own.",
+        "In brackets: how many tasks.",
+        same_scale(found),
         *interval_notes(means, "bars"),
         "Hollow marks: published scores." if any(row.origin == "published" for row in rows) else "",
         "No mark: a task is missing." if void_means else "",

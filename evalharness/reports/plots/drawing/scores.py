@@ -87,6 +87,13 @@ def scales(panels: Sequence[Sequence[Mean | None]]) -> Scales:
     return Scales(limits, are_equal)
 
 
+def same_scale(found: Scales) -> str:
+    """What is said of the axes of panels; nothing of one alone."""
+    if len(found.limits) == 1:
+        return ""
+    return "All panels span the same number of points." if found.are_equal else "Panels have scales of their own."
+
+
 def _around(span: Span, size: float) -> Span:
     """A range with some room, at least so large, around the middle of what is drawn."""
     middle = (span.low + span.high) / 2

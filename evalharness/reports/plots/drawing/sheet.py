@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
@@ -16,7 +17,7 @@ from evalharness.reports.plots.drawing.style import INK, QUIET
 _POINTS = 72
 _MARGIN = 0.2
 # of the panels: for their titles, and for the labels of their axes
-_ABOVE, _BELOW = 0.36, 0.42
+_ABOVE, _BELOW = 0.36, 0.46
 _TITLE, _SUBTITLE, _FOOTNOTE = 12.0, 8.5, 7.0
 # of a line of text to its size, and of a letter's width to it
 _LEADING, _LETTER = 1.45, 0.56
@@ -61,12 +62,21 @@ class Sheet:
     Attributes:
         figure: of matplotlib; its label is the title.
         panels: in the order of the grid.
-        top: the height at which the panels' own titles may begin, in parts of the figure.
+        left, top: where the room between the subtitle and the panels begins, in parts of the figure.
     """
 
     figure: Figure
     panels: Sequence[Axes]
+    left: float
     top: float
+
+
+@dataclass(frozen=True, slots=True)
+class TextSize:
+    """How large a text is, in printer's points."""
+
+    width: float
+    height: float
 
 
 def columns_for(count: int, most: int) -> int:
@@ -117,17 +127,23 @@ def make_sheet(grid: Grid, words: Words, above: float = 0.0) -> Sheet:
         x = _MARGIN + grid.left + column * (grid.width + grid.between)
         y = height - head - (row + 1) * grid.height - row * grid.below
         panels.append(figure.add_axes((x / width, y / height, grid.width / width, grid.height / height)))
-    return Sheet(figure, panels, top)
+    return Sheet(figure, panels, _MARGIN / width, top)
+
+
+def text_size(text: str, size: float) -> TextSize:
+    """How large a text is in our font, in printer's points."""
+    width, height, _ = _renderer().get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    return TextSize(width, height)
 
 
 def text_inches(texts: Sequence[str], size: float) -> float:
     """How wide the widest of some texts is in our font, in inches."""
-    font = FontProperties(size=size)
-    renderer = FigureCanvasAgg(Figure(dpi=_POINTS)).get_renderer()
-    return (
-        max((renderer.get_text_width_height_descent(text, font, ismath=False)[0] for text in texts), default=0)
-        / _POINTS
-    )
+    return max((text_size(text, size).width for text in texts), default=0.0) / _POINTS
+
+
+@cache
+def _renderer() -> RendererAgg:
+    return FigureCanvasAgg(Figure(dpi=_POINTS)).get_renderer()
 
 
 def say_inside(axes: Axes, text: str) -> None:
