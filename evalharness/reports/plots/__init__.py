@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from evalharness.errors import PrerequisiteError, UsageError, printable, unknown_names
-from evalharness.files import atomic_path, file_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SUFFIXES = ("svg", "png")
 # of a board's title in a file's name, in bytes: systems allow 255 in all
 _LONGEST = 100
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def save_plots(boards: Sequence[Board], names: Sequence[str], folder: Path) -> P
 
 
 def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    from evalharness.files import atomic_path
     from evalharness.reports.plots.drawing.style import save
 
     paths = [folder / f"{stem}.{suffix}" for suffix in _SUFFIXES]
@@ -138,4 +140,6 @@ def _file_titles(boards: Sequence[Board]) -> list[str]:
 
 
 def _file_title(text: str) -> str:
-    return file_name(normalize("NFC", printable(text))).encode()[:_LONGEST].decode(errors="ignore")
+    """A text as a part of a file's name that also stands in a link as it is: MTEB-eng-v1."""
+    words = _NOT_IN_NAMES.sub("-", normalize("NFC", printable(text))).strip("-.")
+    return words.encode()[:_LONGEST].decode(errors="ignore") or "board"

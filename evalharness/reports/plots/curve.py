@@ -15,8 +15,18 @@ from evalharness.errors import UsageError
 from evalharness.reports.board import Board, Mean, Span
 from evalharness.reports.checkpoints import CheckpointSeries, checkpoint_series
 from evalharness.reports.plots.drawing.names import big, shown
-from evalharness.reports.plots.drawing.scores import ends, interval_notes, overall, points, same_scale, scales, void
-from evalharness.reports.plots.drawing.sheet import Grid, Sheet, Words, columns_for, make_sheet, say_inside
+from evalharness.reports.plots.drawing.scores import (
+    empty_note,
+    ends,
+    has_score,
+    interval_notes,
+    overall,
+    points,
+    same_scale,
+    scales,
+    void,
+)
+from evalharness.reports.plots.drawing.sheet import Grid, Sheet, Words, columns_for, make_sheet
 from evalharness.reports.plots.drawing.style import COLOURS, INK, MARKS
 
 _MOST_SERIES, _MOST_COLUMNS = 8, 4
@@ -40,6 +50,11 @@ class _Panel:
     title: str
     means: Sequence[Sequence[Mean | None]]
 
+    @property
+    def all(self) -> list[Mean | None]:
+        """Those of all series."""
+        return [mean for means in self.means for mean in means]
+
 
 def draw(board: Board) -> Figure:
     """Lines with their intervals as bands.
@@ -54,11 +69,11 @@ def draw(board: Board) -> Figure:
             "(checkpoint-500), as `watch` and a callback in a trainer write them"
         )
     series = sorted(found, key=lambda one: -len(one.rows))[:_MOST_SERIES]
-    panels = _panels(board, series)
-    flat = [[mean for means in panel.means for mean in means] for panel in panels]
-    limits = scales(flat)
-    if not any(limits.limits):
+    every = _panels(board, series)
+    panels = [panel for panel in every if has_score(panel.all)]
+    if not panels:
         raise void(board, "checkpoint with all tasks of a type")
+    limits = scales([panel.all for panel in panels])
     columns = columns_for(len(panels), _MOST_COLUMNS)
     size = _ALONE if len(panels) == 1 else 1.0
     grid = Grid(len(panels), columns, _WIDTH * size, _HEIGHT * size, left=0.3, between=0.42, below=0.62)
@@ -70,7 +85,7 @@ def draw(board: Board) -> Figure:
     legend_rows = -(-len(series) // columns) if is_keyed else 0
     sheet = make_sheet(
         grid,
-        Words(title, subtitle, _footnotes(board, found, series, flat)),
+        Words(title, subtitle, _footnotes(board, found, series, every)),
         above=0.2 * legend_rows,
     )
     for number, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
@@ -129,14 +144,9 @@ def _draw_band(axes: Axes, steps: Sequence[int], spans: Sequence[Span | None], g
             axes.plot([step, step], [low[place], high[place]], color=colour, alpha=0.4, linewidth=2.2)
 
 
-def _label_axes(axes: Axes, limits: Span | None) -> None:
+def _label_axes(axes: Axes, limits: Span) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    if limits is None:
-        axes.set_yticks([])
-        axes.set_xticks([])
-        say_inside(axes, "no checkpoint has all of its tasks")
-        return
     axes.set_ylim(limits.low, limits.high)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     axes.margins(x=0.04)
@@ -168,15 +178,17 @@ def _footnotes(
     board: Board,
     found: Sequence[CheckpointSeries],
     series: Sequence[CheckpointSeries],
-    panels: Sequence[Sequence[Mean | None]],
+    panels: Sequence[_Panel],
 ) -> list[str]:
     others = sum(row.step is None for row in board.rows)
     left_out = len(found) - len(series)
-    means = [mean for panel in panels for mean in panel]
+    drawn = [panel.all for panel in panels if has_score(panel.all)]
+    means = [mean for panel in drawn for mean in panel]
     notes: Mapping[str, bool] = {
         "In brackets: how many tasks.": True,
-        same_scale(scales(panels)): True,
+        same_scale(scales(drawn)): True,
         **dict.fromkeys(interval_notes(means, "bands"), True),
+        empty_note([panel.title for panel in panels if not has_score(panel.all)]): True,
         "Gaps: a task is missing.": any(mean is None or mean.score is None for mean in means),
         f"{left_out} of {len(found)} trainings not shown; choose with --models.": left_out > 0,
         f"Rows without a step, not shown: {others}.": others > 0,

@@ -24,9 +24,10 @@ from evalharness.reports.plots.drawing.style import AXIS, BACKGROUND, COLOURS, I
 _WIDTH, _HEIGHT, _NAME = 3.1, 3.1, 7.0
 # with more models only those on the front and the user's own have names and bars
 _FEW = 25
+_MOST_NAMES = 14
 # in printer's points, of which an inch has 72
 _POINTS = 72
-_RADIUS, _GAP, _LINE = 3.2, 5.5, 0.6
+_RADIUS, _GAP, _LINE, _PAD = 3.2, 5.0, 0.6, 1.5
 _FRONT, _OWN = COLOURS[0], COLOURS[1]
 # multiples of the powers of ten that make an axis, the coarsest first
 _MULTIPLES: Sequence[Sequence[float]] = (
@@ -126,7 +127,7 @@ def draw(board: Board) -> Figure:
     grid = Grid(len(panels), len(panels), _WIDTH, _HEIGHT, left=0.3, between=0.3, right=0.15)
     sheet = make_sheet(grid, Words(title, subtitle, _footnotes(board, rows, panels)))
     for number, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
-        _set_axes(axes, panel, limits or Span(0, 1), is_first=number == 0)
+        _set_axes(axes, panel, limits, is_first=number == 0)
         _draw_points(axes, panel, number)
         _draw_names(axes, panel)
     return sheet.figure
@@ -263,17 +264,17 @@ def _draw_points(axes: Axes, panel: _Panel, number: int) -> None:
 
 def _draw_names(axes: Axes, panel: _Panel) -> None:
     """Names beside points, the user's own and those of the front first."""
-    wanted = sorted(panel.marked, key=lambda point: (not point.is_own, not point.is_front, -point.y))
+    wanted = _wanted(panel)
     labels = []
     for point in wanted:
         size = text_size(point.name, _NAME)
         x, y = axes.transData.transform((point.x, point.y))
-        labels.append(Label(x, y, size.width, size.height))
+        labels.append(Label(x, y, size.width + _PAD, size.height + _PAD))
     frame = axes.get_window_extent()
     inside = Box(frame.x0, frame.y0, frame.x1 + _GAP, frame.y1)
     crowd = [_box(axes, [point.x], [point.y], _RADIUS) for point in panel.points]
     room = Room(inside, _taken(axes, panel), crowd, _GAP, 1 if panel.against.more_is_better else -1)
-    left_out = 0
+    left_out = len(panel.marked) - len(wanted)
     for point, placed in zip(wanted, place_labels(labels, room), strict=True):
         if placed is None:
             left_out += 1
@@ -284,10 +285,20 @@ def _draw_names(axes: Axes, panel: _Panel) -> None:
         colour = INK if point.is_marked else QUIET
         text = axes.text(x, y, point.name, size=_NAME, color=colour, ha=placed.align, va="center", zorder=3.5)
         # what it stands on is no part of it
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6})
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": _PAD / 2})
     if left_out:
         said = f"{left_out} name{'s' if left_out > 1 else ''} without room"
-        axes.text(1, 0.01, said, transform=axes.transAxes, size=6, color=QUIET, ha="right", va="bottom")
+        axes.set_xlabel(f"{axes.get_xlabel()}; {said}", size=7.5, labelpad=2)
+
+
+def _wanted(panel: _Panel) -> list[_Point]:
+    """The points that get names, the user's own and those of the front first; of a long front every so many."""
+    if not panel.is_crowded:
+        return sorted(panel.points, key=lambda point: (not point.is_own, not point.is_front, -point.y))
+    own = [point for point in panel.points if point.is_own]
+    others = [point for point in panel.front if not point.is_own]
+    every = ceil(len(others) / _MOST_NAMES)
+    return [*own, *(others[::every] if every else [])]
 
 
 def _taken(axes: Axes, panel: _Panel) -> list[Box]:

@@ -13,7 +13,9 @@ from evalharness.reports.board import Board, Mean, Row
 from evalharness.reports.plots.drawing.names import row_names, shown
 from evalharness.reports.plots.drawing.scores import (
     Scales,
+    empty_note,
     ends,
+    has_score,
     interval_notes,
     overall,
     points,
@@ -21,7 +23,7 @@ from evalharness.reports.plots.drawing.scores import (
     scales,
     void,
 )
-from evalharness.reports.plots.drawing.sheet import Grid, Words, columns_for, make_sheet, say_inside, text_inches
+from evalharness.reports.plots.drawing.sheet import Grid, Words, columns_for, make_sheet, text_inches
 from evalharness.reports.plots.drawing.style import COLOURS, GRID, INK, MARKS
 
 _MOST_MODELS, _MOST_COLUMNS = len(COLOURS), 4
@@ -47,7 +49,8 @@ def draw(board: Board) -> Figure:
     rows = _chosen(able)
     if not rows:
         raise void(board, "model with all tasks of a type")
-    panels = _panels(board, rows)
+    every = _panels(board, rows)
+    panels = [panel for panel in every if has_score(panel.means)]
     names = row_names(rows)
     found = scales([panel.means for panel in panels])
     columns = columns_for(len(panels), _MOST_COLUMNS)
@@ -62,7 +65,7 @@ def draw(board: Board) -> Figure:
     )
     title = f"{shown(board.title, 80)}: models by task type"
     subtitle = f"Main scores in points; protocol: {shown(board.protocol)}"
-    sheet = make_sheet(grid, Words(title, subtitle, _footnotes(board, rows, panels, found)))
+    sheet = make_sheet(grid, Words(title, subtitle, _footnotes(board, rows, every, found)))
     for number, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
         _draw_panel(axes, panel, rows, number)
         _label_axes(axes, names if number % columns == 0 else [], found, number)
@@ -122,17 +125,15 @@ def _label_axes(axes: Axes, names: Sequence[str], found: Scales, number: int) ->
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     limits = found.limits[number]
-    if limits is None:
-        axes.set_xticks([])
-        say_inside(axes, "no model has all of its tasks")
-        return
     axes.set_xlim(limits.low, limits.high)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
 def _footnotes(board: Board, rows: Sequence[Row], panels: Sequence[_Panel], found: Scales) -> list[str]:
     means: list[Mean | None] = [mean for panel in panels for mean in panel.means]
-    void_means = sum(1 for panel in panels for mean in panel.means if mean is None or mean.score is None)
+    void_means = any(
+        mean is None or mean.score is None for panel in panels if has_score(panel.means) for mean in panel.means
+    )
     left_out = len(board.rows) - len(rows)
     notes = [
         "In brackets: how many tasks.",
@@ -140,6 +141,7 @@ def _footnotes(board: Board, rows: Sequence[Row], panels: Sequence[_Panel], foun
         *interval_notes(means, "bars"),
         "Hollow marks: published scores." if any(row.origin == "published" for row in rows) else "",
         "No mark: a task is missing." if void_means else "",
+        empty_note([panel.title for panel in panels if not has_score(panel.means)]),
         f"{left_out} of {len(board.rows)} models not shown; choose with --models." if left_out else "",
     ]
     return [" ".join(note for note in notes if note)]

@@ -12,6 +12,7 @@ from evalharness.errors import printable
 from evalharness.reports.board import Row
 
 _LONGEST = 36
+_OWNED = re.compile(r"[\w.-]+(/[\w.-]+)+")
 # no file of XML may have them
 _NOT_IN_XML = re.compile("[\ufffe\uffff]")
 
@@ -29,7 +30,7 @@ def shown(text: str, limit: int = _LONGEST) -> str:
 def row_names(rows: Sequence[Row]) -> list[str]:
     """What rows are called, another name for each: as short as the others allow."""
     ways: Sequence[Callable[[Row], str]] = (
-        lambda row: _with_changes(row.model.rpartition("/")[2] or row.model, row),
+        lambda row: _with_changes(_short(row.model), row),
         lambda row: _with_changes(row.model, row),
         lambda row: f"{_with_changes(row.model, row)} ({row.revision[:8]})",
         lambda row: f"{_with_changes(row.model, row)} ({row.revision[:8]}, {row.origin})",
@@ -44,6 +45,11 @@ def row_names(rows: Sequence[Row]) -> list[str]:
             numbers[name] += 1
             found[place] = f"{name} #{numbers[name]}"
     return found
+
+
+def _short(model: str) -> str:
+    """A model's name without its owner, where it is such a name."""
+    return model.rpartition("/")[2] if _OWNED.fullmatch(model) else model
 
 
 def _with_changes(name: str, row: Row) -> str:

@@ -62,11 +62,11 @@ class Scales:
     """The axes of panels.
 
     Attributes:
-        limits: of each, in points; None of one without any score.
+        limits: of each, in points.
         are_equal: whether all span the same number of points.
     """
 
-    limits: Sequence[Span | None]
+    limits: Sequence[Span]
     are_equal: bool
 
 
@@ -74,17 +74,26 @@ def scales(panels: Sequence[Sequence[Mean | None]]) -> Scales:
     """Axes on which a difference of a point looks alike in every panel, unless one of them would flatten the others.
 
     Args:
-        panels: the means that each shows.
+        panels: the means that each shows; at least one of them has a score.
     """
-    ranges: list[Span | None] = []
+    ranges = []
     for means in panels:
         drawn = [POINTS * mean.score for mean in means if mean is not None and mean.score is not None]
         drawn += [end for mean in means if (span := ends(mean)) for end in (span.low, span.high)]
-        ranges.append(Span(min(drawn), max(drawn)) if drawn else None)
-    sizes = [max(span.high - span.low, _SMALLEST) for span in ranges if span]
-    are_equal = bool(sizes) and max(sizes) <= _OUTLIER * median(sizes)
-    limits = [span and _around(span, max(sizes) if are_equal else 0.0) for span in ranges]
-    return Scales(limits, are_equal)
+        ranges.append(Span(min(drawn), max(drawn)))
+    sizes = [max(span.high - span.low, _SMALLEST) for span in ranges]
+    are_equal = max(sizes) <= _OUTLIER * median(sizes)
+    return Scales([_around(span, max(sizes) if are_equal else 0.0) for span in ranges], are_equal)
+
+
+def has_score(means: Sequence[Mean | None]) -> bool:
+    """Whether there is anything to draw."""
+    return any(mean is not None and mean.score is not None for mean in means)
+
+
+def empty_note(titles: Sequence[str]) -> str:
+    """What is said of panels that are left out, for nothing has a score there."""
+    return f"No model has all tasks of: {', '.join(titles)}." if titles else ""
 
 
 def same_scale(found: Scales) -> str:
@@ -104,7 +113,7 @@ def _around(span: Span, size: float) -> Span:
 def void(board: Board, what: str) -> UsageError:
     """That a board has no score to draw, and what to do."""
     missing = sorted({task for row in board.rows for task, cell in row.cells.items() if cell.score is None})
-    lacking = f" (each row lacks some of {len(missing)} tasks, for example {missing[0]})" if missing else ""
+    lacking = f" (every row lacks a task, for example {shown(missing[0])})" if missing else ""
     return UsageError(f"has no {what}{lacking}; choose tasks that the models have (--tasks), or add --common")
 
 

@@ -146,11 +146,6 @@ def _renderer() -> RendererAgg:
     return FigureCanvasAgg(Figure(dpi=_POINTS)).get_renderer()
 
 
-def say_inside(axes: Axes, text: str) -> None:
-    """Say in an empty panel why it is."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=QUIET, size=_FOOTNOTE)
-
-
 def _line(size: float) -> float:
     return size * _LEADING / _POINTS
 
