@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
+from evalharness.cli.publishing import Publishing, publish
 from evalharness.errors import UsageError, unknown_names
 from evalharness.reports.formats import formats
 
@@ -17,12 +18,23 @@ if TYPE_CHECKING:
     from evalharness.catalog.tasks import TaskList, TaskSpec
 
 
-def report(
+def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     results: Annotated[list[Path] | None, typer.Argument(help="Folders with results; default: results.")] = None,
     suite: Annotated[list[str] | None, typer.Option(help="Columns and averages of these suites.")] = None,
     benchmark: Annotated[list[str] | None, typer.Option(help="Columns and averages of this benchmark.")] = None,
     format: Annotated[str, typer.Option(help=f"{', '.join(formats())}.")] = "md",  # noqa: A002 -- the flag's name
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    eval_results: Annotated[
+        Path | None, typer.Option(help="Folder of a model's repository on the Hub: scores for its .eval_results.")
+    ] = None,
+    model_index: Annotated[
+        Path | None, typer.Option(help="File for the older model-index; a README.md that is there keeps the rest.")
+    ] = None,
+    submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
+    every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
+    source_url: Annotated[
+        str | None, typer.Option(help="Where more of the results can be read; published too.")
+    ] = None,
 ) -> None:
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
     from evalharness.files import atomic_path, check_writable, storage_errors
@@ -37,7 +49,13 @@ def report(
     if output is not None:
         check_writable(output.parent)
         _check_file(output)
-    text = render(make_boards(read_runs(folders), Choice(lists=wanted)), format)
+    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url)
+    for place in publishing.places:
+        check_writable(place.parent)
+    runs = read_runs(folders)
+    boards = make_boards(runs, Choice(lists=wanted))
+    text = render(boards, format)
+    publish(publishing, runs, boards)
     if output is None:
         typer.echo(text, nl=False)
         return
