@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from evalharness.errors import printable
+from evalharness.cli.shell import tell
 
 if TYPE_CHECKING:
     from evalharness.reports.board import Board
@@ -75,9 +73,9 @@ def _tell(publication: Publication) -> None:
     from evalharness.reports.publishing.writing import left_out_lines
 
     files = publication.files
-    typer.echo(f"{publication.form}: {files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}", err=True)
+    tell(f"{publication.form}: {files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}")
     for one in publication.results:
         for line in left_out_lines(one):
-            typer.echo(printable(f"  {one.run.model} left out: {line}"), err=True)
+            tell(f"  {one.run.model} left out: {line}")
     for note in publication.notes:
-        typer.echo(printable(f"  note: {note}"), err=True)
+        tell(f"  note: {note}")
