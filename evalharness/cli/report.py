@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
+from evalharness.cli.publishing import Publishing, publish
 from evalharness.cli.shell import Loudness, loudness, tell
 from evalharness.errors import UsageError
 from evalharness.reports.formats import format_of, formats
@@ -49,6 +50,17 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     plots_folder: Annotated[
         Path | None, typer.Option("--plots", help="Folder of the plots; default: beside the output, or plots.")
     ] = None,
+    eval_results: Annotated[
+        Path | None, typer.Option(help="Folder of a model's repository on the Hub: scores for its .eval_results.")
+    ] = None,
+    model_index: Annotated[
+        Path | None, typer.Option(help="File for the older model-index; a README.md that is there keeps the rest.")
+    ] = None,
+    submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
+    every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
+    source_url: Annotated[
+        str | None, typer.Option(help="Where more of the results can be read; published too.")
+    ] = None,
 ) -> None:
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
     from evalharness.catalog.lists import task_lists
@@ -73,10 +85,14 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         check_writable(output.parent)
         _check_file(output)
     drawn_in = _plots_folder(asked["--plot"], plots_folder, output)
+    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url)
+    for place in publishing.places:
+        check_writable(place.parent)
     runs = _own_runs(results, needed=True, advice=_COMMAS if any(asked.values()) else "")
     boards = make_boards(runs, choice)
     text = render(boards, form)
     drawn = _draw(boards, asked["--plot"], drawn_in)
+    publish(publishing, runs, boards)
     _write(text, output)
     for path in drawn:
         (tell if output is None else typer.echo)(f"plot: {path}")
