@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from evalharness.catalog.tasks import Member, TaskList
 from evalharness.reports.board import Board, Row
 from evalharness.reports.building.cells import catalogued, other_revision
+from evalharness.reports.building.facts import with_facts
 from evalharness.reports.building.rows import make_row
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
@@ -101,7 +102,7 @@ def _boards(runs: Sequence[StoredRun], tasks: TaskList | None) -> list[Board]:
         protocols[str(run.overrides.get("protocol", PROTOCOLS[0]))].append(run)
     types = _by_type(tasks.tasks, runs)
     return [
-        _board([make_row(run, types, strict=strict) for run in members], tasks.name, protocol, types)
+        _board([with_facts(make_row(run, types, strict=strict), run) for run in members], tasks.name, protocol, types)
         for protocol, members in sorted(protocols.items())
     ]
 
