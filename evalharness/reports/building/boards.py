@@ -9,6 +9,7 @@ from dataclasses import replace
 from evalharness.reports.board import Board
 from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenList, choose
+from evalharness.reports.building.facts import with_facts
 from evalharness.reports.building.rows import make_row
 from evalharness.reports.building.standing import common_tasks, incomplete, ordered, with_borda, with_common
 from evalharness.results.stored import StoredRun, StoredTask
@@ -107,7 +108,8 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
     types = {name: [member.task for member in members] for name, members in tasks.types.items()}
     names = [name for members in types.values() for name in members]
     metrics = {**_metrics(runs, names), **{name: choice.metrics[name] for name in names if name in choice.metrics}}
-    rows = with_borda([make_row(run, tasks.types, metrics, strict=tasks.is_named) for run in runs], names)
+    made = [with_facts(make_row(run, tasks.types, metrics, strict=tasks.is_named), run) for run in runs]
+    rows = with_borda(made, names)
     notes, common = [*tasks.notes, *incomplete(rows)], common_tasks(rows, names) if chosen.common else []
     if chosen.common:
         rows = with_common(rows, common)
