@@ -47,11 +47,17 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
     """Mean over all wanted splits and subsets, or None and what is missing."""
     if stored.damage:
         return Cell(None, first_line(stored.damage))
-    wanted = _wanted(member, spec, stored)
+    asked = _wanted(member, spec, stored)
+    wanted = _as_published(stored, asked) if stored.sources else asked
     places = [(split, subset) for split in sorted(wanted) for subset in sorted(wanted[split])]
     absent = [place for place in places if place[1] not in stored.scores.get(place[0], {})]
     if not absent and places:
-        return Cell(fmean(stored.scores[split][subset] for split, subset in places), parts=_parts(stored, places, spec))
+        return Cell(
+            score=fmean(stored.scores[split][subset] for split, subset in places),
+            parts=_parts(stored, places, spec),
+            notes=_notes_of_published(stored, wanted, asked) if stored.sources else (),
+            source=_sources(stored, places) if stored.sources else "",
+        )
     parts = _parts(stored, [place for place in places if place not in absent], spec)
     reasons = [
         (f"{split}, {subset}", first_line(why))
@@ -62,6 +68,27 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
         return Cell(None, reasons[0][1], parts=parts)
     named = shorten([f"[{place}] {why}" for place, why in reasons], _MOST_REASONS)
     return Cell(None, f"{len(absent)} of {len(places)} subsets missing{': ' if named else ''}{named}", parts=parts)
+
+
+def _as_published(stored: StoredTask, wanted: Mapping[str, set[str]]) -> Mapping[str, set[str]]:
+    """The splits that a published score is of: a mean over all that are wanted, or those of them that there are."""
+    joint = "+".join(wanted)
+    if joint in stored.scores:
+        return {joint: set().union(*wanted.values())}
+    there = {*stored.scores, *stored.problems}
+    return {split: subsets for split, subsets in wanted.items() if split in there} or wanted
+
+
+def _sources(stored: StoredTask, places: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(dict.fromkeys(stored.sources[split][subset] for split, subset in places))
+
+
+def _notes_of_published(
+    stored: StoredTask, shown: Mapping[str, set[str]], wanted: Mapping[str, set[str]]
+) -> Sequence[str]:
+    """What is said of a published score, also where it is of some of the task's splits only."""
+    partial = len("+".join(shown).split("+")) < len(wanted)
+    return [*([f"on {', '.join(shown)} alone, of {' and '.join(wanted)}"] if partial else []), *stored.notes]
 
 
 def _parts(stored: StoredTask, places: Sequence[tuple[str, str]], spec: TaskSpec | None) -> list[Part]:
@@ -102,6 +129,7 @@ def member_cell(run: StoredRun, member: Member, *, strict: bool) -> Cell:
         found = {part: member_cell(run, Member(task=part), strict=strict) for part in spec.parts}
         absent = [f"{part} {cell.missing}" for part, cell in found.items() if cell.score is None]
         return Cell(mean_of([cell.score for cell in found.values()]), f"its part {absent[0]}" if absent else "")
-    if strict and (why := other_revision(stored, spec)):
+    # of published scores, most have another revision or none; their row says how many
+    if strict and not run.is_published and (why := other_revision(stored, spec)):
         return Cell(None, why)
     return Cell(None, run.absent) if stored is None else _task_score(stored, member, spec)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from evalharness.catalog.tasks import Member
 from evalharness.reports.board import Cell, Mean, Row
 from evalharness.reports.building.cells import catalogued, first_line, mean_of, member_cell
+from evalharness.reports.building.public import sources_of
 from evalharness.results.records import experiment_name
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.results.views import STALE
@@ -37,9 +38,10 @@ def make_row(run: StoredRun, types: Mapping[str, Sequence[Member]], *, strict: b
     notes = list(run.problems)
     for member in (member for members in types.values() for member in members):
         cells[member.task] = member_cell(run, member, strict=strict)
-        if stored := run.tasks.get(member.task):
+        if not run.is_published and (stored := run.tasks.get(member.task)):
             notes += [f"{member.task}: {note}" for note in stored.notes]
             notes += [f"{member.task}: {why}" for why in _left_out(stored)] if catalogued(member.task) is None else []
+    notes += sources_of(run, cells) if run.is_published else []
     notes += [first_line(task.damage) for task in run.tasks.values() if task.damage and task.task not in cells]
     second = str(run.overrides.get("reranker", "")).partition("@")[0]
     other = {key: value for key, value in run.overrides.items() if key not in _SHOWN_ELSEWHERE}
