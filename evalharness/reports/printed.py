@@ -178,12 +178,14 @@ def _average(printed: PrintedRow, row: Row) -> float | None:
 
 def _noted(table: PrintedTable, printed: PrintedRow, row: Row, average: float | None) -> Row:
     """The same row with a footnote for each cell that is not as printed."""
-    notes = [printed.note] if printed.note else []
+    differences: dict[str, list[str]] = defaultdict(list)
     for column, value in zip(table.columns, printed.printed, strict=True):
         found = average if column == _AVERAGE else _value(row, column)
         if found is not None and abs(_POINTS * found - value) > TOLERANCE:
-            why = _why(table, printed.model, column)
-            notes.append(f"{column}: {_POINTS * found:.2f} from published scores, printed {value:.2f}: {why}")
+            shown = f"{column} {_POINTS * found:.2f} (printed {value:.2f})"
+            differences[_why(table, printed.model, column)].append(shown)
+    notes = [f"not as printed: {', '.join(found)}: {why}" for why, found in differences.items()]
+    notes += [printed.note] if printed.note else []
     return replace(row, notes=[*row.notes, *notes])
 
 

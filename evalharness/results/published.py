@@ -150,9 +150,7 @@ def row_revision(revisions: Iterable[str]) -> str:
     pinned = found - {UNPINNED, EXTERNAL}
     if len(pinned) == 1:
         return pinned.pop()
-    if len(found) == 1:
-        return found.pop()
-    return f"{len(pinned)} revisions" if pinned else "unknown"
+    return "several" if pinned else EXTERNAL if found == {EXTERNAL} else "unknown"
 
 
 def _task(name: str, scores: Sequence[PublishedScore], rule: Rule) -> StoredTask:

@@ -117,8 +117,9 @@ def test_one_task_may_have_several_sources() -> None:
     ("revisions", "shown"),
     [
         (["a" * 40, "external"], "a" * 40),
-        (["a", "b", "external"], "2 revisions"),
+        (["a", "b", "external"], "several"),
         (["external"], "external"),
+        (["no_revision_available"], "unknown"),
         (["external", "no_revision_available"], "unknown"),
     ],
 )
