@@ -50,7 +50,10 @@ _OLDER = {"map_at_1000": "map", "max_over_subqueries_map_at_1000": "map"}
 _MAIN = "main_score"
 _META = ("dataset_revision", "mteb_dataset_name", "task_name", "mteb_version", "evaluation_time", "kg_co2_emissions")
 _NO_REVISION = (None, "", "None", "dataset revision not available")
-_COPIED = (None, "", "0.0.0")
+# versions of mteb that files name which were copied from a model's card
+COPIED = (None, "", "0.0.0")
+IN_PERCENT = "in percent in the file"
+_WRITTEN, _CALLED = "written by mteb ", " by its older name"
 _BOUNDED = re.compile(
     r"(\w+_)?(accuracy|ap|f1|map|mrr|ndcg|precision|recall|spearman|pearson|v_measure)(_at_\d+)?|main_score"
 )
@@ -88,6 +91,11 @@ def current_name(task: str) -> str:
     return name if mteb_task(name) is not None else _by_lower_case().get(name.lower(), name)
 
 
+def is_routine(note: str) -> bool:
+    """Whether a note of `ResultFile` is of the file's age alone, not of a number that was in doubt."""
+    return note.startswith(_WRITTEN) or note.endswith(_CALLED) or note == IN_PERCENT
+
+
 @cache
 def _by_lower_case() -> Mapping[str, str]:
     return {name.lower(): name for name in mteb_task_names()}
@@ -111,10 +119,10 @@ def as_today(value: Mapping[str, Any], where: str) -> ResultFile:
     version = version if isinstance(version, str) else None
     splits = _old_splits(value, task, where) if is_old else _new_splits(value, where)
     scores: dict[str, list[Any]] = {}
-    notes: list[str] = [f"written by mteb {version or 'before 1.11'}"] if is_old else []
+    notes: list[str] = [f"{_WRITTEN}{version or 'before 1.11'}"] if is_old else []
     # ranges are told by the whole file: one entry of a copied file may be small by itself
-    in_percent = not is_old and version in _COPIED and _is_percent(splits)
-    notes += ["in percent in the file"] if in_percent else []
+    in_percent = not is_old and version in COPIED and _is_percent(splits)
+    notes += [IN_PERCENT] if in_percent else []
     for split, entries in splits.items():
         read = [_entry(entry, task, notes, in_percent=in_percent) for entry in entries]
         renamed = SPLITS.get(task, {}).get(split, split)
@@ -183,7 +191,7 @@ def _main_score(metrics: Mapping[str, Any], task: str, notes: list[str]) -> Any:
     main = spec.main_score
     by_name = metrics.get(main)
     if by_name is None and (older := _OLDER.get(main)) is not None and (by_name := metrics.get(older)) is not None:
-        notes.append(f"{older} is {main} by its older name")
+        notes.append(f"{older} is {main}{_CALLED}")
     if by_name is not None:
         if _is_number(stored) and _is_number(by_name) and abs(stored - by_name) > _SAME * max(1.0, abs(by_name)):
             notes.append(f"stored main_score is {stored:.6g}{_called(metrics, stored)}; {main} is shown")

@@ -163,7 +163,7 @@ def _task(name: str, scores: Sequence[PublishedScore], rule: Rule) -> StoredTask
             continue
         value = score.cosine_ap if rule == "card" and score.cosine_ap is not None else score.score
         found[score.split][score.subset] = value / _PERCENT
-        sources[score.split][score.subset] = score.source
+        sources[score.split][score.subset] = score.revision
     revisions = {score.dataset_revision for score in scores}
     by_cosine = rule == "card" and any(score.cosine_ap is not None for score in scores)
     return StoredTask(

@@ -43,7 +43,8 @@ class StoredTask:
         type: as its records have it; None where none says it.
         jobs: its records as they were found; none where it was read from mteb's file.
         metric: name of the main scores' metric; empty where nobody says.
-        sources: split -> subset -> whose number it is, of published scores.
+        sources: split -> subset -> whose number it is, of published scores: a revision of the model, `external`, ...
+        mteb: version that wrote the file, where it is one of mteb's form that says it.
     """
 
     task: str
@@ -56,6 +57,7 @@ class StoredTask:
     jobs: Sequence[StoredJob] = ()
     metric: str = ""
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    mteb: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def _read_run(folder: Path) -> StoredRun:
     tasks |= {name: _void(tasks[name], why) for name, why in other_settings(jobs).items()}
     for path in listed or ():
         if path.suffix == ".json" and path.name not in (MODEL_META, BASELINE) and path.stem not in tasks:
-            task = _from_file(path)
+            task = read_task_file(path)
             # beside a file of an older name, the one of today's counts
             if task.task not in tasks or path.stem == task.task:
                 tasks[task.task] = task
@@ -242,8 +244,8 @@ def _by_place(jobs: Sequence[StoredJob]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _from_file(path: Path) -> StoredTask:
-    """A file of mteb's format, all of it or, if it is odd beyond single scores, nothing of it."""
+def read_task_file(path: Path) -> StoredTask:
+    """A file of mteb's format, of any age: all of it or, if it is odd beyond single scores, nothing of it."""
     problems: dict[str, dict[str, str]] = {}
     name = current_name(unicodedata.normalize("NFC", path.stem))
     try:
@@ -253,7 +255,7 @@ def _from_file(path: Path) -> StoredTask:
         _check_any(scores, problems, path)
     except DataError as error:
         return StoredTask(name, {}, damage=f"{_DAMAGED}{error}; remove the file, or run the task again")
-    return StoredTask(name, scores, file.revision, problems, notes=file.notes)
+    return StoredTask(name, scores, file.revision, problems, notes=file.notes, mteb=file.version)
 
 
 def _check_name(named: str, name: str, path: Path) -> None:

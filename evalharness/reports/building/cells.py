@@ -128,7 +128,11 @@ def member_cell(run: StoredRun, member: Member, *, strict: bool) -> Cell:
     if spec is not None and spec.parts and stored is None:
         found = {part: member_cell(run, Member(task=part), strict=strict) for part in spec.parts}
         absent = [f"{part} {cell.missing}" for part, cell in found.items() if cell.score is None]
-        return Cell(mean_of([cell.score for cell in found.values()]), f"its part {absent[0]}" if absent else "")
+        return Cell(
+            score=mean_of([cell.score for cell in found.values()]),
+            missing=f"its part {absent[0]}" if absent else "",
+            source=", ".join(dict.fromkeys(cell.source for cell in found.values() if cell.source)),
+        )
     # of published scores, most have another revision or none; their row says how many
     if strict and not run.is_published and (why := other_revision(stored, spec)):
         return Cell(None, why)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from evalharness.catalog.tasks import Member
+from evalharness.errors import shorten
 from evalharness.reports.board import Cell, Mean, Row
 from evalharness.reports.building.cells import catalogued, first_line, mean_of, member_cell
 from evalharness.reports.building.public import sources_of
@@ -36,11 +38,14 @@ def make_row(run: StoredRun, types: Mapping[str, Sequence[Member]], *, strict: b
     """
     cells: dict[str, Cell] = {}
     notes = list(run.problems)
+    said: dict[str, list[str]] = defaultdict(list)
     for member in (member for members in types.values() for member in members):
         cells[member.task] = member_cell(run, member, strict=strict)
         if not run.is_published and (stored := run.tasks.get(member.task)):
-            notes += [f"{member.task}: {note}" for note in stored.notes]
+            for note in stored.notes:
+                said[note].append(member.task)
             notes += [f"{member.task}: {why}" for why in _left_out(stored)] if catalogued(member.task) is None else []
+    notes += [f"{shorten(tasks)}: {note}" for note, tasks in said.items()]
     notes += sources_of(run, cells) if run.is_published else []
     notes += [first_line(task.damage) for task in run.tasks.values() if task.damage and task.task not in cells]
     second = str(run.overrides.get("reranker", "")).partition("@")[0]
