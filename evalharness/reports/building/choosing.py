@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evalharness.catalog.languages import language_codes
 from evalharness.catalog.lists import named_tasks
@@ -30,7 +30,6 @@ class Choice:
         sort: what orders rows: one of SORTS, a task type or a task.
         common: whether a mean over the tasks that all rows have is shown.
         intervals: whether intervals are computed where items are at hand.
-        metrics: task -> its main score, where a table is by other rules than the catalogue's.
     """
 
     lists: Sequence[TaskList] = ()
@@ -41,7 +40,6 @@ class Choice:
     sort: str = "mean"
     common: bool = False
     intervals: bool = True
-    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
