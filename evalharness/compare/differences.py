@@ -48,7 +48,7 @@ _CHUNK = 2**17
 LEVEL = 0.95
 
 # resamples of a job's items, shape (draws, items) -> the difference in each, shape (draws,)
-_OfResamples: TypeAlias = Callable[[NDArray[Any]], Values]
+OfResamples: TypeAlias = Callable[[NDArray[Any]], Values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,8 @@ def _of_means(task: _Task) -> _Found:
             return paired_t(differences, alternative)
         return sign_flip(differences, generator=task.sample.draws_of(what), alternative=alternative, draws=draws)
 
-    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), _studentised(task))
+    estimate = resampled_mean(task.sample, task.clustered.linear)
+    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), estimate)
 
 
 def _linearised(task: _Task) -> _Found:
@@ -191,14 +192,29 @@ def _linearised(task: _Task) -> _Found:
     return _Found(
         no_difference=paired_t(values),
         beyond=paired_t(values + task.tolerance, "less"),
-        estimate=_studentised(task),
+        estimate=resampled_mean(task.sample, values),
         trusted_from=max(MEANS_TRUSTED_FROM, *(influence_trusted_from(job.base) for job in task.jobs)),
     )
 
 
-def _studentised(task: _Task) -> Estimate:
-    source, draws = task.sample.draws_of("resamples"), task.sample.settings.draws
-    return studentised(task.clustered.linear, generator=source, level=LEVEL, draws=draws)
+def resampled_mean(sample: Sample, values: Values) -> Estimate:
+    """The mean of a value per cluster; their studentised interval."""
+    source, draws = sample.draws_of("resamples"), sample.settings.draws
+    return studentised(values, generator=source, level=LEVEL, draws=draws)
+
+
+def resampled_score(sample: Sample, scores: Sequence[OfResamples]) -> Estimate:
+    """A score that is no mean, or a difference of such: its BCa interval, and a standard error by its influence values.
+
+    Args:
+        sample: what is resampled.
+        scores: per job, see `_resampled`.
+    """
+    replicates = _resampled(sample, "resamples", _counts, scores)
+    values, whole = sample.clustered.linear, sample.clustered.whole
+    # of the influence of a cluster: what leaving it out changes has the other sign, and is a small share of it
+    interval = bca(whole, replicates, -values, level=LEVEL)
+    return replace(padded_t(values, level=LEVEL), difference=whole, interval=interval)
 
 
 def _student(estimate: Estimate, task: _Task) -> Values:
@@ -209,29 +225,25 @@ def _student(estimate: Estimate, task: _Task) -> Values:
 
 def _recomputed(task: _Task) -> _Found:
     """Compute the scores again for every swap and for every resample."""
-    null = resampled(task.sample, "swaps", _coins, [swapped(job.base, job.candidate) for job in task.jobs])
-    replicates = resampled(task.sample, "resamples", counts_of, [_reweighted(job) for job in task.jobs])
-    values = task.clustered.linear
-    # of the influence of a cluster: what leaving it out changes has the other sign, and is a small share of it
-    interval = bca(task.difference, replicates, -values, level=LEVEL)
+    null = _resampled(task.sample, "swaps", _coins, [swapped(job.base, job.candidate) for job in task.jobs])
     return _Found(
         no_difference=from_null(task.difference, null),
         beyond=from_null(task.difference + task.tolerance, null, "less"),
-        estimate=replace(padded_t(values, level=LEVEL), difference=task.difference, interval=interval),
+        estimate=resampled_score(task.sample, [_reweighted(job) for job in task.jobs]),
         trusted_from=max(BCA_TRUSTED_FROM, *(influence_trusted_from(job.base) for job in task.jobs)),
     )
 
 
-def _reweighted(job: PairedJob) -> _OfResamples:
+def _reweighted(job: PairedJob) -> OfResamples:
     one, other = reweighted(job.base), reweighted(job.candidate)
     return lambda counts: other(counts) - one(counts)
 
 
-def resampled(
+def _resampled(
     sample: Sample,
     what: str,
     draw: Callable[[np.random.Generator, int, int], NDArray[Any]],
-    scores: Sequence[_OfResamples],
+    scores: Sequence[OfResamples],
 ) -> Values:
     """The task's score, or difference, in every resample of its clusters, shape (draws,).
 
@@ -255,7 +267,7 @@ def _coins(source: np.random.Generator, draws: int, clusters: int) -> NDArray[np
     return signs(source, draws, clusters) > 0
 
 
-def counts_of(source: np.random.Generator, draws: int, clusters: int) -> NDArray[np.int64]:
+def _counts(source: np.random.Generator, draws: int, clusters: int) -> NDArray[np.int64]:
     """How often each cluster is in a resample of all of them."""
     drawn = indices(source, draws, clusters) + clusters * np.arange(draws)[:, None]
     return np.bincount(drawn.ravel(), minlength=draws * clusters).reshape(draws, clusters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from evalharness.compare.sides import Results
@@ -67,10 +68,37 @@ def items_of(results: Results, record: JobRecord) -> ItemScores:
     """
     if record.items is None or results.folder is None:
         raise ScoresOnlyError(f"{results.side.model} has no items for {record.job}")
+    return _read(results.folder, record)
+
+
+def _read(folder: Path, record: JobRecord) -> ItemScores:
     try:
-        return read_items(items_path(results.folder, record.job))
+        return read_items(items_path(folder, record.job))
     except DataError as error:
         raise NotComparedError(first_line(str(error))) from None
+
+
+def alone(folder: Path, record: JobRecord, weight: float) -> PairedJob:
+    """A job whose items stand on both sides, in the order of their ids: what is known of its score needs no other.
+
+    Args:
+        folder: of the results.
+        record: of the job; it has items.
+        weight: of its score in the task's.
+
+    Raises:
+        ScoresOnlyError: the items do not have what the main score is made of.
+        NotComparedError: they cannot be read, or do not give the score that is stored.
+    """
+    items = _by_id(_read(folder, record))
+    form = _checked_form(items, record)
+    return PairedJob(weight, form, form, _groups(items, record.job.split), (record, record))
+
+
+def _by_id(items: ItemScores) -> ItemScores:
+    order = sorted(range(len(items.ids)), key=items.ids.__getitem__)
+    columns = {name: [values[row] for row in order] for name, values in items.columns.items()}
+    return replace(items, ids=[items.ids[row] for row in order], columns=columns)
 
 
 def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord], weight: float) -> PairedJob:
