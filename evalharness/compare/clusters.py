@@ -50,9 +50,20 @@ def cluster_differences(jobs: Sequence[PairedJob]) -> Clustered:
 
 def cluster_candidate(jobs: Sequence[PairedJob]) -> Clustered:
     """What each cluster of a task's items says of the candidate's score."""
-    score = sum(job.weight * score_of(job.candidate) for job in jobs)
     alone = [replace(job, base=job.candidate) for job in jobs]
-    return _cluster(alone, score, _item_values)
+    return cluster_scores(alone, [score_of(job.candidate) for job in jobs])
+
+
+def cluster_scores(jobs: Sequence[PairedJob], scores: Sequence[float]) -> Clustered:
+    """What each cluster of a task's items says of its score.
+
+    Args:
+        jobs: with the same items on both sides.
+        scores: of each, which are known.
+    """
+    values = {id(job): _item_values(job, score) for job, score in zip(jobs, scores, strict=True)}
+    whole = sum(job.weight * score for job, score in zip(jobs, scores, strict=True))
+    return _cluster(jobs, whole, lambda job: values[id(job)])
 
 
 def _cluster(jobs: Sequence[PairedJob], whole: float, values_of: Callable[[PairedJob], Values]) -> Clustered:
@@ -83,7 +94,8 @@ def _cluster(jobs: Sequence[PairedJob], whole: float, values_of: Callable[[Paire
 
 def _counted(job: PairedJob) -> NDArray[np.bool_]:
     """Which items have a value on one side at least; both leave out the same, as a rule."""
-    one, other = contributions(job.base), contributions(job.candidate)
+    one = contributions(job.base)
+    other = one if job.candidate is job.base else contributions(job.candidate)
     if one is None or other is None:
         return np.ones(len(job.groups), dtype=bool)
     return np.asarray(~(np.isnan(one) & np.isnan(other)), dtype=np.bool_)
@@ -99,8 +111,8 @@ def item_differences(job: PairedJob) -> Values:
     return moved
 
 
-def _item_values(job: PairedJob) -> Values:
+def _item_values(job: PairedJob, score: float) -> Values:
     """Per item, what it says of the candidate's score; the mean of those that count is that score."""
     values = contributions(job.candidate)
-    found: Values = score_of(job.candidate) + influence(job.candidate) if values is None else values
+    found: Values = score + influence(job.candidate) if values is None else values
     return found

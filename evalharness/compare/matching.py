@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evalharness.compare.sides import Results
 from evalharness.errors import DataError, UsageError, clip, shorten
-from evalharness.metrics.forms import NOT_TESTED, Form, Labels
-from evalharness.metrics.from_items import form_of, score_of
+from evalharness.metrics.forms import NOT_TESTED, Form, Labels, Mean
+from evalharness.metrics.from_items import contributions, form_of, score_of
 from evalharness.metrics.measures import GROUP, LABEL, PREDICTED
 from evalharness.results.items import read_items
 from evalharness.results.records import JobId, JobRecord, items_path
@@ -91,7 +93,7 @@ def alone(folder: Path, record: JobRecord, weight: float) -> PairedJob:
         NotComparedError: they cannot be read, or do not give the score that is stored.
     """
     items = _by_id(_read(folder, record))
-    form = _checked_form(items, record)
+    form = _checked_form(items, record, _score_of)
     return PairedJob(weight, form, form, _groups(items, record.job.split), (record, record))
 
 
@@ -140,11 +142,17 @@ def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores,
     return one, _in_order(one, other, where)
 
 
-def _checked_form(items: ItemScores, record: JobRecord) -> Form:
+def _score_of(form: Form) -> float:
+    """The score but for rounding: sklearn's way to the mean of a flag per item takes long for hundreds of results."""
+    values = None if isinstance(form, Mean) else contributions(form)
+    return score_of(form) if values is None else float(np.nanmean(values))
+
+
+def _checked_form(items: ItemScores, record: JobRecord, score: Callable[[Form], float] = score_of) -> Form:
     """How the main score is made of the items, which do give it."""
     try:
         form = form_of(record.main_score, items.columns, items.names)
-        given = math.nan if form is None else score_of(form)
+        given = math.nan if form is None else score(form)
     except (LookupError, TypeError, ValueError, UsageError) as error:
         raise NotComparedError(f"items of {record.job} make no sense ({first_line(str(error))})") from None
     if form is None:

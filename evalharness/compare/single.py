@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evalharness.compare.clusters import cluster_candidate
+from evalharness.compare.clusters import cluster_scores
 from evalharness.compare.comparison import Settings
 from evalharness.compare.differences import LEVEL, Sample, is_recomputed, resampled_mean, resampled_score
 from evalharness.compare.matching import PairedJob
@@ -75,7 +75,9 @@ def score_estimate(name: str, jobs: Sequence[PairedJob], settings: Settings) -> 
         settings: draws and seed.
     """
     forms = [job.candidate for job in jobs]
-    sample = Sample(name, [job.weight for job in jobs], cluster_candidate(jobs), settings)
+    # as `matching.alone` found them to be
+    scores = [job.records[0].metrics[job.records[0].main_score] for job in jobs]
+    sample = Sample(name, [job.weight for job in jobs], cluster_scores(jobs, scores), settings)
     values = sample.clustered.linear
     usual = _usual(values)
     needed = max(MEANS_TRUSTED_FROM, *map(influence_trusted_from, forms))

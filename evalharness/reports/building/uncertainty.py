@@ -5,7 +5,7 @@ What stands in a board without NumPy stays without it: it is imported where ther
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +20,13 @@ from evalharness.results.stored import StoredRun
 if TYPE_CHECKING:
     from evalharness.compare.matching import PairedJob
     from evalharness.compare.single import ScoreEstimate
+    from evalharness.metrics.statistics.ranks import RankSpan as RankInterval
 
 # the ends of an interval move by some 1% of its length with the draws; so many scores take seconds then
 _DRAWS = 2_000
 # as `ranks` makes them
 _RANK_DRAWS = 1_000
+_MOST_REASONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,20 @@ class _Job:
     weight: float
 
 
+def with_uncertainty(board: Board, runs: Sequence[StoredRun], *, intervals: bool, ranks: bool) -> Board:
+    """The board with the intervals of its scores and means, and of its ranks.
+
+    Args:
+        board: without them.
+        runs: of its rows, in any order.
+        intervals: whether those of scores are wanted, and of ranks on these tasks.
+        ranks: whether those of ranks are wanted.
+    """
+    known = known_from_items(board, runs) if intervals else [Known()] * len(board.rows)
+    board = with_intervals(board, known)
+    return with_ranks(board, known) if ranks else board
+
+
 def known_from_items(board: Board, runs: Sequence[StoredRun]) -> list[Known]:
     """Of each row, what its items tell.
 
@@ -83,7 +99,7 @@ def _jobs(run: StoredRun, cell: Cell, task: str) -> Iterator[_Job]:
     spec = catalogued(task)
     parts = {"": cell.parts}
     if not cell.parts and spec is not None and spec.parts:
-        parts = {part: member_cell(run, Member(task=part), strict=False).parts for part in spec.parts}
+        parts = {part: member_cell(run, Member(task=part), "", strict=False).parts for part in spec.parts}
     jobs = [
         _Job(run.folder, part.job.record, name, 1 / len(found))
         for name, found in parts.items()
@@ -134,8 +150,6 @@ def with_intervals(board: Board, known: Sequence[Known]) -> Board:
 def _row(board: Board, row: Row, known: Known) -> Row:
     if not known.tasks and not known.problems:
         return row
-    from evalharness.compare.single import mean_estimate
-
     types = {kind: _mean_of([known.tasks.get(task) for task in tasks]) for kind, tasks in board.types.items()}
     every = _mean_of([known.tasks.get(task) for task in board.tasks])
     common = row.common and _with_interval(row.common, _mean_of([known.tasks.get(task) for task in board.common]))
@@ -146,7 +160,16 @@ def _row(board: Board, row: Row, known: Known) -> Row:
         mean_task=_with_interval(row.mean_task, every),
         mean_type=_with_interval(row.mean_type, _mean_of(list(types.values()))),
         common=common,
+        notes=[*row.notes, *_notes(known)],
     )
+
+
+def _notes(known: Known) -> list[str]:
+    if not known.problems:
+        return []
+    reasons = [f"{task} ({why})" for task, why in known.problems.items()]
+    count = f"{len(reasons)} {'task' if len(reasons) == 1 else 'tasks'}"
+    return [f"no interval of {count} whose items do not tell: {shorten(reasons, _MOST_REASONS)}"]
 
 
 def _mean_of(known: Sequence[ScoreEstimate | None]) -> ScoreEstimate | None:
@@ -179,3 +202,52 @@ def _span(score: float | None, known: ScoreEstimate | None) -> Span | None:
     if score is None or known is None or interval is None:
         return None
     return Span(min(interval.low, score), max(interval.high, score), interval.method, known.is_trusted)
+
+
+def with_ranks(board: Board, known: Sequence[Known]) -> Board:
+    """The board with 95% intervals of the ranks of its rows that have a mean, as `ranks` makes them.
+
+    On tasks like these, tasks are resampled; on these tasks, their items, where all of these rows have the same.
+
+    Args:
+        board: without them.
+        known: of each row.
+    """
+    places = [place for place, row in enumerate(board.rows) if row.mean_task.score is not None]
+    if len(places) < 2:  # noqa: PLR2004 -- one row is first whatever happens
+        return board
+    # from here on NumPy is needed
+    import numpy as np
+
+    from evalharness.compare.ranks.boards import Scores, rank
+
+    why = _not_the_same(board, [known[place] for place in places])
+    items = (
+        {} if why else {task: np.array([known[place].tasks[task].values for place in places]) for task in board.tasks}
+    )
+    scores = np.array([[board.rows[place].cells[task].score for task in board.tasks] for place in places])
+    ranking = rank(Scores(board.title, list(map(str, places)), board.tasks, scores, items, {}), _RANK_DRAWS).ranking
+    rows = list(board.rows)
+    for standing in ranking.standings:
+        place = places[standing.model]
+        rows[place] = replace(
+            rows[place],
+            on_these_tasks=_rank_span(standing.on_these_tasks),
+            on_tasks_like_these=_rank_span(standing.on_tasks_like_these),
+        )
+    return replace(
+        board, rows=rows, notes=[*board.notes, why] if why and any(found.tasks for found in known) else board.notes
+    )
+
+
+def _rank_span(found: RankInterval | None) -> RankSpan | None:
+    return None if found is None else RankSpan(found.best, found.worst)
+
+
+def _not_the_same(board: Board, known: Sequence[Known]) -> str:
+    """Why items of these rows cannot be resampled together; empty if they can."""
+    start = "no intervals of ranks on these tasks: "
+    if lacking := sum(any(task not in found.tasks for task in board.tasks) for found in known):
+        return f"{start}{lacking} of the {len(known)} rows that have a mean lack items of a task"
+    other = [task for task in board.tasks if len({found.tasks[task].which for found in known}) > 1]
+    return f"{start}rows do not have the same items of {shorten(other)}" if other else ""
