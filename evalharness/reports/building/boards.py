@@ -11,7 +11,9 @@ from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenList, choose
 from evalharness.reports.building.facts import with_facts
 from evalharness.reports.building.rows import make_row
+from evalharness.reports.building.speed import with_speed_notes
 from evalharness.reports.building.standing import common_tasks, incomplete, ordered, with_borda, with_common
+from evalharness.reports.building.uncertainty import with_uncertainty
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
 
@@ -117,7 +119,7 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
     is_here = chosen.sort in (*SORTS, *types, *names)
     notes += [] if is_here else [f"has no {chosen.sort}, so rows are ordered by their means"]
     sort = chosen.sort if is_here else SORTS[0]
-    return Board(
+    board = Board(
         title=tasks.title,
         protocol=protocol,
         types=types,
@@ -127,3 +129,4 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
         sorted_by=sort,
         notes=notes,
     )
+    return with_uncertainty(with_speed_notes(board), runs, intervals=choice.intervals, ranks=choice.ranks)
