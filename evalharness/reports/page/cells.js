@@ -4,14 +4,14 @@
 const VOID = '\u2013';
 const SHADES = 6;
 
-function rowOf(shown, columns, row, place) {
-  const line = make('tr', { 'aria-rowindex': place + 3, 'data-row': row });
-  line.append(modelCell(shown, row, place));
+function rowOf(shown, columns, row) {
+  const line = make('tr', { 'data-row': row });
+  line.append(modelCell(shown, row));
   columns.forEach((column, number) => line.append(cellOf(shown, column, row, number)));
   return line;
 }
 
-function modelCell(shown, row, place) {
+function modelCell(shown, row) {
   const { name, owner, changes } = namesOf(shown, row);
   const notes = notesOf(shown, row).length;
   const by = make('span', { class: 'by' });
@@ -20,7 +20,7 @@ function modelCell(shown, row, place) {
   const title = make('span', { class: 'name' }, make('bdi', {}, name));
   if (notes) title.append(make('sup', { class: 'flag', 'aria-hidden': 'true' }, '*'), unseen(`, ${plural(notes, 'note')}`));
   return make('th', { scope: 'row', class: 'model', 'data-c': 0 },
-    make('span', { class: 'named' }, make('span', { class: 'place' }, String(place + 1)), title, by));
+    make('span', { class: 'named' }, make('span', { class: 'place' }), title, by));
 }
 
 function cellOf(shown, column, row, number) {
@@ -36,7 +36,6 @@ function cellOf(shown, column, row, number) {
 }
 
 function scoreCell(cell, column, row, value) {
-  if (column.lead) cell.classList.add('lead');
   if (value === null) {
     cell.classList.add('void');
     const counted = lacking(column.data, row);
@@ -61,6 +60,7 @@ function addInterval(cell, column, row) {
   if (!span) return;
   const { low, high } = column.scale;
   const at = (score) => (high > low ? (score - low) / (high - low) : 0.5);
+  cell.classList.add('spanned');
   const line = make('i', { class: span.doubtful ? 'doubtful' : null });
   line.style.setProperty('--from', at(span.low));
   line.style.setProperty('--wide', at(span.high) - at(span.low));

@@ -39,9 +39,12 @@ function scaleOf(data) {
   return { low, high, least, most, count: there.length };
 }
 
+/** Pixels that the longest word of a name needs. */
+const roomFor = (name, least) => Math.min(150, Math.max(least, Math.ceil(24 + 7.6 * Math.max(...piecesOf(name).map((piece) => piece.length)))));
+
 function overall(board, state) {
   const found = [
-    scores(board, 'mean', 'Mean', board.mean, { small: plural(board.tasks.length, 'task'), lead: true }),
+    scores(board, 'mean', 'Mean', board.mean, { small: plural(board.tasks.length, 'task') }),
     scores(board, 'byType', 'Mean by type', board.byType, { small: plural(board.types.length, 'type') }),
   ];
   if (board.commonMean) {
@@ -84,8 +87,7 @@ function ofShown(board, state) {
 /** A type, its tasks if it is open, and the subsets of those that are. */
 function ofType(board, type, state) {
   const key = `type:${type.name}`;
-  const single = type.tasks.length === 1 ? board.tasks[type.tasks[0]] : null;
-  const head = scores(board, key, type.name, type, { opens: plural(type.tasks.length, 'task'), width: 112, single });
+  const head = scores(board, key, type.name, type, { opens: plural(type.tasks.length, 'task'), width: roomFor(type.name, 100) });
   if (!state.open.has(key)) return [head];
   return [head, ...type.tasks.flatMap((place) => ofTask(board, board.tasks[place], state))];
 }
@@ -93,7 +95,7 @@ function ofType(board, type, state) {
 function ofTask(board, task, state) {
   const key = `task:${task.name}`;
   const several = task.parts.length > 1;
-  const more = { task, small: task.metric ?? '', width: 108, inner: true, opens: several ? plural(task.parts.length, 'subset') : null };
+  const more = { task, small: task.metric ?? '', width: roomFor(task.name, 96), inner: true, opens: several ? plural(task.parts.length, 'subset') : null };
   const column = scores(board, key, task.name, task, more);
   if (!several || !state.open.has(key)) return [column];
   const parts = task.parts.map((part, place) =>
@@ -127,8 +129,13 @@ function groupsOf(board, state) {
 
 const columnsOf = (board, state) => groupsOf(board, state).flatMap((group) => group.columns);
 
-/** Every column that a board can be ordered by, whether it is shown or not. */
+/** Every column that a board can be ordered by, whether it is shown or not; null for any other key. */
 function columnByKey(board, state, key) {
-  const all = { ...state, open: { has: () => true }, facts: true };
-  return columnsOf(board, all).find((column) => column.key === key) ?? columnsOf(board, { ...all, types: null }).find((column) => column.key === key) ?? null;
+  if (!board.columns.has(key)) {
+    // a column is made when it is first asked for
+    const all = { ...state, open: { has: () => true }, facts: true };
+    columnsOf(board, all);
+    columnsOf(board, { ...all, types: null });
+  }
+  return board.columns.get(key) ?? null;
 }

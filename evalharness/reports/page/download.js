@@ -46,7 +46,7 @@ async function copyLink() {
     await navigator.clipboard.writeText(location.href);
     button.textContent = 'Copied';
   } catch {
-    button.textContent = 'In the address bar';
+    button.textContent = 'See address';
   }
-  setTimeout(() => { button.textContent = 'Copy link'; }, 1600);
+  setTimeout(() => { button.textContent = 'Link'; }, 1600);
 }

@@ -24,9 +24,11 @@ function filled(element, attributes, children) {
   return element;
 }
 
+const piecesOf = (name) => name.split(/(?<=[a-z0-9])(?=[A-Z])|(?<=[_\-./ ])(?=[^_\-./ ])/);
+
 /** A name that may break between its words: MassiveIntentClassification, a_name. */
 function breakable(text) {
-  const pieces = text.split(/(?<=[a-z0-9])(?=[A-Z])|(?<=[_\-./])(?=[^_\-./])/);
+  const pieces = piecesOf(text);
   const parts = document.createDocumentFragment();
   pieces.forEach((piece, place) => {
     if (place) parts.append(document.createElement('wbr'));

@@ -27,15 +27,16 @@ function showTitle() {
   byId('about').textContent = [`${shown.protocol} protocol`, plural(shown.size, 'model'), `${plural(shown.tasks.length, 'task')} of ${plural(shown.types.length, 'type')}`, 'scores \u00d7 100'].join(' \u00b7 ');
 }
 
-/** The sheet below a button, made anew; what had the focus in it has it again. */
-function fillSheet(id, count, ...children) {
+/** The sheet below a button, made anew where it is open; what had the focus in it has it again. */
+function fillSheet(id, count, made) {
   const menu = byId(id);
+  menu.querySelector('.number')?.replaceChildren(count || '');
+  if (!menu.open) return;
   const sheet = menu.querySelector('.sheet');
   const labels = () => [...sheet.querySelectorAll('input, select, button')];
   const place = labels().indexOf(document.activeElement);
   const scrolled = sheet.scrollTop;
-  menu.querySelector('.number')?.replaceChildren(count || '');
-  sheet.replaceChildren(...children);
+  sheet.replaceChildren(...made().filter(Boolean));
   sheet.scrollTop = scrolled;
   if (place >= 0) labels()[place]?.focus({ preventScroll: true });
 }
@@ -50,10 +51,11 @@ function showTypes() {
     const next = new Set(names.filter((one) => (one === name ? isOn : chosen.has(one))));
     choose({ types: next.size === names.length ? null : next });
   };
-  fillSheet('types', state.types ? `${names.filter((name) => chosen.has(name)).length}/${names.length}` : '',
+  fillSheet('types', state.types ? `${names.filter((name) => chosen.has(name)).length}/${names.length}` : '', () => [
     group('Show tasks of', ...shown.types.map((type) => tick(type.name, chosen.has(type.name), (isOn) => change(type.name, isOn), type.tasks.length))),
     state.types ? make('p', { class: 'hint' }, 'The column \u201cMean, shown\u201d is over the tasks of these types; the other means stay over all tasks.') : null,
-    make('div', { class: 'row' }, make('button', { type: 'button', class: 'quiet', click: () => choose({ types: null }) }, 'All'), make('button', { type: 'button', class: 'quiet', click: () => choose({ types: new Set() }) }, 'None')));
+    make('div', { class: 'row' }, make('button', { type: 'button', class: 'quiet', click: () => choose({ types: null }) }, 'All'), make('button', { type: 'button', class: 'quiet', click: () => choose({ types: new Set() }) }, 'None')),
+  ]);
 }
 
 const numberBox = (label, key) => make('input', { type: 'number', min: 0, step: 'any', inputmode: 'decimal', placeholder: label, 'aria-label': `${label}, millions of parameters`, value: state[key], change: (event) => choose({ [key]: event.target.value }) });
@@ -71,11 +73,12 @@ function showModelFilters() {
   const toggled = (name, isOn) => new Set(sorted.map(([one]) => one).filter((one) => (one === name ? isOn : state.families.has(one))));
   const origins = [['', 'All'], ['results', 'Own runs'], ['published', 'Published scores']];
   const zeroShots = [['', 'Any'], ['100', '100 %: no task of this list'], ['90', 'at least 90 %'], ['75', 'at least 75 %'], ['0', 'known']];
-  fillSheet('models', count ? String(count) : '',
+  fillSheet('models', count ? String(count) : '', () => [
     both ? group('Scores', ...origins.map(([value, text]) => tick(text, state.origin === value, () => choose({ origin: value }), null, 'radio', 'origin'))) : null,
     shown.has('parameters') ? group('Parameters (millions)', make('div', { class: 'between' }, numberBox('at least', 'least'), 'to', numberBox('at most', 'most')), make('p', { class: 'hint' }, 'Leaves out models of unknown size.')) : null,
     shown.has('zeroShot') ? group('Zero-shot: share of tasks not trained on', zeroShotChoice(zeroShots)) : null,
-    families.size > 1 ? group('Families', ...sorted.map(([name, many]) => tick(name || '(no owner)', state.families.has(name), (isOn) => choose({ families: toggled(name, isOn) }), many))) : null);
+    families.size > 1 ? group('Families', ...sorted.map(([name, many]) => tick(name || '(no owner)', state.families.has(name), (isOn) => choose({ families: toggled(name, isOn) }), many))) : null,
+  ]);
 }
 
 function zeroShotChoice(options) {
@@ -88,13 +91,14 @@ function showView() {
   const shown = board();
   const openable = shown.types.filter((type) => isShown(type, state)).map((type) => `type:${type.name}`);
   const hasSpans = Boolean(shown.mean.l) || shown.tasks.some((task) => task.l);
-  fillSheet('view', '',
+  fillSheet('view', '', () => [
     group('Show', tick('Heat map', state.heat, (isOn) => choose({ heat: isOn })),
       hasSpans ? tick('Intervals', state.bars, (isOn) => choose({ bars: isOn })) : null,
       facts(shown).length ? tick('Facts of models', state.facts, (isOn) => choose({ facts: isOn })) : null),
     group('Columns', make('div', { class: 'row' },
       make('button', { type: 'button', class: 'quiet', click: () => choose({ open: new Set(openable) }) }, 'Open all types'),
-      make('button', { type: 'button', class: 'quiet', click: () => choose({ open: new Set() }) }, 'Close all'))));
+      make('button', { type: 'button', class: 'quiet', click: () => choose({ open: new Set() }) }, 'Close all'))),
+  ]);
 }
 
 function showTools() {
@@ -137,6 +141,7 @@ function bindTools() {
     grid.querySelector('[tabindex="0"]')?.focus();
   });
   const menus = [...document.querySelectorAll('.menu')];
+  menus.forEach((menu) => menu.addEventListener('toggle', showTools));
   document.addEventListener('click', (event) => {
     // what was clicked may have been made anew since, and then is in no menu any more
     if (!event.target.isConnected) return;

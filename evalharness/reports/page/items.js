@@ -31,13 +31,15 @@ function itemsWith(shown, task, row, found, view, other, show) {
     make('div', { class: 'with' },
       found.length > 1 ? chooser('Subset ', parts, view.part, (value) => show(found.find((one) => one.part === Number(value)), second)) : null,
       others.length ? chooser('Beside ', [['', 'no other model'], ...others.map((one) => [one, labelOf(shown, one)])], second ?? '', (value) => show(view, value === '' ? null : Number(value))) : null),
-    second === null ? null : make('p', { class: 'under' }, make('span', { class: 'key' }), `${labelOf(shown, row)}  `, make('span', { class: 'key other' }), labelOf(shown, second)),
+    second === null ? null : make('p', { class: 'under keys' }, named(shown, row, 'key'), named(shown, second, 'key other')),
     spreadChart(view, [row, second].filter((one) => one !== null)),
     make('h3', {}, second === null ? 'Lowest and highest of all models' : 'Item by item, those that differ most first'),
     make('div', { class: 'list', tabindex: 0, role: 'region', 'aria-label': 'Scores of items' }, second === null ? ownItems(view, row) : bothItems(shown, view, row, second)),
     ...(shown.items.left.length ? [make('p', { class: 'under' }, shown.items.left.join(' '))] : []),
   ].filter(Boolean);
 }
+
+const named = (shown, row, mark) => make('span', {}, make('span', { class: mark }), make('bdi', {}, labelOf(shown, row)));
 
 /** How often scores are in each twentieth of their range. */
 function spreadChart(view, rows) {

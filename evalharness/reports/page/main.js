@@ -2,7 +2,7 @@
 /* The page begins here: what was chosen is shown, and shown again when it changes. */
 
 // rows alone, or nothing of the table, need to be made anew when these change
-const ROWS_ONLY = new Set(['query', 'origin', 'families', 'least', 'most', 'zeroShot', 'sort', 'descending', 'bars']);
+const ROWS_ONLY = new Set(['query', 'origin', 'families', 'least', 'most', 'zeroShot', 'sort', 'descending']);
 const NOTHING = new Set(['cost', 'by', 'heat']);
 
 function show(changed) {

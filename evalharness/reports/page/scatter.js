@@ -31,7 +31,7 @@ function showScatter() {
   const chart = scatterSection.querySelector('.chart');
   chart.replaceChildren(dots.length ? scatterChart(shown, dots, front, cost, by) : make('p', { class: 'nobody' }, 'No model has both.'));
   const left = shown.size - dots.length;
-  scatterSection.querySelector('.under').textContent = `Filled dots joined by a line: nothing among ${cost[2]} scores higher.${left ? ` ${plural(left, 'model')} of ${shown.size} not shown: filtered out, or a value is unknown.` : ''} Arrow keys go from dot to dot.`;
+  scatterSection.querySelector('.under').textContent = `Filled dots joined by a line: nothing among ${cost[2]} scores higher.${shown.has('published') ? ' Orange rings: own runs.' : ''}${left ? ` ${plural(left, 'model')} of ${shown.size} not shown: filtered out, or a value is unknown.` : ''} Arrow keys go from dot to dot.`;
 }
 
 /** Choices above a chart, made anew without losing the focus. */
@@ -96,7 +96,7 @@ function scatterChart(shown, dots, front, cost, by) {
   }
   chart.append(draw('text', { x: (edge.left + width - edge.right) / 2, y: height - 8, 'text-anchor': 'middle' }, cost[1]));
   dots.sort((one, other) => one.x - other.x || one.y - other.y).forEach((dot) => Object.assign(dot, { left: x.at(dot.x), top: y.at(dot.y) }));
-  chart.append(draw('path', { class: 'edge', d: [...front].sort((one, other) => one.x - other.x).map((dot, place) => `${place ? 'L' : 'M'}${dot.left.toFixed(1)} ${dot.top.toFixed(1)}`).join('') }));
+  chart.append(draw('path', { class: 'edge', d: steps(dots.filter((dot) => front.has(dot)), cost[3]) }));
   if (state.bars && dots.length <= 40) {
     for (const dot of dots) {
       const span = spanOf(by[2], dot.row);
@@ -105,6 +105,13 @@ function scatterChart(shown, dots, front, cost, by) {
   }
   chart.append(...dotMarks(shown, dots, front, cost, by), ...dotNames(shown, dots, front, { left: edge.left, right: width - 6, top: edge.top, bottom: height - edge.bottom }));
   return chart;
+}
+
+/** The line of a front: what can be had at each cost, in steps. */
+function steps(dots, sign) {
+  const [first, ...others] = dots;
+  const moves = others.map(({ left, top }) => (sign < 0 ? `H${left.toFixed(1)}V${top.toFixed(1)}` : `V${top.toFixed(1)}H${left.toFixed(1)}`));
+  return first ? `M${first.left.toFixed(1)} ${first.top.toFixed(1)}${moves.join('')}` : '';
 }
 
 function dotMarks(shown, dots, front, cost, by) {

@@ -2,6 +2,7 @@
 /* The table: its head at once, its rows in pieces, so that hundreds of models do not keep a reader waiting. */
 
 const PIECE = 60;
+const PIXELS = 45;
 // cells that are made without being asked for, while nothing else is to do
 const AT_LEISURE = 16000;
 
@@ -14,12 +15,14 @@ let body = null;
 let waiting = [];
 let columns = [];
 let leisure = 0;
+// rows as they were made, for as long as their cells stay the same
+let made = new Map();
 
 /** Show the board anew: head and rows. */
 function showTable() {
   const shown = board();
   const groups = groupsOf(shown, state);
-  groups.forEach((group) => group.columns.forEach((column, place) => { column.starts = place === 0; }));
+  groups.forEach((group) => group.columns.forEach((column, place) => { column.starts = place === 0 && group !== groups[0]; }));
   columns = groups.flatMap((group) => group.columns);
   const first = matchMedia('(max-width: 720px)').matches ? 168 : 280;
   const width = first + columns.reduce((sum, column) => sum + column.width, 0);
@@ -28,6 +31,7 @@ function showTable() {
   grid.style.width = `max(100%, ${width}px)`;
   grid.setAttribute('aria-colcount', columns.length + 1);
   body = grid.tBodies[0];
+  made = new Map();
   showRows();
 }
 
@@ -42,7 +46,7 @@ function headOf(groups) {
   const heads = make('tr', { class: 'heads', 'aria-rowindex': 2 }, headCell({ key: 'model', head: 'Model', first: 'asc' }, 0));
   let number = 0;
   for (const group of groups) {
-    names.append(make('th', { colspan: group.columns.length, scope: 'colgroup', class: `starts${group.isOpen ? ' inner' : ''}` }, group.name));
+    names.append(make('th', { colspan: group.columns.length, scope: 'colgroup', class: [group !== groups[0] && 'starts', group.isOpen && 'inner'].filter(Boolean).join(' ') }, group.name));
     for (const column of group.columns) heads.append(headCell(column, (number += 1)));
   }
   return make('thead', {}, names, heads);
@@ -59,6 +63,7 @@ function headCell(column, number) {
   const arrow = make('span', { class: 'arrow', 'aria-hidden': 'true' }, isOrdered ? (order.descending ? '\u25bc' : '\u25b2') : '');
   name.append(arrow);
   const sort = make('button', { type: 'button', class: 'sort', 'data-c': number, tabindex: -1, title: column.head.length > 24 ? column.head : null }, name);
+  if (column.opens && !column.task && state.open.has(column.key)) sort.append(make('small', {}, 'mean'));
   if (column.small) sort.append(make('small', {}, column.small));
   cell.append(sort);
   if (column.opens) {
@@ -77,8 +82,10 @@ function showRows() {
   const count = waiting.length;
   grid.setAttribute('aria-rowcount', count + 2);
   body.replaceChildren();
+  // what can be seen comes first
+  const first = Math.ceil(innerHeight / PIXELS) + 4;
   if (!count) body.append(make('tr', {}, make('td', { class: 'nobody', colspan: columns.length + 1, 'data-c': 0 }, shown.size ? 'No model fits these filters.' : 'No models yet.')));
-  addRows();
+  addRows(first);
   atLeisure();
   refocus();
   const told = count === shown.size ? plural(count, 'model') : `${count.toLocaleString('en')} of ${plural(shown.size, 'model')}`;
@@ -88,8 +95,17 @@ function showRows() {
 /** Add the next rows; gives whether there were any. */
 function addRows(most = PIECE) {
   const next = waiting.splice(0, most);
-  body.append(...next.map(([row, place]) => rowOf(board(), columns, row, place)));
+  body.append(...next.map(([row, place]) => placed(row, place)));
   return next.length > 0;
+}
+
+/** A row at its place in the order. */
+function placed(row, place) {
+  if (!made.has(row)) made.set(row, rowOf(board(), columns, row));
+  const line = made.get(row);
+  line.setAttribute('aria-rowindex', place + 3);
+  line.querySelector('.place').textContent = String(place + 1);
+  return line;
 }
 
 function atLeisure() {
