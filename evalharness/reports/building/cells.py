@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from statistics import fmean
 
@@ -38,7 +39,11 @@ def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> dict[s
         for split, problems in stored.problems.items():
             needed = {subset for subset, why in problems.items() if not why.startswith(STALE)}
             wanted[split] = wanted.get(split, set()) | needed
-        return wanted
+        return {
+            split: found if member.subsets is None else found & set(member.subsets)
+            for split, found in wanted.items()
+            if member.splits is None or split in member.splits
+        }
     subsets = set(member.subsets or spec.languages)
     return dict.fromkeys(member.splits or spec.splits, subsets)
 
@@ -89,19 +94,37 @@ def other_revision(stored: StoredTask | None, spec: TaskSpec | None) -> str:
     return f"data revision {stored.revision or 'unknown'}, the catalogue has {spec.revision}"
 
 
-def member_cell(run: StoredRun, member: Member, *, strict: bool) -> Cell:
+def _main_score(name: str) -> str:
+    spec = catalogued(name)
+    return spec.main_score if spec else ""
+
+
+def member_cell(run: StoredRun, member: Member, metric: str, *, strict: bool) -> Cell:
     """A task's score; an aggregate's is the mean of its parts'.
 
     Args:
         run: where it is.
         member: the task.
-        strict: whether a score on other data than the catalogue's is none.
+        metric: the board's for this task; a score by another one is none. Empty where nobody says it.
+        strict: whether a score on other data than the catalogue's is none; of a published one, a footnote says it.
     """
     spec, stored = catalogued(member.task), run.tasks.get(member.task)
     if spec is not None and spec.parts and stored is None:
-        found = {part: member_cell(run, Member(task=part), strict=strict) for part in spec.parts}
+        found = {part: member_cell(run, Member(task=part), _main_score(part), strict=strict) for part in spec.parts}
         absent = [f"{part} {cell.missing}" for part, cell in found.items() if cell.score is None]
         return Cell(mean_of([cell.score for cell in found.values()]), f"its part {absent[0]}" if absent else "")
-    if strict and (why := other_revision(stored, spec)):
-        return Cell(None, why)
-    return Cell(None, run.absent) if stored is None else _task_score(stored, member, spec)
+    if stored is None:
+        return Cell(None, run.absent)
+    if stored.metric not in ("", metric) and metric:
+        return Cell(None, f"scored by {stored.metric}, the table has {metric}", notes=stored.notes)
+    why = other_revision(stored, spec) if strict else ""
+    if why and not run.is_published:
+        return Cell(None, why, notes=stored.notes)
+    # few published scores are on today's data, and fewer say on which
+    notes = (*stored.notes, why) if why else stored.notes
+    return replace(_task_score(stored, member, spec), notes=notes, source=_source(stored))
+
+
+def _source(stored: StoredTask) -> str:
+    """Whose numbers a published task's are."""
+    return ", ".join(sorted({source for subsets in stored.sources.values() for source in subsets.values()}))
