@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from evalharness.errors import printable
 from evalharness.reports.board import Board, Cell, Mean, RankSpan, Row, Span
+from evalharness.reports.checkpoints import checkpoint_series
 
 STEPS = 100_000
 # steps of what is shown, a hundredth of a point, and the half of it
@@ -107,8 +108,19 @@ def _board(board: Board, texts: _Texts) -> dict[str, Any]:
         "byType": _means([row.mean_type for row in board.rows], texts),
         "commonMean": _common(board, texts),
         "more": [{"title": column.title, "s": list(map(_steps, column.values))} for column in board.columns],
+        "series": _series(board.rows),
         "rows": _rows(board.rows, texts),
     }
+
+
+def _series(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Checkpoints of a training, by their rows' places."""
+    place = {id(row): number for number, row in enumerate(rows)}
+    return [
+        {"name": found.name, "rows": [place[id(row)] for row in found.rows]}
+        for found in checkpoint_series(rows)
+        if len(found.rows) > 1
+    ]
 
 
 def _rows(rows: Sequence[Row], texts: _Texts) -> dict[str, Any]:

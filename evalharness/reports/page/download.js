@@ -1,10 +1,10 @@
 'use strict';
 /* What leaves the page: the shown table as a file, and the address of what is shown. */
 
-/** A text of a CSV file; what a spreadsheet would take for a formula is made a text for it. */
+/** A text of a CSV file; one that a spreadsheet would compute has an apostrophe before it, as the format csv has it. */
 function field(value) {
   const text = String(value ?? '');
-  const safe = typeof value === 'string' && /^[\s]*[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const safe = typeof value === 'string' && /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20']/.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 

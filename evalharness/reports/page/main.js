@@ -43,17 +43,22 @@ function showNotes() {
 }
 
 if (keptTheme()) setTheme(keptTheme());
-readAddress();
-listeners.push(show);
 byId('app').hidden = false;
 byId('made').textContent = `Made by ${DATA.made}.`;
 bindTools();
 showTheme();
-show(['board']);
-addEventListener('hashchange', () => { readAddress(); show(['board']); });
+if (BOARDS.length) {
+  readAddress();
+  listeners.push(show);
+  show(['board']);
+  addEventListener('hashchange', () => { readAddress(); show(['board']); });
+} else {
+  byId('title').textContent = 'No leaderboards';
+  document.querySelector('main').hidden = true;
+}
 let width = innerWidth;
 addEventListener('resize', () => {
-  if (innerWidth === width) return;
+  if (innerWidth === width || !BOARDS.length) return;
   width = innerWidth;
   clearTimeout(later);
   later = setTimeout(() => { keepFocus(showTable); showCharts(); }, 120);

@@ -45,10 +45,11 @@ function keepChoices(section, made) {
 /** Dots that no other beats in score at no higher cost; `sign` is 1 where more is better. */
 function frontOf(dots, sign) {
   const sorted = [...dots].sort((one, other) => sign * (other.x - one.x) || other.y - one.y);
-  let best = -Infinity;
+  let best = { x: 0, y: -Infinity };
+  // equal ones are on it together
   const front = sorted.filter((dot) => {
-    const isFirst = dot.y > best;
-    if (isFirst) best = dot.y;
+    const isFirst = dot.y > best.y || (dot.y === best.y && dot.x === best.x);
+    if (isFirst) best = dot;
     return isFirst;
   });
   return new Set(front);

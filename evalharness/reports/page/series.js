@@ -3,29 +3,11 @@
 
 const seriesSection = byId('series');
 
-/** What a checkpoint's name is without its step: the name of its series. */
-function seriesName(shown, row) {
-  const step = shown.of('step', row);
-  const name = shown.of('model', row).replace(new RegExp(`[-_/.]*(checkpoint|ckpt|step|iter)?[-_]?0*${step}$`, 'i'), '');
-  return [name || shown.of('model', row), ...namesOf(shown, row).changes].join(' ');
-}
-
-/** Series of at least two steps: [name, rows by step]. */
-function seriesOf(shown) {
-  const found = new Map();
-  for (let row = 0; row < shown.size; row += 1) {
-    if (shown.of('step', row) === null) continue;
-    const name = seriesName(shown, row);
-    found.set(name, [...(found.get(name) ?? []), row]);
-  }
-  return [...found].filter(([, rows]) => rows.length > 1).map(([name, rows]) => [name, rows.sort((one, other) => shown.of('step', one) - shown.of('step', other))]);
-}
-
 let chosenSeries = ['', ''];
 
 function showSeries() {
   const shown = board();
-  const all = seriesOf(shown);
+  const all = shown.series.map(({ name, rows }) => [name || 'all checkpoints', rows]);
   seriesSection.hidden = !all.length;
   if (!all.length) return;
   const named = (name) => all.find(([one]) => one === name);
