@@ -58,6 +58,9 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     ] = None,
     submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
     every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="Folder for a static Space of the Hugging Face Hub that shows the report.")
+    ] = None,
     source_url: Annotated[
         str | None, typer.Option(help="Where more of the results can be read; published too.")
     ] = None,
@@ -85,7 +88,7 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         check_writable(output.parent)
         _check_file(output)
     drawn_in = _plots_folder(asked["--plot"], plots_folder, output)
-    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url)
+    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url, space)
     for place in publishing.places:
         check_writable(place.parent)
     runs = _own_runs(results, needed=True, advice=_COMMAS if any(asked.values()) else "")
