@@ -37,7 +37,9 @@ def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list
     chosen = choose(runs, choice)
     shown = _versions_noted(_told_apart(chosen.runs))
     return [
-        _board(members, tasks, protocol, choice, chosen)
+        with_uncertainty(
+            _board(members, tasks, protocol, chosen), members, intervals=choice.intervals, ranks=choice.ranks
+        )
         for tasks in chosen.lists
         for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
     ]
@@ -106,10 +108,10 @@ def _metrics(runs: Sequence[StoredRun], names: Sequence[str]) -> dict[str, str]:
     return {name: metric for name in names if (metric := known.get(name, usual.get(name)))}
 
 
-def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: Choice, chosen: Chosen) -> Board:
+def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, chosen: Chosen) -> Board:
     types = {name: [member.task for member in members] for name, members in tasks.types.items()}
     names = [name for members in types.values() for name in members]
-    metrics = {**_metrics(runs, names), **{name: choice.metrics[name] for name in names if name in choice.metrics}}
+    metrics = _metrics(runs, names)
     made = [with_facts(make_row(run, tasks.types, metrics, strict=tasks.is_named), run) for run in runs]
     rows = with_borda(made, names)
     notes, common = [*tasks.notes, *incomplete(rows)], common_tasks(rows, names) if chosen.common else []
@@ -129,4 +131,4 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
         sorted_by=sort,
         notes=notes,
     )
-    return with_uncertainty(with_speed_notes(board), runs, intervals=choice.intervals, ranks=choice.ranks)
+    return with_speed_notes(board)
