@@ -224,8 +224,19 @@ def _from_records(task: str, jobs: Sequence[StoredJob], folder: Path) -> StoredT
         return StoredTask(task, {}, None, problems, damage)
     notes = {note for job in jobs if job.record is not None and not job.problem for note in job.record.notes}
     scores = _scores(view["scores"], str(folder / f"{task}.json"), problems)
-    revision, kind = view["dataset_revision"], recorded_type(jobs)
-    return StoredTask(task, scores, revision, problems, damage, sorted(notes), kind, jobs)
+    metrics = {job.record.main_score for job in jobs if job.record is not None and not job.problem}
+    return StoredTask(
+        task=task,
+        scores=scores,
+        revision=view["dataset_revision"],
+        problems=problems,
+        damage=damage,
+        notes=sorted(notes),
+        type=recorded_type(jobs),
+        jobs=jobs,
+        # of several, no board has them all
+        metric=" and ".join(sorted(metrics)),
+    )
 
 
 def _void(task: StoredTask, why: str) -> StoredTask:

@@ -1,4 +1,4 @@
-"""Old result files against mteb's own reader, where that reads them; where it does not, or reads another metric, we do."""
+"""Old result files against mteb's own reader; where it reads none, or another metric, what we read instead."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from statistics import fmean
 
@@ -38,7 +39,11 @@ def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> dict[s
         for split, problems in stored.problems.items():
             needed = {subset for subset, why in problems.items() if not why.startswith(STALE)}
             wanted[split] = wanted.get(split, set()) | needed
-        return wanted
+        return {
+            split: found if member.subsets is None else found & set(member.subsets)
+            for split, found in wanted.items()
+            if member.splits is None or split in member.splits
+        }
     subsets = set(member.subsets or spec.languages)
     return dict.fromkeys(member.splits or spec.splits, subsets)
 
@@ -55,7 +60,7 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
         return Cell(
             score=fmean(stored.scores[split][subset] for split, subset in places),
             parts=_parts(stored, places, spec),
-            notes=_notes_of_published(stored, wanted, asked) if stored.sources else (),
+            notes=_on_some_splits(wanted, asked) if stored.sources else (),
             source=_sources(stored, places) if stored.sources else "",
         )
     parts = _parts(stored, [place for place in places if place not in absent], spec)
@@ -83,12 +88,10 @@ def _sources(stored: StoredTask, places: Sequence[tuple[str, str]]) -> str:
     return ", ".join(dict.fromkeys(stored.sources[split][subset] for split, subset in places))
 
 
-def _notes_of_published(
-    stored: StoredTask, shown: Mapping[str, set[str]], wanted: Mapping[str, set[str]]
-) -> Sequence[str]:
-    """What is said of a published score, also where it is of some of the task's splits only."""
+def _on_some_splits(shown: Mapping[str, set[str]], wanted: Mapping[str, set[str]]) -> Sequence[str]:
+    """A note of a published score that is of some of the task's splits only."""
     partial = len("+".join(shown).split("+")) < len(wanted)
-    return [*([f"on {', '.join(shown)} alone, of {' and '.join(wanted)}"] if partial else []), *stored.notes]
+    return [f"on {', '.join(shown)} alone, of {' and '.join(wanted)}"] if partial else ()
 
 
 def _parts(stored: StoredTask, places: Sequence[tuple[str, str]], spec: TaskSpec | None) -> list[Part]:
@@ -116,24 +119,35 @@ def other_revision(stored: StoredTask | None, spec: TaskSpec | None) -> str:
     return f"data revision {stored.revision or 'unknown'}, the catalogue has {spec.revision}"
 
 
-def member_cell(run: StoredRun, member: Member, *, strict: bool) -> Cell:
+def _main_score(name: str) -> str:
+    spec = catalogued(name)
+    return spec.main_score if spec else ""
+
+
+def member_cell(run: StoredRun, member: Member, metric: str, *, strict: bool) -> Cell:
     """A task's score; an aggregate's is the mean of its parts'.
 
     Args:
         run: where it is.
         member: the task.
-        strict: whether a score on other data than the catalogue's is none.
+        metric: the board's for this task; a score by another one is none. Empty where nobody says it.
+        strict: whether a score on other data than the catalogue's is none; of a published one, a footnote says it.
     """
     spec, stored = catalogued(member.task), run.tasks.get(member.task)
     if spec is not None and spec.parts and stored is None:
-        found = {part: member_cell(run, Member(task=part), strict=strict) for part in spec.parts}
+        found = {part: member_cell(run, Member(task=part), _main_score(part), strict=strict) for part in spec.parts}
         absent = [f"{part} {cell.missing}" for part, cell in found.items() if cell.score is None]
         return Cell(
             score=mean_of([cell.score for cell in found.values()]),
             missing=f"its part {absent[0]}" if absent else "",
             source=", ".join(dict.fromkeys(cell.source for cell in found.values() if cell.source)),
         )
-    # of published scores, most have another revision or none; their row says how many
+    if stored is None:
+        return Cell(None, run.absent)
+    if stored.metric not in ("", metric) and metric:
+        return Cell(None, f"scored by {stored.metric}, the table has {metric}", notes=stored.notes)
+    # of published scores, most are on other data or do not say on which; their row says how many
     if strict and not run.is_published and (why := other_revision(stored, spec)):
-        return Cell(None, why)
-    return Cell(None, run.absent) if stored is None else _task_score(stored, member, spec)
+        return Cell(None, why, notes=stored.notes)
+    cell = _task_score(stored, member, spec)
+    return replace(cell, notes=(*stored.notes, *cell.notes))
