@@ -81,10 +81,11 @@ def shown_rows(rows: Sequence[Row], *, nearest: int | None = None, all_named: bo
 
 
 def _near(own: Sequence[Row], public: Sequence[Row], count: int) -> list[Row]:
-    """The published rows that are among the nearest to any of the results."""
+    """The published rows that are among the nearest to any of the results, by the tasks that anybody published."""
+    known = {task for row in public for task, cell in row.cells.items() if cell.score is not None}
     found: set[int] = set()
     for row in own:
-        mine = {task: cell.score for task, cell in row.cells.items() if cell.score is not None}
+        mine = {task: cell.score for task, cell in row.cells.items() if cell.score is not None and task in known}
         if not mine:
             continue
         level = fmean(mine.values())
