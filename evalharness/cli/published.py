@@ -71,13 +71,12 @@ class Public:
             own: the user's results.
             choice: whose tasks are read.
         """
+        from evalharness.reports.building.choosing import wanted_tasks
         from evalharness.results.clone import read_clone
         from evalharness.results.published import published_runs
 
-        tasks = {member.task for item in choice.lists for member in item.tasks} | set(choice.tasks)
-        if not tasks:
-            tasks = {name for run in own for name in run.tasks}
-        cloned = [] if self.clone is None else read_clone(self.clone, tasks or None)
+        tasks = wanted_tasks(choice) or {name for run in own for name in run.tasks} or None
+        cloned = [] if self.clone is None else read_clone(self.clone, tasks)
         there = {run.model for run in cloned}
         boxed = published_runs() if self.with_scores or (self.has_rows and self.clone is None) else []
         return [*cloned, *(run for run in boxed if run.model not in there)]

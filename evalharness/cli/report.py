@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated
@@ -78,7 +78,8 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
     from evalharness.catalog.lists import task_lists
     from evalharness.files import check_writable
-    from evalharness.reports.building.boards import Choice, make_boards
+    from evalharness.reports.building.boards import make_boards
+    from evalharness.reports.building.choosing import Choice, wanted_tasks
     from evalharness.reports.formats import render
 
     lists = {"--suite": suite, "--benchmark": benchmark, "--tasks": tasks, "--task-types": task_types}
@@ -106,7 +107,8 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     for place in publishing.places:
         check_writable(place.parent)
     alone = public.is_alone(named=bool(results), choice=choice)
-    own = [] if alone else _own_runs(results, needed=not public.is_asked, advice=_COMMAS if any(asked.values()) else "")
+    advice = _COMMAS if any(asked.values()) else ""
+    own = [] if alone else _own_runs(results, wanted_tasks(choice), needed=not public.is_asked, advice=advice)
     runs = [*own, *public.runs(own, choice)]
     boards = [*public.tables(), *([] if alone else make_boards(runs, choice))]
     text = render(boards, form)
@@ -117,22 +119,30 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         (tell if output is None else typer.echo)(f"plot: {path}")
 
 
-def _own_runs(results: Sequence[Path] | None, *, needed: bool, advice: str) -> list[StoredRun]:
+def _own_runs(
+    results: Sequence[Path] | None, wanted: Collection[str] | None, *, needed: bool, advice: str
+) -> list[StoredRun]:
     """The user's own results.
 
     Args:
         results: folders; None for the default one.
+        wanted: tasks whose results are needed; None for all.
         needed: whether a report without them is none; if not, and nobody named any, the default folder may be missing.
         advice: what is added where a folder is not there.
     """
-    from evalharness.results.stored import read_runs
+    from evalharness.results.stored import count_damage, read_runs
 
     if results is None and not needed and not _DEFAULT.is_dir():
         _warn(f"no folder {_DEFAULT}: the report is of published scores alone")
         return []
     folders = results or [_DEFAULT]
     _check_folders(folders, advice)
-    return read_runs(folders)
+    runs = read_runs(folders, wanted)
+    if skipped := count_damage(runs):
+        _warn(
+            f"{skipped} files or folders are odd or damaged, which costs their scores; the footnotes say which and why"
+        )
+    return runs
 
 
 def _warn(message: str) -> None:

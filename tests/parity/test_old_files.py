@@ -1,4 +1,4 @@
-"""Old result files against mteb's own reader; where it reads none, or another metric, what we read instead."""
+"""Old result files against mteb's own reader; where that reads none, or another metric, we read the right one."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list
     chosen = choose(runs, choice)
     shown = _versions_noted(_told_apart(chosen.runs))
     return [
-        _board(members, tasks, protocol, choice, chosen)
+        _board(members, tasks, protocol, chosen)
         for tasks in chosen.lists
         for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
     ]
@@ -109,10 +109,10 @@ def _metrics(runs: Sequence[StoredRun], names: Sequence[str]) -> dict[str, str]:
     return {name: metric for name in names if (metric := known.get(name, usual.get(name)))}
 
 
-def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: Choice, chosen: Chosen) -> Board:
+def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, chosen: Chosen) -> Board:
     types = {name: [member.task for member in members] for name, members in tasks.types.items()}
     names = [name for members in types.values() for name in members]
-    metrics = {**_metrics(runs, names), **{name: choice.metrics[name] for name in names if name in choice.metrics}}
+    metrics = _metrics(runs, names)
     made = [with_facts(make_row(run, tasks.types, metrics, strict=tasks.is_named), run) for run in runs]
     shown = shown_rows(made, nearest=choice.nearest, all_named=bool(choice.models))
     rows = with_borda(shown.rows, names)

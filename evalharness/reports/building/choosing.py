@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evalharness.catalog.languages import language_codes
 from evalharness.catalog.lists import named_tasks
-from evalharness.catalog.tasks import Member, TaskList, all_task_names, task_types
+from evalharness.catalog.tasks import Member, TaskList, all_task_names, name_of, task_types
 from evalharness.errors import UsageError, letters, unknown_names
 from evalharness.reports.building.cells import catalogued
 from evalharness.results.stored import StoredRun
@@ -31,7 +31,6 @@ class Choice:
         common: whether a mean over the tasks that all rows have is shown.
         intervals: whether intervals are computed where items are at hand.
         nearest: how many published rows are kept for each row of results; None for all that are complete.
-        metrics: task -> its main score, where a table is by other rules than the catalogue's.
     """
 
     lists: Sequence[TaskList] = ()
@@ -43,7 +42,6 @@ class Choice:
     common: bool = False
     intervals: bool = True
     nearest: int | None = None
-    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +122,18 @@ class _Kept:
     types: Collection[str] | None
     codes: Collection[str] | None
     shown: str = ""
+
+
+def wanted_tasks(choice: Choice) -> set[str] | None:
+    """Names of all tasks whose results a choice needs; None for all that there are.
+
+    Raises:
+        UsageError, DataError: a task file is missing or wrong.
+    """
+    if not choice.lists and not choice.tasks:
+        return None
+    names = {*map(name_of, choice.tasks), *(member.task for item in choice.lists for member in item.tasks)}
+    return names | {part for name in names if (spec := catalogued(name)) for part in spec.parts}
 
 
 def choose(runs: Sequence[StoredRun], choice: Choice) -> Chosen:
