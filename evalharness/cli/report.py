@@ -71,6 +71,9 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     published_table: Annotated[
         list[str] | None, typer.Option(help="Tables of a model card from published scores: bge.")
     ] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="Folder for a static Space of the Hugging Face Hub that shows the report.")
+    ] = None,
     source_url: Annotated[
         str | None, typer.Option(help="Where more of the results can be read; published too.")
     ] = None,
@@ -103,7 +106,7 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         check_writable(output.parent)
         _check_file(output)
     drawn_in = _plots_folder(asked["--plot"], plots_folder, output)
-    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url)
+    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url, space)
     for place in publishing.places:
         check_writable(place.parent)
     alone = public.is_alone(named=bool(results), choice=choice)

@@ -12,7 +12,9 @@ from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenL
 from evalharness.reports.building.facts import with_facts
 from evalharness.reports.building.public import shown_rows
 from evalharness.reports.building.rows import make_row
+from evalharness.reports.building.speed import with_speed_notes
 from evalharness.reports.building.standing import common_tasks, incomplete, ordered, with_borda, with_common
+from evalharness.reports.building.uncertainty import with_uncertainty
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
 
@@ -36,7 +38,7 @@ def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list
     chosen = choose(runs, choice)
     shown = _versions_noted(_told_apart(chosen.runs))
     return [
-        _board(members, tasks, protocol, chosen)
+        _board(members, tasks, protocol, choice, chosen)
         for tasks in chosen.lists
         for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
     ]
@@ -109,7 +111,7 @@ def _metrics(runs: Sequence[StoredRun], names: Sequence[str]) -> dict[str, str]:
     return {name: metric for name in names if (metric := known.get(name, usual.get(name)))}
 
 
-def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, chosen: Chosen) -> Board:
+def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: Choice, chosen: Chosen) -> Board:
     types = {name: [member.task for member in members] for name, members in tasks.types.items()}
     names = [name for members in types.values() for name in members]
     metrics = _metrics(runs, names)
@@ -123,7 +125,7 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, chosen: 
     is_here = chosen.sort in (*SORTS, *types, *names)
     notes += [] if is_here else [f"has no {chosen.sort}, so rows are ordered by their means"]
     sort = chosen.sort if is_here else SORTS[0]
-    return Board(
+    board = Board(
         title=tasks.title,
         protocol=protocol,
         types=types,
@@ -133,3 +135,4 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, chosen: 
         sorted_by=sort,
         notes=notes,
     )
+    return with_uncertainty(with_speed_notes(board), runs, intervals=choice.intervals, ranks=choice.ranks)

@@ -31,6 +31,7 @@ class Choice:
         common: whether a mean over the tasks that all rows have is shown.
         intervals: whether intervals are computed where items are at hand.
         nearest: how many published rows are kept for each row of results; None for all that are complete.
+        ranks: whether ranks have intervals.
     """
 
     lists: Sequence[TaskList] = ()
@@ -42,6 +43,7 @@ class Choice:
     common: bool = False
     intervals: bool = True
     nearest: int | None = None
+    ranks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
