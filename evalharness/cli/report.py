@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
+from evalharness.cli.published import Public
 from evalharness.cli.publishing import Publishing, publish
 from evalharness.cli.shell import Loudness, loudness, tell
 from evalharness.errors import UsageError
@@ -58,6 +59,18 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     ] = None,
     submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
     every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
+    with_published: Annotated[
+        bool, typer.Option("--with-published", help="Beside public models: all that have every task of the table.")
+    ] = False,
+    nearest: Annotated[
+        int | None, typer.Option(min=1, help="Beside so many public models that are nearest to each of mine.")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Beside the models of a clone of embeddings-benchmark/results.")
+    ] = None,
+    published_table: Annotated[
+        list[str] | None, typer.Option(help="Tables of a model card from published scores: bge.")
+    ] = None,
     space: Annotated[
         Path | None, typer.Option(help="Folder for a static Space of the Hugging Face Hub that shows the report.")
     ] = None,
@@ -73,7 +86,9 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     from evalharness.reports.formats import render
 
     lists = {"--suite": suite, "--benchmark": benchmark, "--tasks": tasks, "--task-types": task_types}
+    lists |= {"--published-table": published_table}
     asked = split_lists({**lists, "--languages": languages, "--models": models, "--plot": plot})
+    public = Public(with_published, nearest, published, asked["--published-table"])
     form = format_of(format, output)
     choice = Choice(
         lists=task_lists(asked["--suite"], asked["--benchmark"]),
@@ -84,7 +99,9 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         sort=sort,
         common=common,
         intervals=not no_intervals,
+        nearest=nearest,
     )
+    public.check()
     if output is not None:
         check_writable(output.parent)
         _check_file(output)
@@ -92,9 +109,11 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url, space)
     for place in publishing.places:
         check_writable(place.parent)
+    alone = public.is_alone(named=bool(results), choice=choice)
     advice = _COMMAS if any(asked.values()) else ""
-    runs = _own_runs(results, wanted_tasks(choice), needed=True, advice=advice)
-    boards = make_boards(runs, choice)
+    own = [] if alone else _own_runs(results, wanted_tasks(choice), needed=not public.is_asked, advice=advice)
+    runs = [*own, *public.runs(own, choice)]
+    boards = [*public.tables(), *([] if alone else make_boards(runs, choice))]
     text = render(boards, form)
     drawn = _draw(boards, asked["--plot"], drawn_in)
     publish(publishing, runs, boards)
