@@ -14,7 +14,7 @@ from typing import Any
 
 from evalharness.catalog.task_file import LocalData, LocalTaskFile, same_name
 from evalharness.errors import DataError, UsageError
-from evalharness.reading import read_toml, validated
+from evalharness.reading import checked, read_toml, validated
 from evalharness.types import Frozen, TaskContext
 
 _CHINESE = ("zho", "cmn")
@@ -32,6 +32,7 @@ class TaskSpec(Frozen):
         parts: names of the sub-tasks of an aggregate.
         superseded_by: name of the newer version.
         scored_as: where it is not the task's own type, the type by which it is scored; `mteb` for mteb's own code.
+        dataset: Hub id of the data set of mteb's task, at `revision`; empty for others and for aggregates.
         instruction: what the task tells models that take instructions, on queries and on texts without a side.
         data: only for local tasks.
         settings: what a local task sets of its type's parameters.
@@ -49,6 +50,7 @@ class TaskSpec(Frozen):
     parts: tuple[str, ...] = ()
     superseded_by: str | None = None
     scored_as: str | None = None
+    dataset: str = ""
     instruction: str = ""
     data: LocalData | None = None
     settings: dict[str, Any] = {}
@@ -130,11 +132,24 @@ def benchmarks() -> Mapping[str, TaskList]:
 @cache
 def suites() -> Mapping[str, TaskList]:
     """Our own lists, from tasks/suites.toml."""
-    path = tasks_folder() / "suites.toml"
+    return read_lists(tasks_folder() / "suites.toml")
+
+
+def read_lists(path: Path) -> dict[str, TaskList]:
+    """Lists of tasks by name, from a file in the form of tasks/suites.toml.
+
+    Raises:
+        DataError: it is none; of a member, only the form is looked at.
+    """
     found = {}
-    for name, table in read_toml(path).items():
-        members = [{"task": item} if isinstance(item, str) else item for item in table.pop("tasks")]
-        found[name] = validated(TaskList, {"name": name, "tasks": members, **table}, f"{path} [{name}]")
+    for name, value in read_toml(path).items():
+        where = f"{path} [{name}]"
+        table = checked(value, dict, where)
+        members = checked(table.get("tasks"), list, f"{where}: tasks")
+        tasks = [{"task": item} if isinstance(item, str) else item for item in members]
+        found[name] = validated(TaskList, {"name": name, **table, "tasks": tasks}, where)
+    if not found:
+        raise DataError(f"{path}: holds no list; expected [a name] and tasks = [...] below it")
     return found
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
-from evalharness.cli.report import task_lists
 from evalharness.cli.shell import say, tell
 from evalharness.cli.store import human
 
@@ -85,6 +84,7 @@ def show(folder: FolderArgument) -> None:
 def _chosen(
     results: Sequence[str], tasks: list[str] | None, suite: list[str] | None, benchmark: list[str] | None
 ) -> Sources:
+    from evalharness.catalog.lists import task_lists
     from evalharness.catalog.tasks import name_of
     from evalharness.compare.sources import choose, members, named_runs
 

@@ -11,7 +11,6 @@ import typer
 
 from evalharness.cli.explain import check_alone, print_explanation
 from evalharness.cli.lists import split_lists
-from evalharness.cli.report import task_lists
 from evalharness.cli.shell import ExitCode, tell
 from evalharness.errors import UsageError, unknown_names
 
@@ -125,6 +124,7 @@ def _settings(rules: GateRules, kind: GateKind | None, adjust: str | None, draws
 
 def _wanted(named_lists: Mapping[str, Sequence[str] | None]) -> TaskList | None:
     """All tasks that are named, as one list; None if none are."""
+    from evalharness.catalog.lists import task_lists
     from evalharness.catalog.tasks import Member, TaskList, name_of
 
     lists = split_lists(named_lists)

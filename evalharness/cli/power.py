@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
-from evalharness.cli.report import named_tasks, task_lists
 from evalharness.errors import UsageError, unknown_names
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ def power(
     format: Annotated[str, typer.Option(help="terminal, md or json.")] = "terminal",  # noqa: A002 -- the flag's name
 ) -> None:
     """What could tasks show at all? Smallest detectable differences, items needed, and the cheapest tasks that do."""
+    from evalharness.catalog.lists import task_lists
     from evalharness.compare.sides import read_all
 
     if not tolerance > 0:
@@ -50,6 +50,7 @@ def power(
 
 def _named(names: Sequence[str], stored: Sequence[Results]) -> TaskList:
     """Each with all of its splits and subsets, as a run would do it."""
+    from evalharness.catalog.lists import named_tasks
     from evalharness.catalog.tasks import TaskList
 
     found = named_tasks(names, {task for result in stored for task in result.tasks})

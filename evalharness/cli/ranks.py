@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
-from evalharness.cli.report import named_tasks, task_lists
 from evalharness.errors import UsageError, unknown_names
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ def ranks(
     draws: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples.")] = 1_000,
 ) -> None:
     """Rank many models: intervals of ranks, and which neighbours are told apart, on these and on like tasks."""
+    from evalharness.catalog.lists import task_lists
     from evalharness.compare.sides import read_all
 
     lists = split_lists({"--tasks": tasks, "--suite": suite, "--benchmark": benchmark})
@@ -69,6 +69,7 @@ def _of_results(stored: Sequence[Results], tasks: Sequence[str], wanted: Sequenc
 
 
 def _lists(tasks: Sequence[str], there: Sequence[str], wanted: Sequence[TaskList]) -> list[TaskList | None]:
+    from evalharness.catalog.lists import named_tasks
     from evalharness.catalog.tasks import Member, TaskList
 
     named = named_tasks(tasks, there)

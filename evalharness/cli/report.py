@@ -1,8 +1,8 @@
-"""`evalharness report`: which folders, which lists of tasks, and where the table goes."""
+"""`evalharness report`: which folders, lists, tasks and rows, and where it goes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated
@@ -10,34 +10,124 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
-from evalharness.errors import UsageError, unknown_names
-from evalharness.reports.formats import formats
+from evalharness.cli.publishing import Publishing, publish
+from evalharness.cli.shell import Loudness, loudness, tell
+from evalharness.errors import UsageError
+from evalharness.reports.formats import format_of, formats
+from evalharness.reports.plots import check_plots, plots
 
 if TYPE_CHECKING:
-    from evalharness.catalog.tasks import TaskList, TaskSpec
+    from evalharness.reports.board import Board
+    from evalharness.results.stored import StoredRun
+
+_DEFAULT = Path("results")
+# what stands behind an option's value is a folder of results
+_COMMAS = ". Several values of an option are given with commas: --tasks A,B"
 
 
-def report(
+def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     results: Annotated[list[Path] | None, typer.Argument(help="Folders with results; default: results.")] = None,
-    suite: Annotated[list[str] | None, typer.Option(help="Columns and averages of these suites.")] = None,
+    suite: Annotated[
+        list[str] | None, typer.Option(help="Columns and averages of these suites, or of the lists of a TOML file.")
+    ] = None,
     benchmark: Annotated[list[str] | None, typer.Option(help="Columns and averages of this benchmark.")] = None,
-    format: Annotated[str, typer.Option(help=f"{', '.join(formats())}.")] = "md",  # noqa: A002 -- the flag's name
+    tasks: Annotated[list[str] | None, typer.Option(help="These tasks, or of the lists these: A,B.")] = None,
+    task_types: Annotated[list[str] | None, typer.Option(help="Keep these task types: STS,Retrieval.")] = None,
+    languages: Annotated[
+        list[str] | None, typer.Option(help="Keep these languages, and score tasks over them: eng,cmn.")
+    ] = None,
+    models: Annotated[list[str] | None, typer.Option(help="Keep rows of these models: NAME, or NAME@revision.")] = None,
+    sort: Annotated[
+        str, typer.Option(help="mean, type-mean, borda, common, name, parameters, speed, a task type or a task.")
+    ] = "mean",
+    common: Annotated[bool, typer.Option("--common", help="Also the mean over the tasks that all rows have.")] = False,
+    no_intervals: Annotated[bool, typer.Option("--no-intervals", help="Leave intervals out.")] = False,
+    format: Annotated[  # noqa: A002 -- the flag's name
+        str | None, typer.Option(help=f"{', '.join(formats())}; default: as the output's ending says, or md.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    plot: Annotated[list[str] | None, typer.Option(help=f"Also draw, as SVG and PNG: {','.join(plots())}.")] = None,
+    plots_folder: Annotated[
+        Path | None, typer.Option("--plots", help="Folder of the plots; default: beside the output, or plots.")
+    ] = None,
+    eval_results: Annotated[
+        Path | None, typer.Option(help="Folder of a model's repository on the Hub: scores for its .eval_results.")
+    ] = None,
+    model_index: Annotated[
+        Path | None, typer.Option(help="File for the older model-index; a README.md that is there keeps the rest.")
+    ] = None,
+    submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
+    every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="Folder for a static Space of the Hugging Face Hub that shows the report.")
+    ] = None,
+    source_url: Annotated[
+        str | None, typer.Option(help="Where more of the results can be read; published too.")
+    ] = None,
 ) -> None:
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
-    from evalharness.files import atomic_path, check_writable, storage_errors
+    from evalharness.catalog.lists import task_lists
+    from evalharness.files import check_writable
     from evalharness.reports.building.boards import Choice, make_boards
     from evalharness.reports.formats import render
-    from evalharness.results.stored import read_runs
 
-    lists = split_lists({"--suite": suite, "--benchmark": benchmark})
-    wanted = task_lists(lists["--suite"], lists["--benchmark"])
-    folders = results or [Path("results")]
-    _check_folders(folders)
+    lists = {"--suite": suite, "--benchmark": benchmark, "--tasks": tasks, "--task-types": task_types}
+    asked = split_lists({**lists, "--languages": languages, "--models": models, "--plot": plot})
+    form = format_of(format, output)
+    choice = Choice(
+        lists=task_lists(asked["--suite"], asked["--benchmark"]),
+        tasks=asked["--tasks"],
+        types=asked["--task-types"],
+        languages=asked["--languages"],
+        models=asked["--models"],
+        sort=sort,
+        common=common,
+        intervals=not no_intervals,
+    )
     if output is not None:
         check_writable(output.parent)
         _check_file(output)
-    text = render(make_boards(read_runs(folders), Choice(lists=wanted)), format)
+    drawn_in = _plots_folder(asked["--plot"], plots_folder, output)
+    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url, space)
+    for place in publishing.places:
+        check_writable(place.parent)
+    runs = _own_runs(results, needed=True, advice=_COMMAS if any(asked.values()) else "")
+    boards = make_boards(runs, choice)
+    text = render(boards, form)
+    drawn = _draw(boards, asked["--plot"], drawn_in)
+    publish(publishing, runs, boards)
+    _write(text, output)
+    for path in drawn:
+        (tell if output is None else typer.echo)(f"plot: {path}")
+
+
+def _own_runs(results: Sequence[Path] | None, *, needed: bool, advice: str) -> list[StoredRun]:
+    """The user's own results.
+
+    Args:
+        results: folders; None for the default one.
+        needed: whether a report without them is none; if not, and nobody named any, the default folder may be missing.
+        advice: what is added where a folder is not there.
+    """
+    from evalharness.results.stored import read_runs
+
+    if results is None and not needed and not _DEFAULT.is_dir():
+        _warn(f"no folder {_DEFAULT}: the report is of published scores alone")
+        return []
+    folders = results or [_DEFAULT]
+    _check_folders(folders, advice)
+    return read_runs(folders)
+
+
+def _warn(message: str) -> None:
+    if loudness() is not Loudness.QUIET:
+        tell(message)
+
+
+def _write(text: str, output: Path | None) -> None:
+    """To a file, whole or not at all, or to the terminal."""
+    from evalharness.files import atomic_path, storage_errors
+
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -47,6 +137,33 @@ def report(
     ):
         temporary.write_text(text, encoding="utf-8")
     typer.echo(f"report: {output}")
+
+
+def _plots_folder(names: Sequence[str], folder: Path | None, output: Path | None) -> Path:
+    """Where plots go, after a look whether they can be drawn and written at all."""
+    from evalharness.files import check_writable
+
+    if folder is not None and not names:
+        raise UsageError(f"--plots {folder} without --plot; say which: --plot {','.join(plots())}")
+    check_plots(names)
+    chosen = folder or (Path("plots") if output is None else output.parent)
+    if names:
+        check_writable(chosen, "--plots")
+    return chosen
+
+
+def _draw(boards: Sequence[Board], names: Sequence[str], folder: Path) -> Sequence[Path]:
+    """Before anything is written of a report, for a board may have nothing to draw; gives the files."""
+    from evalharness.files import storage_errors
+    from evalharness.reports.plots import save_plots
+
+    if not names:
+        return []
+    with storage_errors(folder, f"the plots cannot be written to {folder}", "choose another folder with --plots"):
+        done = save_plots(boards, names, folder)
+    for message in done.left_out:
+        _warn(message)
+    return done.files
 
 
 def _check_file(output: Path) -> None:
@@ -63,7 +180,7 @@ def _check_file(output: Path) -> None:
         raise UsageError(f"--output {output} is a device or a pipe; give a file")
 
 
-def _check_folders(folders: Sequence[Path]) -> None:
+def _check_folders(folders: Sequence[Path], advice: str) -> None:
     """All folders that are not there, at once, by where they were looked for."""
     problems = []
     for folder in folders:
@@ -72,50 +189,8 @@ def _check_folders(folders: Sequence[Path]) -> None:
             if not S_ISDIR(folder.stat().st_mode):
                 problems.append(f"{where} is no folder; name the folder that holds results")
         except FileNotFoundError:
-            problems.append(f"no such folder: {where}; name one that a run has written (run --output)")
+            problems.append(f"no such folder: {where}; name one that a run has written (run --output){advice}")
         except OSError as error:
             problems.append(f"{where} cannot be read ({error.strerror}); name the folder that holds results")
     if problems:
         raise UsageError("\n".join(problems))
-
-
-def task_lists(suites: Sequence[str], benchmarks: Sequence[str]) -> list[TaskList]:
-    """The named lists, suites first, each once; all wrong names at once."""
-    from evalharness.catalog import tasks as catalog
-
-    found: dict[str, TaskList] = {}
-    wrong: dict[str, list[str]] = {"suite": [], "benchmark": []}
-    for kind, name in [*(("suite", name) for name in suites), *(("benchmark", name) for name in benchmarks)]:
-        item = catalog.suites().get(name) if kind == "suite" else catalog.benchmark(name)
-        if item is None:
-            wrong[kind].append(name)
-        else:
-            found[item.name] = item
-    known = {"suite": catalog.suites(), "benchmark": catalog.benchmark_names()}
-    if problems := [unknown_names(kind, names, known[kind]) for kind, names in wrong.items() if names]:
-        raise UsageError("\n".join(problems))
-    return list(found.values())
-
-
-def named_tasks(names: Sequence[str], stored: Collection[str]) -> dict[str, TaskSpec | None]:
-    """Tasks by name, by task file, or as results have them, with what the catalogue knows of each.
-
-    Args:
-        names: of tasks, or paths of task files.
-        stored: names of tasks that results have.
-
-    Raises:
-        UsageError: some do not exist; all are named.
-    """
-    from evalharness.catalog.tasks import all_task_names, find_task
-
-    found, wrong = {}, []
-    for name in names:
-        spec = find_task(name)
-        if spec is None and name not in stored:
-            wrong.append(name)
-        else:
-            found[name if spec is None else spec.name] = spec
-    if wrong:
-        raise UsageError(unknown_names("task", wrong, [*all_task_names(), *stored]))
-    return found

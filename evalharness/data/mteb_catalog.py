@@ -110,6 +110,8 @@ def describe_task(task: Any) -> dict[str, Any]:  # noqa: ANN401
         "splits": splits,
         "languages": {subset: list(codes) for subset, codes in metadata.hf_subsets_to_langscripts.items()},
     }
+    if not task.is_aggregate:
+        entry["dataset"] = metadata.dataset["path"]
     if instruction := _instruction(task):
         entry["instruction"] = instruction
     if metadata.superseded_by:

@@ -2,9 +2,11 @@
 
 | what | file |
 | --- | --- |
-| which tasks and rows a board has, and in which order | `boards` |
+| which lists, tasks and rows were asked for | `choosing` |
+| a board of them | `boards` |
 | a run's row: its cells and their means | `rows` |
 | a run's score of a task | `cells` |
+| Borda ranks, common tasks, the order of rows | `standing` |
 | what is known of its model | `facts` |
 """
 

@@ -1,77 +1,64 @@
-"""From stored runs to boards: which tasks, which rows, and in which order."""
+"""From stored runs to boards: a table per list and protocol."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from evalharness.catalog.tasks import Member, TaskList
-from evalharness.reports.board import Board, Row
+from evalharness.reports.board import Board
 from evalharness.reports.building.cells import catalogued, other_revision
+from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenList, choose
 from evalharness.reports.building.facts import with_facts
 from evalharness.reports.building.rows import make_row
+from evalharness.reports.building.speed import with_speed_notes
+from evalharness.reports.building.standing import common_tasks, incomplete, ordered, with_borda, with_common
+from evalharness.reports.building.uncertainty import with_uncertainty
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
 
-_UNKNOWN_TYPE = "Other"
+# what is asked for, with what makes a table of it
+__all__ = ["Choice", "make_boards"]
+_VERSION = "score_version"
+# without anything that was asked for
+_EVERYTHING = Choice()
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a report shows.
-
-    Attributes:
-        lists: a board for each: benchmarks, suites, own lists; of none, one of all tasks that any run has.
-        types, languages: to keep, as `catalog.selection` has them.
-        models: names of rows to keep; none: all.
-        sort: what orders rows: `mean`, `type-mean`, `borda`, `name`, a task type or a task.
-        common: whether a mean over the tasks that all rows have is shown.
-        intervals: whether intervals are computed where items are at hand.
-    """
-
-    lists: Sequence[TaskList] = ()
-    types: Sequence[str] = ()
-    languages: Sequence[str] = ()
-    models: Sequence[str] = ()
-    sort: str = "mean"
-    common: bool = False
-    intervals: bool = True
-
-
-def make_boards(runs: Sequence[StoredRun], choice: Choice = Choice()) -> list[Board]:
+def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list[Board]:
     """Put runs side by side: a table per list and protocol, for scores of two protocols do not compare.
 
     Args:
         runs: see `stored.read_runs`.
         choice: what is shown.
+
+    Raises:
+        UsageError: something that was asked for does not exist; see `choose`.
     """
-    lists: Sequence[TaskList | None] = choice.lists or [None]
-    return [board for tasks in lists for board in _boards(runs, tasks)]
+    chosen = choose(runs, choice)
+    shown = _versions_noted(_told_apart(chosen.runs))
+    return [
+        _board(members, tasks, protocol, choice, chosen)
+        for tasks in chosen.lists
+        for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
+    ]
 
 
-def _by_type(members: Sequence[Member], runs: Sequence[StoredRun]) -> dict[str, list[Member]]:
-    """Members by the catalogue's type, or by the type that the records of a task have."""
-    recorded = {name: task.type for run in runs for name, task in run.tasks.items() if task.type is not None}
-    types: dict[str, list[Member]] = defaultdict(list)
-    for member in members:
-        spec = catalogued(member.task)
-        types[spec.type if spec else recorded.get(member.task, _UNKNOWN_TYPE)].append(member)
-    return dict(types)
+def _by_protocol(runs: Sequence[StoredRun]) -> list[tuple[str, list[StoredRun]]]:
+    protocols: dict[str, list[StoredRun]] = defaultdict(list)
+    for run in runs:
+        protocols[str(run.overrides.get("protocol", PROTOCOLS[0]))].append(run)
+    return sorted(protocols.items())
 
 
 def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """The same runs; where several are of one model with the same settings, each says where it is."""
-
-    def identity(run: StoredRun) -> str:
-        return content_digest([run.model, run.revision, dict(run.overrides)])
-
-    count = Counter(map(identity, runs))
+    identities = [content_digest([run.model, run.revision, run.is_published, dict(run.overrides)]) for run in runs]
+    count = Counter(identities)
     return [
-        replace(run, problems=(*run.problems, f"one of {count[identity(run)]} folders of this model: {run.folder}"))
-        if count[identity(run)] > 1
+        replace(run, problems=(*run.problems, f"one of {count[identity]} folders of this model: {run.folder}"))
+        if count[identity] > 1
         else run
-        for run in runs
+        for run, identity in zip(runs, identities, strict=True)
     ]
 
 
@@ -90,28 +77,56 @@ def _revisions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
     return [replace(run, tasks={name: noted(task) for name, task in run.tasks.items()}) for run in runs]
 
 
-def _boards(runs: Sequence[StoredRun], tasks: TaskList | None) -> list[Board]:
-    """A board of each protocol; of None, over all tasks that any run has."""
-    strict, runs = tasks is not None, _told_apart(runs)
-    if tasks is None:
-        runs = _revisions_noted(runs)
-        names = sorted({name for run in runs for name, task in run.tasks.items() if not task.damage})
-        tasks = TaskList(name="all stored tasks", tasks=tuple(Member(task=name) for name in names))
-    protocols: dict[str, list[StoredRun]] = defaultdict(list)
-    for run in runs:
-        protocols[str(run.overrides.get("protocol", PROTOCOLS[0]))].append(run)
-    types = _by_type(tasks.tasks, runs)
-    return [
-        _board([with_facts(make_row(run, types, strict=strict), run) for run in members], tasks.name, protocol, types)
-        for protocol, members in sorted(protocols.items())
-    ]
+def _versions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The same runs; where a task was not scored by one version of our scoring in all of them, each says its own."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    for task in (task for run in runs for task in run.tasks.values()):
+        versions[task.task] |= _versions(task)
+
+    def noted(task: StoredTask) -> StoredTask:
+        own = _versions(task) if len(versions[task.task]) > 1 else ()
+        why = f"scored by version {' and '.join(sorted(own))}, other rows by another"
+        return replace(task, notes=(*task.notes, why)) if own else task
+
+    return [replace(run, tasks={name: noted(task) for name, task in run.tasks.items()}) for run in runs]
 
 
-def _by_mean(row: Row) -> tuple[bool, float, str, str]:
-    score = row.mean_task.score
-    return (score is None, -(score or 0.0), row.model, row.revision)
+def _versions(task: StoredTask) -> set[str]:
+    records = (job.record for job in task.jobs if not job.problem)
+    return {str(record.key[_VERSION]) for record in records if record is not None and _VERSION in record.key}
 
 
-def _board(rows: list[Row], title: str, protocol: str, types: Mapping[str, Sequence[Member]]) -> Board:
-    ordered = sorted(rows, key=_by_mean)
-    return Board(title, protocol, {name: [m.task for m in members] for name, members in types.items()}, ordered)
+def _metrics(runs: Sequence[StoredRun], names: Sequence[str]) -> dict[str, str]:
+    """By task, the catalogue's main score; of a task that it has not, the one of most of the results."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for task in (task for run in runs for task in run.tasks.values() if task.metric and task.scores):
+        counts[task.task][task.metric] += 1
+    usual = {name: min(found, key=lambda metric: (-found[metric], metric)) for name, found in counts.items()}
+    known = {name: spec.main_score for name in names if (spec := catalogued(name))}
+    return {name: metric for name in names if (metric := known.get(name, usual.get(name)))}
+
+
+def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: Choice, chosen: Chosen) -> Board:
+    types = {name: [member.task for member in members] for name, members in tasks.types.items()}
+    names = [name for members in types.values() for name in members]
+    metrics = {**_metrics(runs, names), **{name: choice.metrics[name] for name in names if name in choice.metrics}}
+    made = [with_facts(make_row(run, tasks.types, metrics, strict=tasks.is_named), run) for run in runs]
+    rows = with_borda(made, names)
+    notes, common = [*tasks.notes, *incomplete(rows)], common_tasks(rows, names) if chosen.common else []
+    if chosen.common:
+        rows = with_common(rows, common)
+        notes += [] if common else ["no task is common to all rows, so there is no mean over common tasks"]
+    is_here = chosen.sort in (*SORTS, *types, *names)
+    notes += [] if is_here else [f"has no {chosen.sort}, so rows are ordered by their means"]
+    sort = chosen.sort if is_here else SORTS[0]
+    board = Board(
+        title=tasks.title,
+        protocol=protocol,
+        types=types,
+        rows=ordered(rows, sort),
+        metrics=metrics,
+        common=common,
+        sorted_by=sort,
+        notes=notes,
+    )
+    return with_uncertainty(with_speed_notes(board), runs, intervals=choice.intervals, ranks=choice.ranks)

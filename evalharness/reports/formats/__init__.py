@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from evalharness.reports.board import Board
 
 _SHORT = {"md": "markdown", "tex": "latex"}
+# of files, beside the names of formats
+_ENDINGS = {"htm": "html", "txt": "md"}
 
 
 def formats() -> list[str]:
@@ -23,6 +25,26 @@ def formats() -> list[str]:
 def files_of_formats() -> list[str]:
     """The files here that are formats; all of them may be imported."""
     return [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
+
+
+def format_of(name: str | None, output: Path | None) -> str:
+    """The format that was named; else the one that the output's ending names; else markdown.
+
+    Raises:
+        UsageError: there is no such format, or the ending names none.
+    """
+    if name is None and output is not None and output.suffix:
+        ending = output.suffix.removeprefix(".").lower()
+        ending = _ENDINGS.get(ending, ending)
+        if ending not in formats():
+            raise UsageError(
+                f"--output {output}: {unknown_names('format', [ending], formats())}\nName the format with --format"
+            )
+        return ending
+    found = name or "md"
+    if found not in formats():
+        raise UsageError(unknown_names("format", [found], formats()))
+    return found
 
 
 def render(boards: Sequence[Board], name: str) -> str:
