@@ -124,4 +124,5 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
         common=common,
         sorted_by=sort,
         notes=notes,
+        shows_subsets=choice.subsets,
     )

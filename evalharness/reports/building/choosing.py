@@ -30,6 +30,7 @@ class Choice:
         sort: what orders rows: one of SORTS, a task type or a task.
         common: whether a mean over the tasks that all rows have is shown.
         intervals: whether intervals are computed where items are at hand.
+        subsets: whether text has a table of each task's subsets (languages) where it has several.
         metrics: task -> its main score, where a table is by other rules than the catalogue's.
     """
 
@@ -41,6 +42,7 @@ class Choice:
     sort: str = "mean"
     common: bool = False
     intervals: bool = True
+    subsets: bool = False
     metrics: Mapping[str, str] = field(default_factory=dict)
 
 
