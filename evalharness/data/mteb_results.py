@@ -88,7 +88,7 @@ def task_result_text(view: Mapping[str, Any]) -> bytes:
             f"[{split}, {entry['hf_subset']}]"
             for split, entries in found.scores.items()
             for entry in entries
-            if isnan(entry["main_score"])
+            if entry["main_score"] is None or isnan(entry["main_score"])
         ]
         if missing:
             raise DataError(f"mteb finds no score for {shorten(missing)}")
