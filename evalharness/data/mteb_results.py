@@ -111,10 +111,11 @@ def combined_text(name: str, parts: Sequence[bytes]) -> bytes:
     import mteb
 
     results = [mteb.TaskResult.from_dict(json.loads(part)) for part in parts]
+    task: Any = mteb.get_task(name)
     with warnings.catch_warnings():
         # that parts are of several versions stands in them
         warnings.simplefilter("ignore")
-        view = mteb.get_task(name).combine_task_results(results).model_dump(mode="json")
+        view = task.combine_task_results(results).model_dump(mode="json")
     # mteb takes the time of combining, and writes what is unknown as no number
     view["date"] = max((result.date.timestamp() for result in results if result.date is not None), default=None)
     for unknown in ("evaluation_time", "kg_co2_emissions"):
