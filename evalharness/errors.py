@@ -22,6 +22,8 @@ _JOINERS = "\u200c\u200d"
 MAX_CELL, MAX_NOTE = 80, 300
 # what can begin something wherever it stands; an underscore only at the edge of a word
 _MARKS = re.compile(r"[\\`*\[\]<>|#~&$]|(?<![^\W_])_|_(?![^\W_])")
+# what GitHub tells people about, or links to, although it is no markdown; a space without width ends it
+_CALLS = re.compile(r"[@#](?=\\?\w)|\bGH-(?=\d)", re.IGNORECASE)
 # what GitHub makes a link of without any mark
 _LINKS = re.compile(r"(?<=\bwww)(?=\.)|(?<=[a-z])(?=://)", re.IGNORECASE)
 
@@ -121,6 +123,16 @@ def _shown(character: str) -> str:
     return character if unicodedata.category(character) in ("Cn", "Co") else "\ufffd"
 
 
+def one_line(text: str, limit: int = MAX_CELL) -> str:
+    r"""A text of anyone's on one line, printable and cut after `limit` characters.
+
+    >>> one_line("one\ntwo three", 7)
+    'one two…'
+    """
+    line = " ".join(printable(text).split())
+    return line if len(line) <= limit else f"{line[:limit]}\u2026"
+
+
 def plain(text: str, limit: int = MAX_CELL) -> str:
     r"""A text of anyone's that stays text in markdown, on one line and cut after `limit` characters.
 
@@ -129,9 +141,16 @@ def plain(text: str, limit: int = MAX_CELL) -> str:
     >>> plain("one\ntwo three", limit=7)
     'one two…'
     """
-    line = " ".join(printable(text).split())
-    line = line if len(line) <= limit else f"{line[:limit]}\u2026"
-    return _LINKS.sub(r"\\", _MARKS.sub(r"\\\g<0>", line))
+    return _LINKS.sub(r"\\", _MARKS.sub(r"\\\g<0>", one_line(text, limit)))
+
+
+def silent(text: str, limit: int = MAX_CELL) -> str:
+    r"""The same where GitHub reads it: nobody is told of it, and nothing links to an issue.
+
+    >>> silent("@everyone")
+    '@&#8203;everyone'
+    """
+    return _CALLS.sub(r"\g<0>&#8203;", plain(text, limit))
 
 
 def unknown_names(kind: str, names: Iterable[str], known: Iterable[str]) -> str:

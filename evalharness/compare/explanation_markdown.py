@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from evalharness.compare.comparison import Side
 from evalharness.compare.explanation import Change, Explanation, Fact, Hit, Passage, Rankings, Relevant, Slice
-from evalharness.compare.formats.markdown import silent
 from evalharness.compare.wording import VOID, interval, points, signed
-from evalharness.errors import MAX_NOTE, printable
+from evalharness.errors import MAX_NOTE, printable, silent
 
 # characters of a text that are shown: its beginning, and its end
 _HEAD, _TAIL = 400, 150

@@ -9,7 +9,7 @@ from math import isfinite
 from evalharness.compare.comparison import Comparison, Finding, Range, Settings, Verdict
 from evalharness.compare.gate import Reason
 from evalharness.compare.judged import Judged
-from evalharness.errors import printable, shorten
+from evalharness.errors import shorten
 
 VOID = "\u2013"
 ON_THESE = "On these tasks: where the difference may lie with other items of the same tasks (items are resampled)."
@@ -67,16 +67,6 @@ def p_value(value: float | None) -> str:
     if value is None or not isfinite(value):
         return VOID
     return f"<{_SMALLEST_P}" if value < _SMALLEST_P else f"{value:.3f}"
-
-
-def one_line(text: str, limit: int) -> str:
-    r"""A text of anyone's on one line, cut after `limit` characters.
-
-    >>> one_line("one\ntwo three", 7)
-    'one two…'
-    """
-    line = " ".join(printable(text).split())
-    return line if len(line) <= limit else f"{line[:limit]}\u2026"
 
 
 def wanted(finding: Finding) -> list[str]:

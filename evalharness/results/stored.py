@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import checked, read_object
+from evalharness.results.legacy import as_today, current_name
 from evalharness.results.mixing import other_settings, recorded_type
 from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.results.views import StoredJob, read_jobs, settle, task_view
@@ -34,7 +35,7 @@ class StoredTask:
 
     Attributes:
         task: its name.
-        scores: main scores, split -> subset -> score.
+        scores: main scores, split -> subset -> score; a split `a+b` is the mean over both, where only that is known.
         revision: of the data; None where nobody says.
         problems: split -> subset -> why there is no score; a subset has a score or a problem.
         damage: why nothing of the task can be read; empty if something can.
@@ -42,7 +43,8 @@ class StoredTask:
         type: as its records have it; None where none says it.
         jobs: its records as they were found; none where it was read from mteb's file.
         metric: name of the main scores' metric; empty where nobody says.
-        sources: split -> subset -> whose number it is, of published scores.
+        sources: split -> subset -> whose number it is, of published scores: a revision of the model, `external`, ...
+        mteb: version that wrote the file, where it is one of mteb's form that says it.
     """
 
     task: str
@@ -55,6 +57,7 @@ class StoredTask:
     jobs: Sequence[StoredJob] = ()
     metric: str = ""
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    mteb: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +136,10 @@ def _read_run(folder: Path) -> StoredRun:
     tasks |= {name: _void(tasks[name], why) for name, why in other_settings(jobs).items()}
     for path in listed or ():
         if path.suffix == ".json" and path.name not in (MODEL_META, BASELINE) and path.stem not in tasks:
-            task = _from_file(path)
-            tasks[task.task] = task
+            task = read_task_file(path)
+            # beside a file of an older name, the one of today's counts
+            if task.task not in tasks or path.stem == task.task:
+                tasks[task.task] = task
     tasks = {name: _within(folder, task) for name, task in tasks.items()}
     try:
         owner = _owner(read_object(folder / MODEL_META), str(folder / MODEL_META))
@@ -250,19 +255,18 @@ def _by_place(jobs: Sequence[StoredJob]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _from_file(path: Path) -> StoredTask:
-    """A file of mteb's format, all of it or, if it is odd beyond single scores, nothing of it."""
+def read_task_file(path: Path) -> StoredTask:
+    """A file of mteb's format, of any age: all of it or, if it is odd beyond single scores, nothing of it."""
     problems: dict[str, dict[str, str]] = {}
-    name = unicodedata.normalize("NFC", path.stem)
+    name = current_name(unicodedata.normalize("NFC", path.stem))
     try:
-        value = read_object(path)
-        _check_name(checked(value.get("task_name"), str, f"{path}: task_name"), name, path)
-        revision = checked(value.get("dataset_revision"), (str, type(None)), f"{path}: dataset_revision")
-        scores = _scores(checked(value.get("scores"), dict, f"{path}: scores"), str(path), problems)
+        file = as_today(read_object(path), str(path))
+        _check_name(file.task, name, path)
+        scores = _scores(file.scores, str(path), problems)
         _check_any(scores, problems, path)
     except DataError as error:
         return StoredTask(name, {}, damage=f"{_DAMAGED}{error}; remove the file, or run the task again")
-    return StoredTask(name, scores, revision, problems)
+    return StoredTask(name, scores, file.revision, problems, notes=file.notes, mteb=file.version)
 
 
 def _check_name(named: str, name: str, path: Path) -> None:

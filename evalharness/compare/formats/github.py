@@ -9,7 +9,7 @@ from typing import Literal
 from evalharness.compare import wording
 from evalharness.compare.comparison import Verdict
 from evalharness.compare.judged import Judged, labels, place, worst_failures
-from evalharness.errors import printable
+from evalharness.errors import one_line, printable
 
 # what GitHub shows of a step, of each kind; ours are no more in all, so that none is lost without a word
 MOST = 10
@@ -89,4 +89,4 @@ def _of(judged: Judged, candidate: str) -> Iterator[Annotation]:
 def _annotation(kind: Literal["error", "warning", "notice"], title: str, message: str) -> Annotation:
     text = printable(message).strip()[:_LONGEST_MESSAGE]
     # a command without a message is none
-    return Annotation(kind, wording.one_line(title, _LONGEST_TITLE), text or wording.one_line(title, _LONGEST_TITLE))
+    return Annotation(kind, one_line(title, _LONGEST_TITLE), text or one_line(title, _LONGEST_TITLE))

@@ -10,7 +10,7 @@ from evalharness.compare import wording
 from evalharness.compare.comparison import Finding, Verdict
 from evalharness.compare.gate import Failure
 from evalharness.compare.judged import Judged, Placed, labels, place
-from evalharness.errors import printable
+from evalharness.errors import one_line, printable
 
 _LONGEST_NAME, _LONGEST_MESSAGE = 200, 500
 # what `printable` leaves and XML does not know
@@ -103,7 +103,7 @@ def _add(case: ET.Element, element: str, message: str, kind: str) -> ET.Element:
 
 
 def _line(text: str, limit: int) -> str:
-    return _NO_XML.sub("\ufffd", wording.one_line(text, limit))
+    return _NO_XML.sub("\ufffd", one_line(text, limit))
 
 
 def _lines(texts: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from evalharness.compare import wording
 from evalharness.compare.judged import Judged, Placed, Placement, labels, place, worst_failures
-from evalharness.errors import MAX_CELL, MAX_NOTE, plain
+from evalharness.errors import MAX_CELL, MAX_NOTE, silent
 
 # of a comment, in characters; bytes are never fewer
 COMMENT_LIMIT = 65_536
@@ -16,8 +16,6 @@ _MOST_FAILURES = 5
 _MOST_NOTES = 8
 # of a table; more are folded away
 _OPEN_ROWS = 20
-# what GitHub tells people about, or links to, although it is no markdown; a space without width ends it
-_CALLS = re.compile(r"[@#](?=\\?\w)|\bGH-(?=\d)", re.IGNORECASE)
 # what makes a list, a heading or a rule of a line that begins so
 _BEGINNINGS = re.compile(r"^(\d*)([-+=.)])")
 _NUMBERS = ("Base", "Candidate", "Difference")
@@ -111,11 +109,6 @@ def _most(shown: Callable[[int], str], high: int, limit: int) -> int | None:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-def silent(text: str, limit: int = MAX_CELL) -> str:
-    """A text of anyone's that stays text, and calls nobody."""
-    return _CALLS.sub(r"\g<0>&#8203;", plain(text, limit))
 
 
 def _line(text: str, limit: int) -> str:

@@ -9,7 +9,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from evalharness.compare import wording
 from evalharness.compare.comparison import Finding, Range, Verdict
 from evalharness.compare.judged import Judged, Placed, labels, place, worst_failures
-from evalharness.errors import MAX_NOTE
+from evalharness.errors import MAX_NOTE, one_line
 
 WIDTH = 100
 _MOST_FAILURES = 10
@@ -45,7 +45,7 @@ def render(series: Sequence[Judged]) -> str:
 
 def _details(judged: Judged, name: str, number: str) -> Iterator[str]:
     placement = place(judged)
-    yield from _wrapped(f"{number}{wording.one_line(name, MAX_NOTE)} against {judged.comparison.base}")
+    yield from _wrapped(f"{number}{one_line(name, MAX_NOTE)} against {judged.comparison.base}")
     yield from _wrapped(wording.counted(judged.comparison))
     fails = [f"{failure.name}: {failure.reason}: {failure.why}" for failure in worst_failures(placement)]
     yield from _listed(fails, _MOST_FAILURES)
@@ -74,13 +74,12 @@ def _rows(item: Placed, footnotes: dict[str, int]) -> Iterator[tuple[str, ...]]:
     """A row; of a mean with tasks resampled a second one."""
     finding = item.finding
     marks = "".join(
-        f" [{footnotes.setdefault(wording.one_line(text, MAX_NOTE), len(footnotes) + 1)}]"
-        for text in wording.remarks(finding)
+        f" [{footnotes.setdefault(one_line(text, MAX_NOTE), len(footnotes) + 1)}]" for text in wording.remarks(finding)
     )
     mark = "! " if item.fails else ""
     needed = "" if finding.needed is None else f" ({wording.about(finding.needed)})"
     yield (
-        f"{mark}{wording.one_line(finding.name, MAX_NOTE)}",
+        f"{mark}{one_line(finding.name, MAX_NOTE)}",
         wording.points(finding.base),
         wording.points(finding.candidate),
         wording.signed(finding.difference),
@@ -117,7 +116,7 @@ def _cell(text: str, width: int, *, is_word: bool) -> str:
 def _wrapped(text: str, indent: str = "") -> Iterator[str]:
     """Lines of at most 100 cells, broken between words where that is possible."""
     line = ""
-    for word in wording.one_line(text, 2 * MAX_NOTE).split():
+    for word in one_line(text, 2 * MAX_NOTE).split():
         for part in [word] if cell_len(word) <= WIDTH - len(indent) else chop_cells(word, WIDTH - len(indent)):
             if not line.strip():
                 line += part

@@ -9,9 +9,10 @@ from dataclasses import replace
 from evalharness.reports.board import Board
 from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenList, choose
+from evalharness.reports.building.facts import with_facts
 from evalharness.reports.building.rows import make_row
 from evalharness.reports.building.speed import with_speed_notes
-from evalharness.reports.building.standing import common_tasks, ordered, with_borda, with_common
+from evalharness.reports.building.standing import common_tasks, incomplete, ordered, with_borda, with_common
 from evalharness.reports.building.uncertainty import with_uncertainty
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
@@ -51,16 +52,13 @@ def _by_protocol(runs: Sequence[StoredRun]) -> list[tuple[str, list[StoredRun]]]
 
 def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """The same runs; where several are of one model with the same settings, each says where it is."""
-
-    def identity(run: StoredRun) -> str:
-        return content_digest([run.model, run.revision, dict(run.overrides)])
-
-    count = Counter(map(identity, runs))
+    identities = [content_digest([run.model, run.revision, run.is_published, dict(run.overrides)]) for run in runs]
+    count = Counter(identities)
     return [
-        replace(run, problems=(*run.problems, f"one of {count[identity(run)]} folders of this model: {run.folder}"))
-        if count[identity(run)] > 1
+        replace(run, problems=(*run.problems, f"one of {count[identity]} folders of this model: {run.folder}"))
+        if count[identity] > 1
         else run
-        for run in runs
+        for run, identity in zip(runs, identities, strict=True)
     ]
 
 
@@ -81,23 +79,16 @@ def _revisions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 def _versions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """The same runs; where a task was not scored by one version of our scoring in all of them, each says its own."""
-    found = {(place, name): _versions(task) for place, run in enumerate(runs) for name, task in run.tasks.items()}
     versions: dict[str, set[str]] = defaultdict(set)
-    for (_, name), said in found.items():
-        versions[name] |= said
+    for task in (task for run in runs for task in run.tasks.values()):
+        versions[task.task] |= _versions(task)
 
-    def noted(place: int, task: StoredTask) -> StoredTask:
-        said = found[place, task.task]
-        if not said or len(versions[task.task]) == 1:
-            return task
-        return replace(
-            task, notes=(*task.notes, f"scored by version {' and '.join(sorted(said))}, other rows by another")
-        )
+    def noted(task: StoredTask) -> StoredTask:
+        own = _versions(task) if len(versions[task.task]) > 1 else ()
+        why = f"scored by version {' and '.join(sorted(own))}, other rows by another"
+        return replace(task, notes=(*task.notes, why)) if own else task
 
-    return [
-        replace(run, tasks={name: noted(place, task) for name, task in run.tasks.items()})
-        for place, run in enumerate(runs)
-    ]
+    return [replace(run, tasks={name: noted(task) for name, task in run.tasks.items()}) for run in runs]
 
 
 def _versions(task: StoredTask) -> set[str]:
@@ -119,8 +110,9 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
     types = {name: [member.task for member in members] for name, members in tasks.types.items()}
     names = [name for members in types.values() for name in members]
     metrics = {**_metrics(runs, names), **{name: choice.metrics[name] for name in names if name in choice.metrics}}
-    rows = with_borda([make_row(run, tasks.types, metrics, strict=tasks.is_named) for run in runs], names)
-    notes, common = list(tasks.notes), common_tasks(rows, names) if chosen.common else []
+    made = [with_facts(make_row(run, tasks.types, metrics, strict=tasks.is_named), run) for run in runs]
+    rows = with_borda(made, names)
+    notes, common = [*tasks.notes, *incomplete(rows)], common_tasks(rows, names) if chosen.common else []
     if chosen.common:
         rows = with_common(rows, common)
         notes += [] if common else ["no task is common to all rows, so there is no mean over common tasks"]

@@ -5,29 +5,49 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 
-from evalharness.reports.board import Row
+from evalharness.reports.board import Cell, Row
 from evalharness.reports.building.rows import mean
 
 
 def with_borda(rows: Sequence[Row], tasks: Sequence[str]) -> list[Row]:
-    """The same rows with their ranks by mteb's Borda count, `_borda_rank_from_long` of mteb 2.26.24.
+    """The same rows with their ranks by Borda count, as `_borda_rank_from_long` of mteb 2.26.24 has it.
 
-    Per task, a row gets as many points as there are rows less its rank, equal scores share theirs; a missing score
-    gives none. Equal sums have the better of their ranks. Rows without any score do not count and have no rank.
+    Per task, a row gets as many points as there are rows less its rank; equal scores share theirs, a missing one gives
+    none. Of an incomplete task, the mean of what is there counts. Equal sums have the better of their ranks. Rows
+    without any complete score are not counted and have no rank.
     """
-    scored = [number for number, row in enumerate(rows) if any(row.cells[task].score is not None for task in tasks)]
-    points = dict.fromkeys(scored, 0.0)
+    values = [{task: value for task in tasks if (value := _in_borda(row.cells[task])) is not None} for row in rows]
+    scored = [any(row.cells[task].score is not None for task in tasks) for row in rows]
+    points = {place: 0.0 for place, found in enumerate(values) if found}
     for task in tasks:
-        found = {number: score for number in scored if (score := rows[number].cells[task].score) is not None}
-        ordered = sorted(found.values())
-        for number, score in found.items():
-            better = len(ordered) - bisect_right(ordered, score)
-            equal = len(ordered) - better - bisect_left(ordered, score)
-            points[number] += len(scored) - (better + (equal + 1) / 2)
+        ordered = sorted(found[task] for found in values if task in found)
+        for place in points:
+            if task in values[place]:
+                better = len(ordered) - bisect_right(ordered, values[place][task])
+                equal = len(ordered) - better - bisect_left(ordered, values[place][task])
+                points[place] += sum(scored) - (better + (equal + 1) / 2)
     sums = sorted(points.values())
-    ranks = {number: 1 + len(sums) - bisect_right(sums, total) for number, total in points.items()}
-    return [replace(row, borda=ranks.get(number)) for number, row in enumerate(rows)]
+    return [
+        replace(row, borda=1 + len(sums) - bisect_right(sums, points[place]) if scored[place] else None)
+        for place, row in enumerate(rows)
+    ]
+
+
+def _in_borda(cell: Cell) -> float | None:
+    if cell.score is None and cell.parts:
+        return fmean(part.score for part in cell.parts)
+    return cell.score
+
+
+def incomplete(rows: Sequence[Row]) -> list[str]:
+    """What is said of tasks that are incomplete and count in Borda ranks."""
+    names = {task for row in rows for task, cell in row.cells.items() if cell.score is None and cell.parts}
+    told = (
+        f"incomplete tasks count in Borda ranks by the subsets that are there, as in mteb: {', '.join(sorted(names))}"
+    )
+    return [told] if names else []
 
 
 def common_tasks(rows: Sequence[Row], tasks: Sequence[str]) -> list[str]:
