@@ -24,6 +24,7 @@ class Publishing:
         eval_results, submit_to, every_eval_ever: folders.
         model_index: a file.
         source_url: where more can be read of the results.
+        space: folder of a Space that shows the report.
     """
 
     eval_results: Path | None = None
@@ -31,11 +32,12 @@ class Publishing:
     submit_to: Path | None = None
     every_eval_ever: Path | None = None
     source_url: str | None = None
+    space: Path | None = None
 
     @property
     def places(self) -> list[Path]:
         """All that is asked for."""
-        named = (self.eval_results, self.model_index, self.submit_to, self.every_eval_ever)
+        named = (self.eval_results, self.model_index, self.submit_to, self.every_eval_ever, self.space)
         return [place for place in named if place is not None]
 
 
@@ -55,6 +57,7 @@ def publish(wanted: Publishing, runs: Sequence[StoredRun], boards: Sequence[Boar
         return
     from evalharness.reports.publishing import eval_results, every_eval_ever, model_index, submission
     from evalharness.reports.publishing.own import own_results
+    from evalharness.reports.publishing.space import FLAG, write_space
 
     own, url = own_results(runs, boards), wanted.source_url
     forms: list[tuple[Path | None, Callable[[Sequence[OwnResults], Path], Publication]]] = [
@@ -66,6 +69,9 @@ def publish(wanted: Publishing, runs: Sequence[StoredRun], boards: Sequence[Boar
     for place, write in forms:
         if place is not None:
             _tell(write(own, place))
+    if wanted.space is not None:
+        made = write_space(boards, wanted.space)
+        tell(f"{FLAG}: {made.page}{' (its README.md stays as it was)' if made.is_readme_kept else ' and README.md'}")
 
 
 def _tell(publication: Publication) -> None:

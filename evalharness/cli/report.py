@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
+from evalharness.cli.published import Public
 from evalharness.cli.publishing import Publishing, publish
 from evalharness.cli.shell import Loudness, loudness, tell
 from evalharness.errors import UsageError
-from evalharness.reports.formats import format_of, formats
+from evalharness.reports.formats import format_of, formats, uncoloured
 from evalharness.reports.plots import check_plots, plots
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         str, typer.Option(help="mean, type-mean, borda, common, name, parameters, speed, a task type or a task.")
     ] = "mean",
     common: Annotated[bool, typer.Option("--common", help="Also the mean over the tasks that all rows have.")] = False,
+    subsets: Annotated[
+        bool, typer.Option("--subsets", help="Also a table of each task's subsets (languages), in formats of text.")
+    ] = False,
     no_intervals: Annotated[bool, typer.Option("--no-intervals", help="Leave intervals out.")] = False,
     format: Annotated[  # noqa: A002 -- the flag's name
         str | None, typer.Option(help=f"{', '.join(formats())}; default: as the output's ending says, or md.")
@@ -58,6 +62,21 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     ] = None,
     submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
     every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
+    with_published: Annotated[
+        bool, typer.Option("--with-published", help="Beside public models: all that have every task of the table.")
+    ] = False,
+    nearest: Annotated[
+        int | None, typer.Option(min=1, help="Beside so many public models that are nearest to each of mine.")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Beside the models of a clone of embeddings-benchmark/results.")
+    ] = None,
+    published_table: Annotated[
+        list[str] | None, typer.Option(help="Tables of a model card from published scores: bge.")
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="Folder for a static Space of the Hugging Face Hub that shows the report.")
+    ] = None,
     source_url: Annotated[
         str | None, typer.Option(help="Where more of the results can be read; published too.")
     ] = None,
@@ -70,7 +89,9 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     from evalharness.reports.formats import render
 
     lists = {"--suite": suite, "--benchmark": benchmark, "--tasks": tasks, "--task-types": task_types}
+    lists |= {"--published-table": published_table}
     asked = split_lists({**lists, "--languages": languages, "--models": models, "--plot": plot})
+    public = Public(with_published, nearest, published, asked["--published-table"])
     form = format_of(format, output)
     choice = Choice(
         lists=task_lists(asked["--suite"], asked["--benchmark"]),
@@ -81,17 +102,22 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         sort=sort,
         common=common,
         intervals=not no_intervals,
+        nearest=nearest,
+        subsets=subsets,
     )
+    public.check()
     if output is not None:
         check_writable(output.parent)
         _check_file(output)
     drawn_in = _plots_folder(asked["--plot"], plots_folder, output)
-    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url)
+    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url, space)
     for place in publishing.places:
         check_writable(place.parent)
+    alone = public.is_alone(named=bool(results), choice=choice)
     advice = _COMMAS if any(asked.values()) else ""
-    runs = _own_runs(results, wanted_tasks(choice), needed=True, advice=advice)
-    boards = make_boards(runs, choice)
+    own = [] if alone else _own_runs(results, wanted_tasks(choice), needed=not public.is_asked, advice=advice)
+    runs = [*own, *public.runs(own, choice)]
+    boards = [*public.tables(), *([] if alone else make_boards(runs, choice))]
     text = render(boards, form)
     drawn = _draw(boards, asked["--plot"], drawn_in)
     publish(publishing, runs, boards)
@@ -142,7 +168,7 @@ def _write(text: str, output: Path | None) -> None:
         storage_errors(output.parent, f"the report cannot be written to {output}", "choose another file with --output"),
         atomic_path(output) as temporary,
     ):
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(uncoloured(text), encoding="utf-8")
     typer.echo(f"report: {output}")
 
 

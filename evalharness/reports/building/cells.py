@@ -60,7 +60,7 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
         return Cell(
             score=fmean([part.score for part in parts]),
             parts=parts,
-            notes=_notes_of_published(stored, wanted, asked) if stored.sources else stored.notes,
+            notes=[*stored.notes, *(_on_some_splits(wanted, asked) if stored.sources else ())],
             source=_sources(stored, places) if stored.sources else "",
         )
     parts = _parts(stored, [place for place in places if place not in absent], spec)
@@ -88,12 +88,10 @@ def _sources(stored: StoredTask, places: Sequence[tuple[str, str]]) -> str:
     return ", ".join(dict.fromkeys(stored.sources[split][subset] for split, subset in places))
 
 
-def _notes_of_published(
-    stored: StoredTask, shown: Mapping[str, set[str]], wanted: Mapping[str, set[str]]
-) -> Sequence[str]:
-    """What is said of a published score, also where it is of some of the task's splits only."""
+def _on_some_splits(shown: Mapping[str, set[str]], wanted: Mapping[str, set[str]]) -> Sequence[str]:
+    """A note of a published score that is of some of the task's splits only."""
     partial = len("+".join(shown).split("+")) < len(wanted)
-    return [*([f"on {', '.join(shown)} alone, of {' and '.join(wanted)}"] if partial else []), *stored.notes]
+    return [f"on {', '.join(shown)} alone, of {' and '.join(wanted)}"] if partial else ()
 
 
 def _parts(stored: StoredTask, places: Sequence[tuple[str, str]], spec: TaskSpec | None) -> list[Part]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalharness.catalog.languages import language_codes
@@ -30,6 +30,9 @@ class Choice:
         sort: what orders rows: one of SORTS, a task type or a task.
         common: whether a mean over the tasks that all rows have is shown.
         intervals: whether intervals are computed where items are at hand.
+        nearest: how many published rows are kept for each row of results; None for all that are complete.
+        ranks: whether ranks have intervals.
+        subsets: whether text has a table of each task's subsets (languages) where it has several.
     """
 
     lists: Sequence[TaskList] = ()
@@ -40,6 +43,9 @@ class Choice:
     sort: str = "mean"
     common: bool = False
     intervals: bool = True
+    nearest: int | None = None
+    ranks: bool = True
+    subsets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,13 @@ class Chosen:
 class _Recorded:
     """What results say of tasks that the catalogue may not know: their names, types, and languages by subset."""
 
-    def __init__(self, runs: Iterable[StoredRun]) -> None:
+    def __init__(self, runs: Sequence[StoredRun]) -> None:
         self.readable: set[str] = set()
         self.names: set[str] = set()
         self._types: dict[str, str] = {}
         self._languages: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
+        # without a list, the tasks of results are shown, and what is published of them
+        self.own = {task.task for run in runs if not run.is_published for task in run.tasks.values() if not task.damage}
         for stored in (task for run in runs for task in run.tasks.values()):
             self.names.add(stored.task)
             if not stored.damage:
@@ -214,7 +222,7 @@ def _codes(names: Sequence[str], recorded: _Recorded, problems: list[str]) -> se
 def _lists(choice: Choice, named: Sequence[str], recorded: _Recorded, problems: list[str]) -> Sequence[TaskList]:
     """The lists that were named; of none, one of the named tasks, or of all that there are."""
     if not choice.lists:
-        names = named if choice.tasks else sorted(recorded.readable)
+        names = named if choice.tasks else sorted(recorded.own or recorded.readable)
         title = "the named tasks" if choice.tasks else "all stored tasks"
         return [TaskList(name=title, tasks=tuple(Member(task=name) for name in names))]
     for item in choice.lists:

@@ -10,6 +10,8 @@ from evalharness.errors import shorten
 from evalharness.reports.board import Cell, Mean, Row
 from evalharness.reports.building.cells import catalogued, first_line, mean_of, member_cell
 from evalharness.reports.building.public import sources_of
+from evalharness.reports.building.speed import texts_per_second
+from evalharness.results.checkpoints import checkpoint_step
 from evalharness.results.records import experiment_name
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.results.views import STALE
@@ -66,5 +68,7 @@ def make_row(
         mean_type=mean([found.score for found in means.values()]),
         notes=notes,
         origin="published" if run.is_published else "results",
+        texts_per_second=None if run.is_published else texts_per_second(run.folder),
+        step=None if run.is_published else checkpoint_step(run.model),
         folder=None if run.is_published else run.folder,
     )

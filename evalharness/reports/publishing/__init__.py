@@ -10,6 +10,7 @@
 | the layout of mteb's results repository | `submission` |
 | a record of Every Eval Ever | `every_eval_ever` |
 | its lines per item | `instances` |
+| a static Space that shows a leaderboard | `space` |
 """
 
 from __future__ import annotations
