@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from evalharness.catalog.lists import task_lists
+from evalharness.catalog.selection import Selection, select
 from evalharness.catalog.tasks import Member, TaskList, find_task, read_lists, suites
 from evalharness.errors import DataError, UsageError
 from evalharness.reports.board import Board
@@ -245,7 +246,7 @@ def test_versions_of_the_scoring_are_told_where_they_differ() -> None:
 
 def test_a_published_row_and_a_run_of_the_same_model_are_no_two_folders() -> None:
     public = replace(run("me/mine", {"STS12": 0.4}), is_published=True)
-    rows = board([MINE, public], lists=[TRIO]).rows
+    rows = board([MINE, public], lists=[TaskList(name="one", tasks=(Member(task="STS12"),))]).rows
     assert [row.origin for row in rows] == ["results", "published"]
     assert not any("folders of this model" in note for row in rows for note in row.notes)
 
@@ -257,6 +258,10 @@ def test_own_lists_from_a_file(tmp_path: Path) -> None:
     )
     assert [item.name for item in task_lists([str(path), "quick-en"], [])] == ["a", "b", "quick-en"]
     assert set(read_lists(path)) == {"a", "b"}
+    assert [(item.spec.name, item.subsets) for item in select(Selection(suites=[str(path)]))] == [
+        ("STS12", ("default",)),
+        ("STS17", ("en-en",)),
+    ]
     for text, why in {
         "": "holds no list",
         'a = "STS12"': "[a]: expected an object, found a text",
