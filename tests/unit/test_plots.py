@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.artist import Artist
 from matplotlib.collections import PolyCollection
@@ -41,6 +43,18 @@ def with_rows(rows: Sequence[Row], board: Board = BOARD) -> Board:
 def by_gid(figure: Figure, gid: str) -> Artist:
     (found,) = figure.findobj(lambda artist: artist.get_gid() == gid)
     return found
+
+
+def points(line: Line2D) -> list[list[float]]:
+    found: list[list[float]] = np.asarray(line.get_xydata()).tolist()
+    return found
+
+
+def drawn(figure: Figure, gid: str) -> list[list[float]]:
+    """The points of a line."""
+    line = by_gid(figure, gid)
+    assert isinstance(line, Line2D)
+    return points(line)
 
 
 def gids(figure: Figure, start: str) -> list[str]:
@@ -96,7 +110,7 @@ print("matplotlib.pyplot" in sys.modules)
 
 def test_the_settings_of_the_user_play_no_part_and_stay(tmp_path: Path) -> None:
     save_plots([BOARD], ["types"], tmp_path / "plain")
-    theirs = {"text.usetex": True, "font.size": 31.0, "axes.facecolor": "black", "svg.fonttype": "path"}
+    theirs: dict[Any, Any] = {"text.usetex": True, "font.size": 31.0, "axes.facecolor": "black", "svg.fonttype": "path"}
     with mpl.rc_context(theirs):
         save_plots([BOARD], ["types"], tmp_path / "theirs")
         assert {key: mpl.rcParams[key] for key in theirs} == theirs
@@ -136,13 +150,10 @@ def test_types_show_each_mean_and_its_interval_in_points() -> None:
     for number, means in enumerate(panels):
         for lane, mean in enumerate(means):
             if mean.score is not None:
-                mark = by_gid(figure, f"mark-{number}-{lane}")
-                assert isinstance(mark, Line2D)
-                assert list(mark.get_xdata()) == [100 * mean.score]
+                assert drawn(figure, f"mark-{number}-{lane}") == [[100 * mean.score, lane]]
             if mean.interval is not None and isfinite(mean.interval.low):
-                bar = by_gid(figure, f"interval-{number}-{lane}")
-                assert isinstance(bar, Line2D)
-                assert list(bar.get_xdata()) == [100 * mean.interval.low, 100 * mean.interval.high]
+                ends = [100 * mean.interval.low, 100 * mean.interval.high]
+                assert drawn(figure, f"interval-{number}-{lane}") == [[end, lane] for end in ends]
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["Mean (7)", "Classification (2)", "Retrieval (3)", "STS (2)"]
     assert "8 of 20 models not shown" in said(figure)
@@ -197,11 +208,10 @@ def steps(run: str, scores: Mapping[int, float | None], spans: Mapping[int, Span
 def test_a_curve_goes_through_its_scores_and_its_band_through_their_intervals() -> None:
     spans = {10: Span(0.25, 0.5), 20: Span(0.375, 0.625), 40: Span(nan, nan, is_trusted=False)}
     figure = draw(with_rows(steps("run", {40: 0.75, 20: 0.5, 10: 0.375}, spans)), "curve")
-    line, band = by_gid(figure, "line-0-0"), by_gid(figure, "band-0-0")
-    assert isinstance(line, Line2D)
-    assert line.get_xydata().tolist() == [[10, 37.5], [20, 50], [40, 75]]  # type: ignore[union-attr]
+    assert drawn(figure, "line-0-0") == [[10, 37.5], [20, 50], [40, 75]]
+    band = by_gid(figure, "band-0-0")
     assert isinstance(band, PolyCollection)
-    corners = {tuple(corner) for path in band.get_paths() for corner in path.vertices.tolist()}
+    corners = {tuple(corner) for path in band.get_paths() for corner in np.asarray(path.vertices).tolist()}
     assert corners == {(10, 25), (20, 37.5), (20, 62.5), (10, 50)}
     assert "2 of" not in said(figure)
     assert "run. Main scores" in said(figure)
@@ -210,10 +220,8 @@ def test_a_curve_goes_through_its_scores_and_its_band_through_their_intervals() 
 def test_a_missing_score_is_a_gap_and_an_interval_alone_is_a_bar() -> None:
     spans = {1: Span(0.25, 0.5), 3: Span(0.5, 0.75), 4: Span(0.5, 0.75)}
     figure = draw(with_rows(steps("run", {1: 0.375, 2: None, 3: 0.625, 4: 0.625}, spans)), "curve")
-    line = by_gid(figure, "line-0-0")
-    assert isinstance(line, Line2D)
-    assert [isfinite(y) for _, y in line.get_xydata().tolist()] == [True, False, True, True]  # type: ignore[union-attr]
-    bars = [one.get_xydata().tolist() for one in figure.axes[0].lines if one.get_gid() is None]  # type: ignore[union-attr]
+    assert [isfinite(y) for _, y in drawn(figure, "line-0-0")] == [True, False, True, True]
+    bars = [points(line) for line in figure.axes[0].lines if line.get_gid() is None]
     assert bars == [[[1, 25], [1, 50]]]
     assert "Gaps: a task is missing." in said(figure)
 
@@ -250,7 +258,7 @@ def test_a_front_joins_the_models_that_nothing_beats() -> None:
     front = by_gid(figure, "front-0")
     assert isinstance(front, Line2D)
     # to the edge: a larger model has nothing better to offer
-    assert front.get_xydata().tolist() == [[1e7, 50], [1e8, 70], [axes.get_xlim()[1], 70]]  # type: ignore[union-attr]
+    assert points(front) == [[1e7, 50], [1e8, 70], [axes.get_xlim()[1], 70]]
     assert front.get_drawstyle() == "steps-post"
     assert len(gids(figure, "mark")) == 4
     for words in (
@@ -269,9 +277,7 @@ def test_of_a_speed_more_is_better() -> None:
     ]
     figure = draw(with_rows(rows), "pareto")
     axes = figure.axes[2]
-    front = by_gid(figure, "front-2")
-    assert isinstance(front, Line2D)
-    assert front.get_xydata().tolist() == [[axes.get_xlim()[0], 75], [10, 75], [100, 50]]  # type: ignore[union-attr]
+    assert drawn(figure, "front-2") == [[axes.get_xlim()[0], 75], [10, 75], [100, 50]]
     assert "more is better" in axes.get_xlabel()
     # a speed of nothing has no place on the axis
     assert len(gids(figure, "mark-2")) == 3

@@ -132,7 +132,8 @@ def make_sheet(grid: Grid, words: Words, above: float = 0.0) -> Sheet:
 
 def text_size(text: str, size: float) -> TextSize:
     """How large a text is in our font, in printer's points."""
-    width, height, _ = _renderer().get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    font = FontProperties(size=size)
+    width, height, _ = _renderer().get_text_width_height_descent(text, font, ismath=False)  # type: ignore[no-untyped-call]
     return TextSize(width, height)
 
 
@@ -143,7 +144,8 @@ def text_inches(texts: Sequence[str], size: float) -> float:
 
 @cache
 def _renderer() -> RendererAgg:
-    return FigureCanvasAgg(Figure(dpi=_POINTS)).get_renderer()
+    found: RendererAgg = FigureCanvasAgg(Figure(dpi=_POINTS)).get_renderer()  # type: ignore[no-untyped-call]
+    return found
 
 
 def _line(size: float) -> float:
