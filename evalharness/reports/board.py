@@ -175,6 +175,7 @@ class Board:
         sorted_by: what orders the rows.
         columns: more of them, see `Column`.
         notes: footnotes of the whole table.
+        shows_subsets: whether text has a table of each task's subsets (languages) where it has several.
     """
 
     title: str
@@ -186,6 +187,7 @@ class Board:
     sorted_by: str = "mean"
     columns: Sequence[Column] = ()
     notes: Sequence[str] = ()
+    shows_subsets: bool = False
 
     @property
     def tasks(self) -> list[str]:

@@ -55,7 +55,7 @@ def test_a_missing_task_makes_averages_void_and_is_named() -> None:
     assert (row.mean_task.score, row.mean_type.score, row.types["STS"].score) == (None, None, None)
     assert row.types["Classification"].score == 0.99
     text = render([board], "md")
-    assert "| a/partial (cccccccc) [1] | – | – | – | 99.00 |" in text
+    assert "| a/partial (cccccccc) [1] | – (2 of 3) | – (1 of 2) | – (1 of 2) | 99.00 |" in text
     assert "[1] no averages over missing tasks: STSB (not run)" in text
 
 
