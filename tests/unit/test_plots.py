@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite, nan
+from math import isfinite, log10, nan
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -29,6 +29,8 @@ from evalharness.files import storage_errors
 from evalharness.reports import plots
 from evalharness.reports.board import Board, Mean, Row, Span
 from evalharness.reports.plots import check_plots, draw, save_plots
+from evalharness.reports.plots.drawing.names import row_names
+from evalharness.reports.plots.pareto import ticks
 
 ROOT = Path(__file__).parents[2]
 BOARD = boards()[0]
@@ -80,7 +82,7 @@ def test_a_figure_is_written_as_svg_and_png(tmp_path: Path, name: str) -> None:
     assert root.tag == f"{SVG}svg"
     assert root.findtext(f"{SVG}title", "").startswith("Every kind of row: ")
     shown = texts(svg)
-    assert any(text.startswith("Every kind of row: ") for text in shown)
+    assert "Every kind of row" in shown
     assert any("protocol: mteb" in text for text in shown)
     assert png.read_bytes().startswith(PNG)
 
@@ -137,6 +139,38 @@ def test_names_stay_text(tmp_path: Path, name: str) -> None:
         assert any(text.startswith(shown) for text in texts(svg)), shown
     letters = set("".join(texts(svg)))
     assert not [letter for letter in letters if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+
+
+def test_rows_have_names_of_their_own_as_short_as_the_others_allow() -> None:
+    def row(model: str, revision: str = "a" * 40, more: str = "") -> Row:
+        return replace(BOARD.rows[0], model=model, revision=revision, experiment=more)
+
+    one, other, changed = row("lab/one"), row("lab/other"), row("lab/other", more="int8")
+    assert row_names([one, other, changed]) == ["one", "other", "other [int8]"]
+    assert row_names([one, row("me/one")]) == ["lab/one", "me/one"]
+    assert row_names([one, row("lab/one", "b" * 40)]) == ["lab/one (aaaaaaaa)", "lab/one (bbbbbbbb)"]
+    assert row_names([one, replace(one, origin="published")]) == [
+        "lab/one (aaaaaaaa, results)",
+        "lab/one (aaaaaaaa, published)",
+    ]
+    assert row_names([one, one]) == ["lab/one (aaaaaaaa, results) #1", "lab/one (aaaaaaaa, results) #2"]
+    assert row_names([row("https://a.example/x"), row("a b/c")]) == ["https://a.example/x", "a b/c"]
+
+
+@pytest.mark.parametrize(
+    ("values", "are_few", "expected"),
+    [
+        ([22e6, 109e6, 335e6], False, [22e6, 109e6, 335e6]),
+        ([1e7, 1.01e7, 2e9, 2.1e9], False, [1e7, 1e8, 1e9]),
+        ([1.0e8, 1.01e8, 3.1e8], False, [1e8, 1.5e8, 2e8, 3e8]),
+        ([768, 768, 770, 1024, 384], True, [384, 768, 1024]),
+        ([512], False, [512]),
+    ],
+)
+def test_labels_of_an_axis_of_powers_are_values_or_round_numbers(
+    values: list[float], are_few: bool, expected: list[float]
+) -> None:
+    assert ticks(log10(min(values)) - 0.1, log10(max(values)) + 0.1, values, are_few=are_few) == expected
 
 
 def test_types_show_each_mean_and_its_interval_in_points() -> None:
@@ -214,7 +248,7 @@ def test_a_curve_goes_through_its_scores_and_its_band_through_their_intervals() 
     corners = {tuple(corner) for path in band.get_paths() for corner in np.asarray(path.vertices).tolist()}
     assert corners == {(10, 25), (20, 37.5), (20, 62.5), (10, 50)}
     assert "2 of" not in said(figure)
-    assert "run. Main scores" in said(figure)
+    assert "Training: run. Main scores" in said(figure)
 
 
 def test_a_missing_score_is_a_gap_and_an_interval_alone_is_a_bar() -> None:

@@ -77,15 +77,14 @@ def draw(board: Board) -> Figure:
     columns = columns_for(len(panels), _MOST_COLUMNS)
     size = _ALONE if len(panels) == 1 else 1.0
     grid = Grid(len(panels), columns, _WIDTH * size, _HEIGHT * size, left=0.3, between=0.42, below=0.62)
-    title = f"{shown(board.title, 80)}: scores by training step"
     subtitle = f"Main scores in points; protocol: {shown(board.protocol)}"
     if len(series) == 1 and series[0].name:
-        subtitle = f"{shown(series[0].name, 80)}. {subtitle}"
+        subtitle = f"Training: {shown(series[0].name, 80)}. {subtitle}"
     is_keyed = len(series) > 1
     legend_rows = -(-len(series) // columns) if is_keyed else 0
     sheet = make_sheet(
         grid,
-        Words(title, subtitle, _footnotes(board, found, series, every)),
+        Words(shown(board.title, 120), "Scores by training step", subtitle, _footnotes(board, found, series, every)),
         above=0.2 * legend_rows,
     )
     for number, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):

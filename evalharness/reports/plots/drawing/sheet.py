@@ -48,9 +48,17 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a sheet says around its panels."""
+    """What a sheet says around its panels.
+
+    Attributes:
+        title: of the board.
+        kind: what of it is shown.
+        subtitle: how to read it.
+        footnotes: below.
+    """
 
     title: str
+    kind: str
     subtitle: str
     footnotes: Sequence[str] = ()
 
@@ -60,7 +68,7 @@ class Sheet:
     """A figure and its panels.
 
     Attributes:
-        figure: of matplotlib; its label is the title.
+        figure: of matplotlib; its label says what it is.
         panels: in the order of the grid.
         left, top: where the room between the subtitle and the panels begins, in parts of the figure.
     """
@@ -103,12 +111,12 @@ def make_sheet(grid: Grid, words: Words, above: float = 0.0) -> Sheet:
     width = max(2 * _MARGIN + grid.left + inner + grid.right, 4.0)
     room = width - 2 * _MARGIN
     titles = _broken([words.title], _TITLE, room)
-    subtitles = _broken([words.subtitle], _SUBTITLE, room)
+    subtitles = _broken([f"{words.kind}. {words.subtitle}"], _SUBTITLE, room)
     footnotes = _broken(words.footnotes, _FOOTNOTE, room)
     head = _MARGIN + len(titles) * _line(_TITLE) + len(subtitles) * _line(_SUBTITLE) + above + _ABOVE
     foot = _MARGIN + len(footnotes) * _line(_FOOTNOTE) + _BELOW
     height = head + rows * grid.height + (rows - 1) * grid.below + foot
-    figure = Figure(figsize=(width, height), label=words.title)
+    figure = Figure(figsize=(width, height), label=f"{words.title}: {words.kind}")
     y = height - _MARGIN
     for text, size, colour, weight in (
         *((line, _TITLE, INK, "bold") for line in titles),
