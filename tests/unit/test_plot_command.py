@@ -61,7 +61,7 @@ def checkpoints(folder: Path) -> Path:
     for run in ("slow", "fast"):
         for step in (500, 1000, 1500):
             right = (random.random(200) < 0.5 + step / 5000).astype(float)
-            items = ItemScores([str(number) for number in range(200)], {"accuracy": right})
+            items = ItemScores([str(number) for number in range(200)], {"accuracy": right.tolist()})
             jobs = {("Mine", "test", "default"): StoredScores(items, "accuracy", "Classification")}
             write_results(folder, jobs, spec_of(f"{run}/checkpoint-{step}"))
     return folder

@@ -45,6 +45,11 @@ class Grid:
     below: float = 0.6
     right: float = 0.1
 
+    @property
+    def inner(self) -> float:
+        """From the left of the first panel to the right of the last one of a row, in inches."""
+        return self.columns * self.width + (self.columns - 1) * self.between
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -107,8 +112,7 @@ def make_sheet(grid: Grid, words: Words, above: float = 0.0) -> Sheet:
         above: inches left free between the subtitle and the panels, for a legend.
     """
     rows = -(-grid.count // grid.columns)
-    inner = grid.columns * grid.width + (grid.columns - 1) * grid.between
-    width = max(2 * _MARGIN + grid.left + inner + grid.right, 4.0)
+    width = max(2 * _MARGIN + grid.left + grid.inner + grid.right, 4.0)
     room = width - 2 * _MARGIN
     titles = _broken([words.title], _TITLE, room)
     subtitles = _broken([f"{words.kind}. {words.subtitle}"], _SUBTITLE, room)
