@@ -17,7 +17,7 @@ from support.stored import ndcg, pairs, random_ndcg, spec_of, write_results
 from evalharness.reports.board import Board, Span
 from evalharness.reports.building.boards import make_boards
 from evalharness.reports.formats import render
-from evalharness.reports.page import assemble
+from evalharness.reports.page import assemble, data
 from evalharness.reports.page.data import STEPS, as_json, in_script
 from evalharness.reports.page.items import BINS, MOST_BYTES, item_views
 from evalharness.results.stored import read_runs
@@ -136,6 +136,17 @@ def test_the_table_without_javascript() -> None:
 
 def test_hundreds_of_models_fit_into_a_page() -> None:
     assert len(render([many()], "html").encode()) < 800_000
+
+
+def test_subsets_that_there_is_no_room_for_are_left_out_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    (board, *_) = boards()
+    whole = data_of(render([board], "html"))
+    assert [len(task["parts"]) for task in whole["boards"][0]["tasks"]] == [1, 3, 1, 1, 1, 1, 1]
+    monkeypatch.setattr(data, "MOST_SUBSETS", 3 * len(board.rows) - 1)
+    small = data_of(render([board], "html"))
+    assert [len(task["parts"]) for task in small["boards"][0]["tasks"]] == [1, 0, 1, 1, 1, 1, 1]
+    (said,) = {*small["texts"]} - {*whole["texts"]}
+    assert said == "Subsets of 1 tasks are left out of this page, for there are too many."
 
 
 def items_board(folder: Path, **jobs: Any) -> Board:

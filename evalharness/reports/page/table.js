@@ -24,7 +24,8 @@ function showTable() {
   const groups = groupsOf(shown, state);
   groups.forEach((group) => group.columns.forEach((column, place) => { column.starts = place === 0 && group !== groups[0]; }));
   columns = groups.flatMap((group) => group.columns);
-  const first = matchMedia('(max-width: 720px)').matches ? 168 : 280;
+  const first = innerWidth <= 720 ? 168 : innerWidth < 1400 ? 244 : 280;
+  frame.style.setProperty('--first', `${first}px`);
   const width = first + columns.reduce((sum, column) => sum + column.width, 0);
   const cols = make('colgroup', {}, widthOf(first), ...columns.map((column) => widthOf(column.width)));
   grid.replaceChildren(make('caption', { class: 'hidden' }, `${shown.title}, protocol ${shown.protocol}`), cols, headOf(groups), make('tbody'));
