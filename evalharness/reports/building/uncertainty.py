@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from evalharness.compare.single import ScoreEstimate
     from evalharness.metrics.statistics.ranks import RankSpan as RankInterval
 
-# the ends of an interval move by some 1% of its length with the draws; so many scores take seconds then
+# fewer than `compare` makes, so that a thousand scores take seconds; with other draws the ends of an interval move by
+# a small share of its length
 _DRAWS = 2_000
 # as `ranks` makes them
 _RANK_DRAWS = 1_000
