@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
+from evalharness.cli.published import Public
 from evalharness.cli.publishing import Publishing, publish
 from evalharness.cli.shell import Loudness, loudness, tell
 from evalharness.errors import UsageError
-from evalharness.reports.formats import format_of, formats
+from evalharness.reports.formats import format_of, formats, uncoloured
 from evalharness.reports.plots import check_plots, plots
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         str, typer.Option(help="mean, type-mean, borda, common, name, parameters, speed, a task type or a task.")
     ] = "mean",
     common: Annotated[bool, typer.Option("--common", help="Also the mean over the tasks that all rows have.")] = False,
+    subsets: Annotated[
+        bool, typer.Option("--subsets", help="Also a table of each task's subsets (languages), in formats of text.")
+    ] = False,
     no_intervals: Annotated[bool, typer.Option("--no-intervals", help="Leave intervals out.")] = False,
     format: Annotated[  # noqa: A002 -- the flag's name
         str | None, typer.Option(help=f"{', '.join(formats())}; default: as the output's ending says, or md.")
@@ -58,6 +62,18 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     ] = None,
     submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
     every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
+    with_published: Annotated[
+        bool, typer.Option("--with-published", help="Beside public models: all that have every task of the table.")
+    ] = False,
+    nearest: Annotated[
+        int | None, typer.Option(min=1, help="Beside so many public models that are nearest to each of mine.")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Beside the models of a clone of embeddings-benchmark/results.")
+    ] = None,
+    published_table: Annotated[
+        list[str] | None, typer.Option(help="Tables of a model card from published scores: bge.")
+    ] = None,
     space: Annotated[
         Path | None, typer.Option(help="Folder for a static Space of the Hugging Face Hub that shows the report.")
     ] = None,
@@ -68,11 +84,14 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
     from evalharness.catalog.lists import task_lists
     from evalharness.files import check_writable
-    from evalharness.reports.building.boards import Choice, make_boards
+    from evalharness.reports.building.boards import make_boards
+    from evalharness.reports.building.choosing import Choice, wanted_tasks
     from evalharness.reports.formats import render
 
     lists = {"--suite": suite, "--benchmark": benchmark, "--tasks": tasks, "--task-types": task_types}
+    lists |= {"--published-table": published_table}
     asked = split_lists({**lists, "--languages": languages, "--models": models, "--plot": plot})
+    public = Public(with_published, nearest, published, asked["--published-table"])
     form = format_of(format, output)
     choice = Choice(
         lists=task_lists(asked["--suite"], asked["--benchmark"]),
@@ -83,7 +102,10 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         sort=sort,
         common=common,
         intervals=not no_intervals,
+        nearest=nearest,
+        subsets=subsets,
     )
+    public.check()
     if output is not None:
         check_writable(output.parent)
         _check_file(output)
@@ -91,8 +113,11 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url, space)
     for place in publishing.places:
         check_writable(place.parent)
-    runs = _own_runs(results, needed=True, advice=_COMMAS if any(asked.values()) else "")
-    boards = make_boards(runs, choice)
+    alone = public.is_alone(named=bool(results), choice=choice)
+    advice = _COMMAS if any(asked.values()) else ""
+    own = [] if alone else _own_runs(results, wanted_tasks(choice), needed=not public.is_asked, advice=advice)
+    runs = [*own, *public.runs(own, choice)]
+    boards = [*public.tables(), *([] if alone else make_boards(runs, choice))]
     text = render(boards, form)
     drawn = _draw(boards, asked["--plot"], drawn_in)
     publish(publishing, runs, boards)
@@ -101,22 +126,30 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         (tell if output is None else typer.echo)(f"plot: {path}")
 
 
-def _own_runs(results: Sequence[Path] | None, *, needed: bool, advice: str) -> list[StoredRun]:
+def _own_runs(
+    results: Sequence[Path] | None, wanted: Collection[str] | None, *, needed: bool, advice: str
+) -> list[StoredRun]:
     """The user's own results.
 
     Args:
         results: folders; None for the default one.
+        wanted: tasks whose results are needed; None for all.
         needed: whether a report without them is none; if not, and nobody named any, the default folder may be missing.
         advice: what is added where a folder is not there.
     """
-    from evalharness.results.stored import read_runs
+    from evalharness.results.stored import count_damage, read_runs
 
     if results is None and not needed and not _DEFAULT.is_dir():
         _warn(f"no folder {_DEFAULT}: the report is of published scores alone")
         return []
     folders = results or [_DEFAULT]
     _check_folders(folders, advice)
-    return read_runs(folders)
+    runs = read_runs(folders, wanted)
+    if skipped := count_damage(runs):
+        _warn(
+            f"{skipped} files or folders are odd or damaged, which costs their scores; the footnotes say which and why"
+        )
+    return runs
 
 
 def _warn(message: str) -> None:
@@ -135,7 +168,7 @@ def _write(text: str, output: Path | None) -> None:
         storage_errors(output.parent, f"the report cannot be written to {output}", "choose another file with --output"),
         atomic_path(output) as temporary,
     ):
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(uncoloured(text), encoding="utf-8")
     typer.echo(f"report: {output}")
 
 

@@ -16,6 +16,7 @@ from evalharness.errors import UsageError, unknown_names
 from evalharness.reading import read_toml, validated
 from evalharness.reports.board import Board, Column, Row
 from evalharness.reports.building.cells import catalogued, mean_of
+from evalharness.reports.building.facts import with_facts
 from evalharness.reports.building.rows import make_row
 from evalharness.results.published import NOT_PUBLISHED, published_folder, published_runs
 from evalharness.results.stored import StoredRun
@@ -130,9 +131,8 @@ def _list(name: str) -> TaskList:
 def _board(table: PrintedTable, runs: Mapping[str, StoredRun]) -> Board:
     types = _types(table)
     absent = [row.model for row in table.rows if row.model not in runs]
-    metrics = _metrics(types, runs)
-    shown = [runs.get(row.model) or _nothing(row.model) for row in table.rows]
-    rows = [make_row(run, types, metrics, strict=False) for run in shown]
+    metrics, of_row = _metrics(types, runs), [runs.get(row.model) or _nothing(row.model) for row in table.rows]
+    rows = [with_facts(make_row(run, types, metrics, strict=False), run) for run in of_row]
     averages = [_average(printed, row) for printed, row in zip(table.rows, rows, strict=True)]
     noted = [_noted(table, *pair) for pair in zip(table.rows, rows, averages, strict=True)]
     at = table.columns.index(_AVERAGE)

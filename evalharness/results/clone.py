@@ -16,7 +16,7 @@ from pathlib import Path
 from evalharness.catalog.tasks import mteb_task
 from evalharness.errors import DataError, shorten
 from evalharness.results.legacy import COPIED, IN_PERCENT, current_name, is_routine
-from evalharness.results.published import EXTERNAL, NOT_PUBLISHED, UNPINNED, row_revision
+from evalharness.results.published import EXTERNAL, NOT_PUBLISHED, UNPINNED, row_revision, with_what_is_known
 from evalharness.results.records import MODEL_META
 from evalharness.results.stored import StoredRun, StoredTask, read_task_file
 
@@ -100,7 +100,7 @@ def _run(model: str, place: Path, files: Mapping[Path, Sequence[Path]], wanted: 
         named = {path: current_name(path.stem) for path in paths}
         found = [read_task_file(path) for path in paths if wanted is None or named[path] in wanted]
         for task in _of_clear_range(found, paths):
-            candidates[task.task].append(_Candidate(folder.name, task))
+            candidates[task.task].append(_Candidate(folder.name, with_what_is_known(model, folder.name, task)))
     tasks = {name: _merged(name, sorted(found, key=lambda item: item.rank)) for name, found in candidates.items()}
     tasks = _without_older_aggregates(tasks, candidates)
     used = [name for task in tasks.values() for subsets in task.sources.values() for name in subsets.values()]

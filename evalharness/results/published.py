@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from evalharness.errors import DataError
+from evalharness.reading import read_toml
 from evalharness.results.legacy import SPLITS
 from evalharness.results.stored import StoredRun, StoredTask
 
@@ -142,6 +143,37 @@ def _run(model: str, scores: Sequence[PublishedScore], rule: Rule) -> StoredRun:
         absent=NOT_PUBLISHED,
         is_published=True,
     )
+
+
+@cache
+def _known() -> Sequence[Mapping[str, Any]]:
+    """What is said of single published scores in known.toml."""
+    entries: Sequence[Mapping[str, Any]] = read_toml(published_folder() / "known.toml")["entry"]
+    return entries
+
+
+def with_what_is_known(model: str, revision: str, task: StoredTask) -> StoredTask:
+    """The same published scores; those that are known to be of another model are none, and others have a note.
+
+    Args:
+        model: whose they are.
+        revision: of the model, or another source.
+        task: as it was read.
+    """
+    source = revision if revision in (UNPINNED, EXTERNAL) else REVISION
+    for entry in _known():
+        if (entry["model"], entry["source"]) != (model, source) or task.task not in entry["tasks"]:
+            continue
+        if not entry.get("unusable"):
+            task = replace(task, notes=[*task.notes, entry["why"]])
+            continue
+        wanted = entry.get("subsets")
+        for split, found in task.scores.items():
+            wrong = {subset: entry["why"] for subset in found if wanted is None or subset in wanted}
+            kept = {subset: score for subset, score in found.items() if subset not in wrong}
+            problems = {**task.problems, split: {**task.problems.get(split, {}), **wrong}}
+            task = replace(task, scores={**task.scores, split: kept}, problems=problems)
+    return task
 
 
 def row_revision(revisions: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,12 @@ class StoredRun:
     is_published: bool = False
 
 
-def read_runs(folders: Sequence[Path]) -> list[StoredRun]:
+def read_runs(folders: Sequence[Path], wanted: Collection[str] | None = None) -> list[StoredRun]:
     """All runs below these folders, ours or mteb's own.
+
+    Args:
+        folders: where they are looked for.
+        wanted: names of tasks; files of mteb's that are of others are not read. None for all.
 
     Raises:
         DataError: there is nothing.
@@ -93,7 +97,18 @@ def read_runs(folders: Sequence[Path]) -> list[StoredRun]:
     found = {os.path.realpath(run): run for folder in folders for run in _run_folders(folder)}
     if not found:
         raise DataError(f"no results below {', '.join(map(str, folders))}: expected folders with a {MODEL_META}")
-    return [_read_run(run) for run in sorted(found.values())]
+    return [_read_run(run, wanted) for run in sorted(found.values())]
+
+
+def count_damage(runs: Iterable[StoredRun]) -> int:
+    """How many files and folders give no score because of what is in them; failed and stale jobs are not among them."""
+    found = 0
+    for run in runs:
+        found += len(run.problems)
+        for task in run.tasks.values():
+            whys = [why for subsets in task.problems.values() for why in subsets.values()]
+            found += 1 if task.damage else sum(why.startswith(_DAMAGED) for why in whys)
+    return found
 
 
 def _run_folders(top: Path) -> Iterator[Path]:
@@ -120,7 +135,7 @@ class _Owner:
     overrides: Mapping[str, Any]
 
 
-def _read_run(folder: Path) -> StoredRun:
+def _read_run(folder: Path, wanted: Collection[str] | None) -> StoredRun:
     problems: list[str] = []
     listed, inside = _listed(folder, problems), _listed(folder / JOBS, problems)
     absent = "not run" if listed is not None and inside is not None else "part of its folder cannot be read"
@@ -135,7 +150,9 @@ def _read_run(folder: Path) -> StoredRun:
             tasks[name] = StoredTask(name, {}, damage=damage)
     tasks |= {name: _void(tasks[name], why) for name, why in other_settings(jobs).items()}
     for path in listed or ():
-        if path.suffix == ".json" and path.name not in (MODEL_META, BASELINE) and path.stem not in tasks:
+        name = current_name(unicodedata.normalize("NFC", path.stem))
+        is_result = path.suffix == ".json" and path.name not in (MODEL_META, BASELINE) and path.stem not in tasks
+        if is_result and (wanted is None or name in wanted):
             task = read_task_file(path)
             # beside a file of an older name, the one of today's counts
             if task.task not in tasks or path.stem == task.task:
@@ -167,6 +184,8 @@ def _within(folder: Path, task: StoredTask) -> StoredTask:
     def short(text: str) -> str:
         return text.replace(f"{folder}{os.sep}", "")
 
+    if not task.damage and not task.problems:
+        return task
     problems = {split: {name: short(why) for name, why in found.items()} for split, found in task.problems.items()}
     return replace(task, damage=short(task.damage), problems=problems)
 
@@ -193,7 +212,7 @@ def _recorded_overrides(jobs: Sequence[StoredJob]) -> Mapping[str, Any]:
 def _listed(folder: Path, problems: list[str]) -> list[Path] | None:
     """What is in a folder, without what is hidden; nothing where there is no folder, None where it cannot be read."""
     try:
-        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        found = [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]  # noqa: PTH208 -- many
     except FileNotFoundError:
         return []
     except OSError as error:

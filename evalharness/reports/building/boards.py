@@ -10,6 +10,7 @@ from evalharness.reports.board import Board
 from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenList, choose
 from evalharness.reports.building.facts import with_facts
+from evalharness.reports.building.public import shown_rows
 from evalharness.reports.building.rows import make_row
 from evalharness.reports.building.speed import with_speed_notes
 from evalharness.reports.building.standing import common_tasks, incomplete, ordered, with_borda, with_common
@@ -37,7 +38,9 @@ def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list
     chosen = choose(runs, choice)
     shown = _versions_noted(_told_apart(chosen.runs))
     return [
-        _board(members, tasks, protocol, choice, chosen)
+        with_uncertainty(
+            _board(members, tasks, protocol, choice, chosen), members, intervals=choice.intervals, ranks=choice.ranks
+        )
         for tasks in chosen.lists
         for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
     ]
@@ -65,7 +68,7 @@ def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
 def _revisions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """The same runs; where data of a task are not the same in all of them or in the catalogue, each says its own."""
     revisions: dict[str, set[str | None]] = defaultdict(set)
-    for task in (task for run in runs for task in run.tasks.values() if task.scores):
+    for task in (task for run in runs for task in run.tasks.values() if task.scores and not run.is_published):
         revisions[task.task].add(task.revision)
 
     def noted(task: StoredTask) -> StoredTask:
@@ -74,7 +77,11 @@ def _revisions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
             why = f"data revision {task.revision or 'unknown'}, other rows have another"
         return replace(task, notes=(*task.notes, why)) if why else task
 
-    return [replace(run, tasks={name: noted(task) for name, task in run.tasks.items()}) for run in runs]
+    # a published row says once how many of its scores are on other data
+    return [
+        run if run.is_published else replace(run, tasks={name: noted(task) for name, task in run.tasks.items()})
+        for run in runs
+    ]
 
 
 def _versions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
@@ -109,10 +116,11 @@ def _metrics(runs: Sequence[StoredRun], names: Sequence[str]) -> dict[str, str]:
 def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: Choice, chosen: Chosen) -> Board:
     types = {name: [member.task for member in members] for name, members in tasks.types.items()}
     names = [name for members in types.values() for name in members]
-    metrics = {**_metrics(runs, names), **{name: choice.metrics[name] for name in names if name in choice.metrics}}
+    metrics = _metrics(runs, names)
     made = [with_facts(make_row(run, tasks.types, metrics, strict=tasks.is_named), run) for run in runs]
-    rows = with_borda(made, names)
-    notes, common = [*tasks.notes, *incomplete(rows)], common_tasks(rows, names) if chosen.common else []
+    shown = shown_rows(made, nearest=choice.nearest, all_named=bool(choice.models))
+    rows = with_borda(shown.rows, names)
+    notes, common = [*tasks.notes, *shown.notes, *incomplete(rows)], common_tasks(rows, names) if chosen.common else []
     if chosen.common:
         rows = with_common(rows, common)
         notes += [] if common else ["no task is common to all rows, so there is no mean over common tasks"]
@@ -128,5 +136,6 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
         common=common,
         sorted_by=sort,
         notes=notes,
+        shows_subsets=choice.subsets,
     )
-    return with_uncertainty(with_speed_notes(board), runs, intervals=choice.intervals, ranks=choice.ranks)
+    return with_speed_notes(board)

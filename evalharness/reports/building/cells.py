@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from statistics import fmean
 
@@ -57,10 +56,11 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
     places = [(split, subset) for split in sorted(wanted) for subset in sorted(wanted[split])]
     absent = [place for place in places if place[1] not in stored.scores.get(place[0], {})]
     if not absent and places:
+        parts = _parts(stored, places, spec)
         return Cell(
-            score=fmean(stored.scores[split][subset] for split, subset in places),
-            parts=_parts(stored, places, spec),
-            notes=_notes_of_published(stored, wanted, asked) if stored.sources else (),
+            score=fmean([part.score for part in parts]),
+            parts=parts,
+            notes=[*stored.notes, *(_on_some_splits(wanted, asked) if stored.sources else ())],
             source=_sources(stored, places) if stored.sources else "",
         )
     parts = _parts(stored, [place for place in places if place not in absent], spec)
@@ -88,12 +88,10 @@ def _sources(stored: StoredTask, places: Sequence[tuple[str, str]]) -> str:
     return ", ".join(dict.fromkeys(stored.sources[split][subset] for split, subset in places))
 
 
-def _notes_of_published(
-    stored: StoredTask, shown: Mapping[str, set[str]], wanted: Mapping[str, set[str]]
-) -> Sequence[str]:
-    """What is said of a published score, also where it is of some of the task's splits only."""
+def _on_some_splits(shown: Mapping[str, set[str]], wanted: Mapping[str, set[str]]) -> Sequence[str]:
+    """A note of a published score that is of some of the task's splits only."""
     partial = len("+".join(shown).split("+")) < len(wanted)
-    return [*([f"on {', '.join(shown)} alone, of {' and '.join(wanted)}"] if partial else []), *stored.notes]
+    return [f"on {', '.join(shown)} alone, of {' and '.join(wanted)}"] if partial else ()
 
 
 def _parts(stored: StoredTask, places: Sequence[tuple[str, str]], spec: TaskSpec | None) -> list[Part]:
@@ -126,14 +124,14 @@ def _main_score(name: str) -> str:
     return spec.main_score if spec else ""
 
 
-def member_cell(run: StoredRun, member: Member, metric: str, *, strict: bool) -> Cell:
+def member_cell(run: StoredRun, member: Member, metric: str = "", *, strict: bool) -> Cell:
     """A task's score; an aggregate's is the mean of its parts'.
 
     Args:
         run: where it is.
         member: the task.
         metric: the board's for this task; a score by another one is none. Empty where nobody says it.
-        strict: whether a score on other data than the catalogue's is none; of a published one, a footnote says it.
+        strict: whether a score on other data than the catalogue's is none; a published one stays, and its row says it.
     """
     spec, stored = catalogued(member.task), run.tasks.get(member.task)
     if spec is not None and spec.parts and stored is None:
@@ -148,10 +146,7 @@ def member_cell(run: StoredRun, member: Member, metric: str, *, strict: bool) ->
         return Cell(None, run.absent)
     if stored.metric not in ("", metric) and metric:
         return Cell(None, f"scored by {stored.metric}, the table has {metric}", notes=stored.notes)
-    why = other_revision(stored, spec) if strict else ""
-    if why and not run.is_published:
+    # of published scores, most have another revision or none; their row says how many
+    if strict and not run.is_published and (why := other_revision(stored, spec)):
         return Cell(None, why, notes=stored.notes)
-    found = _task_score(stored, member, spec)
-    # few published scores are on today's data, and fewer say on which
-    more = [why] if why else []
-    return replace(found, notes=[*(found.notes if stored.sources else stored.notes), *more])
+    return _task_score(stored, member, spec)

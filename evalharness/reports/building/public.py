@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 from evalharness.reports.board import Cell, Row
 from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.results.published import EXTERNAL, UNPINNED
-from evalharness.results.stored import StoredRun, StoredTask
+from evalharness.results.stored import StoredRun
 
 MIXED = (
     "rows marked as published are not results of ours: their scores are public ones of mixed sources, "
@@ -28,20 +28,6 @@ class Shown:
 
     rows: Sequence[Row]
     notes: Sequence[str]
-
-
-def by_main_metric(run: StoredRun) -> StoredRun:
-    """The same published run; a score by another metric than the task's main one is none, and says so."""
-
-    def fitting(task: StoredTask) -> StoredTask:
-        spec = catalogued(task.task)
-        if spec is None or task.metric in ("", spec.main_score):
-            return task
-        why = f"published as {task.metric}, the main score is {spec.main_score}"
-        problems = {split: dict.fromkeys(found, why) for split, found in task.scores.items()}
-        return replace(task, scores={}, problems={**task.problems, **problems})
-
-    return replace(run, tasks={name: fitting(task) for name, task in run.tasks.items()})
 
 
 def sources_of(run: StoredRun, cells: Mapping[str, Cell]) -> list[str]:
@@ -95,10 +81,11 @@ def shown_rows(rows: Sequence[Row], *, nearest: int | None = None, all_named: bo
 
 
 def _near(own: Sequence[Row], public: Sequence[Row], count: int) -> list[Row]:
-    """The published rows that are among the nearest to any of the results."""
+    """The published rows that are among the nearest to any of the results, by the tasks that anybody published."""
+    known = {task for row in public for task, cell in row.cells.items() if cell.score is not None}
     found: set[int] = set()
     for row in own:
-        mine = {task: cell.score for task, cell in row.cells.items() if cell.score is not None}
+        mine = {task: cell.score for task, cell in row.cells.items() if cell.score is not None and task in known}
         if not mine:
             continue
         level = fmean(mine.values())

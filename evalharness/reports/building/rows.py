@@ -30,22 +30,24 @@ def mean(scores: Sequence[float | None]) -> Mean:
     return Mean(mean_of(scores), sum(score is not None for score in scores), len(scores))
 
 
-def make_row(run: StoredRun, types: Mapping[str, Sequence[Member]], metrics: Mapping[str, str], *, strict: bool) -> Row:
+def make_row(
+    run: StoredRun, types: Mapping[str, Sequence[Member]], metrics: Mapping[str, str] | None = None, *, strict: bool
+) -> Row:
     """A run as a row of a board.
 
     Args:
         run: as it was read.
         types: the board's tasks by type.
-        metrics: by task, the metric of the board's main scores, where it is known.
+        metrics: by task, the only metric by which a score may be, where the board knows it; None where any may.
         strict: whether a score on other data than the catalogue's is none.
     """
     cells: dict[str, Cell] = {}
     notes = list(run.problems)
     said: dict[str, list[str]] = defaultdict(list)
     for member in (member for members in types.values() for member in members):
-        cells[member.task] = member_cell(run, member, metrics.get(member.task, ""), strict=strict)
+        cells[member.task] = member_cell(run, member, (metrics or {}).get(member.task, ""), strict=strict)
         # what is said of each of hundreds of published scores stands with the score alone
-        if (stored := run.tasks.get(member.task)) and not run.is_published:
+        if not run.is_published and (stored := run.tasks.get(member.task)):
             for note in stored.notes:
                 said[note].append(member.task)
             notes += [f"{member.task}: {why}" for why in _left_out(stored)] if catalogued(member.task) is None else []
