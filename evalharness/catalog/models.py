@@ -42,6 +42,7 @@ class ModelFacts:
     made_from: str | None = None
 
 
+NOTHING_KNOWN = ModelFacts()
 # as they may stand in JSON; tasks in training data and links are nothing that a record says
 _NUMBERS = ("dimensions", "max_length", "parameters", "embedding_parameters")
 _TEXTS = ("licence", "release_date", "made_from")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from evalharness.errors import DataError, clip
+from evalharness.errors import DataError, clip, shorten
 
+# of mteb, whose results are taken
+_LEAST_VERSION = 2
+_MAJOR = re.compile(r"\d{1,9}")
 # what mteb tells of a run beside its scores, one line per task, splits and subsets
 RUN_SETTINGS = "run_settings.jsonl"
 
@@ -84,11 +88,39 @@ def task_result_text(view: Mapping[str, Any]) -> bytes:
             f"[{split}, {entry['hf_subset']}]"
             for split, entries in found.scores.items()
             for entry in entries
-            if isnan(entry["main_score"])
+            if entry["main_score"] is None or isnan(entry["main_score"])
         ]
         if missing:
-            raise DataError(f"mteb finds no score for {', '.join(missing[:5])}")
+            raise DataError(f"mteb finds no score for {shorten(missing)}")
+        version = _MAJOR.match(found.mteb_version or "")
+        if version is None or int(version[0]) < _LEAST_VERSION:
+            raise DataError(f"made by mteb {found.mteb_version or 'of an unknown version'}, not by 2 or later")
         return path.read_bytes()
+
+
+def combined_text(name: str, parts: Sequence[bytes]) -> bytes:
+    """The result of an aggregate task as mteb makes it of those of its parts.
+
+    Args:
+        name: of the aggregate.
+        parts: results of all of its parts, see `task_result_text`.
+
+    Raises:
+        DataError: mteb makes none of them.
+    """
+    import mteb
+
+    results = [mteb.TaskResult.from_dict(json.loads(part)) for part in parts]
+    task: Any = mteb.get_task(name)
+    with warnings.catch_warnings():
+        # that parts are of several versions stands in them
+        warnings.simplefilter("ignore")
+        view = task.combine_task_results(results).model_dump(mode="json")
+    # mteb takes the time of combining, and writes what is unknown as no number
+    view["date"] = max((result.date.timestamp() for result in results if result.date is not None), default=None)
+    for unknown in ("evaluation_time", "kg_co2_emissions"):
+        view[unknown] = view[unknown] if view[unknown] is not None and not isnan(view[unknown]) else None
+    return task_result_text(view)
 
 
 def merged_run_settings(existing: bytes, entries: Sequence[Mapping[str, Any]]) -> bytes:

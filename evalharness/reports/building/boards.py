@@ -38,7 +38,9 @@ def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list
     chosen = choose(runs, choice)
     shown = _versions_noted(_told_apart(chosen.runs))
     return [
-        _board(members, tasks, protocol, choice, chosen)
+        with_uncertainty(
+            _board(members, tasks, protocol, choice, chosen), members, intervals=choice.intervals, ranks=choice.ranks
+        )
         for tasks in chosen.lists
         for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
     ]
@@ -134,5 +136,6 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
         common=common,
         sorted_by=sort,
         notes=notes,
+        shows_subsets=choice.subsets,
     )
-    return with_uncertainty(with_speed_notes(board), runs, intervals=choice.intervals, ranks=choice.ranks)
+    return with_speed_notes(board)

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evalharness.catalog.models import ModelFacts, known_facts, model_facts
+from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts, known_facts, model_facts
 from evalharness.catalog.tasks import mteb_task
 from evalharness.reports.board import Cell, Row
 from evalharness.results.records import ABOUT
@@ -31,7 +31,7 @@ def with_facts(row: Row, run: StoredRun) -> Row:
     """
     said = _recorded(run)
     trained = _training(run, said.get("made_from"))
-    listed = model_facts(run.model) or ModelFacts()
+    listed = model_facts(run.model) or NOTHING_KNOWN
     if any(name in run.overrides for name in _OTHER_VECTORS):
         listed = replace(listed, dimensions=None)
     facts = replace(listed, **said, trained_on=trained.tasks if trained.is_all else None)

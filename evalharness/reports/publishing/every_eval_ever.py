@@ -256,7 +256,7 @@ def _metric(record: JobRecord) -> dict[str, Any]:
 def _uncertainty(interval: Span | None, items: int | None) -> dict[str, Any]:
     if interval is None or not (isfinite(interval.low) and isfinite(interval.high)):
         return {}
-    ends = {"lower": interval.low, "upper": interval.high, "confidence_level": 0.95}
+    ends: dict[str, float | str] = {"lower": interval.low, "upper": interval.high, "confidence_level": 0.95}
     if interval.method:
         ends["method"] = interval.method
     return {"confidence_interval": ends} | ({} if items is None else {"num_samples": items})

@@ -36,7 +36,10 @@ def with_key(text: str, key: str, value: object) -> str:
     if any(line.lstrip().startswith("#") for line in lines[start:end]):
         raise DataError(f"a comment inside {key} would be lost")
     new = [*lines[:start], *block, *lines[end:]]
-    _check(head, "".join(new), key)
+    old = _load(head)
+    # a key of another spelling would be there twice
+    if (key in old) != (start < end) or _load("".join(new)) != {**old, key: value}:
+        raise DataError(f"{key} cannot be changed there without changing other values")
     first = text[: len(text) - len(head) - len(body)]
     return "".join([first, *new, body])
 
@@ -84,15 +87,6 @@ def _place(lines: list[str], key: str) -> tuple[int, int]:
     while end > starts[0] + 1 and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
         end -= 1
     return starts[0], end
-
-
-def _check(before: str, after: str, key: str) -> None:
-    """See that nothing but the key changed. Raises DataError."""
-    old, new = _load(before), _load(after)
-    old.pop(key, None)
-    new.pop(key, None)
-    if list(old.items()) != list(new.items()):
-        raise DataError(f"{key} cannot be changed there without changing other values")
 
 
 def _load(text: str) -> dict[str, Any]:

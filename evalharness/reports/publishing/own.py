@@ -137,7 +137,8 @@ def _own(run: StoredRun, names: Sequence[str], intervals: Mapping[Any, Span]) ->
         return OwnResults(run, (), {"": why})
     tasks, left_out = [], {}
     for name in names:
-        cell = member_cell(run, Member(task=name), strict=True)
+        spec = catalogued(name)
+        cell = member_cell(run, Member(task=name), spec.main_score if spec is not None else "", strict=True)
         if cell.score is None:
             left_out[name] = cell.missing
             continue
@@ -145,7 +146,7 @@ def _own(run: StoredRun, names: Sequence[str], intervals: Mapping[Any, Span]) ->
             replace(part, interval=intervals.get((run.folder, name, part.split, part.subset), part.interval))
             for part in cell.parts
         ]
-        tasks.append(OwnTask(run.tasks[name], catalogued(name), replace(cell, parts=parts)))
+        tasks.append(OwnTask(run.tasks[name], spec, replace(cell, parts=parts)))
     return OwnResults(run, tasks, left_out)
 
 

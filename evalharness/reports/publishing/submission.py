@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalharness.catalog.tasks import mteb_task, mteb_task_names
 from evalharness.errors import DataError, UsageError
 from evalharness.reading import parse_json, read_bytes, read_object
-from evalharness.reports.publishing.own import OwnResults, OwnTask
+from evalharness.reports.publishing.own import OwnResults, OwnTask, harness_of
 from evalharness.reports.publishing.writing import NewFile, Publication, check_any, write_files
 from evalharness.results.records import MODEL_META
 
@@ -56,8 +57,10 @@ def write_submission(results: Sequence[OwnResults], folder: Path) -> Publication
         notes += _notes(one, known)
         place = folder / _TOP / one.folder
         files += [NewFile(place / f"{name}.json", text) for name, text in texts.items()]
-        files += [_meta_file(place, one, known), _settings_file(place, checked)]
+        files += [_meta_file(place, one, known), _settings_file(place, checked, texts)]
     check_any(kept, FLAG)
+    if any(harness_of(task.stored.jobs) for one in kept for task in one.tasks):
+        notes.append("evalharness computed these scores as mteb does; say so where you submit them")
     return Publication(FLAG, write_files(files, folder, FLAG), kept, notes)
 
 
@@ -92,7 +95,20 @@ def _task_texts(results: OwnResults) -> tuple[dict[str, bytes], OwnResults]:
             texts[task.name] = task_result_text(results.view(task))
         except DataError as error:
             left_out[task.name] = str(error)
-    return texts, results.without(left_out)
+    return _with_aggregates(texts), results.without(left_out)
+
+
+def _with_aggregates(texts: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The same, and the tasks that mteb makes of them."""
+    from evalharness.data.mteb_results import combined_text
+
+    whole = {spec.name: spec.parts for spec in map(mteb_task, mteb_task_names()) if spec is not None and spec.parts}
+    made = {
+        name: combined_text(name, [texts[part] for part in parts])
+        for name, parts in whole.items()
+        if texts.keys() >= set(parts)
+    }
+    return {**texts, **made}
 
 
 def _not_mtebs(task: OwnTask) -> str:
@@ -143,7 +159,7 @@ def _own_meta(results: OwnResults) -> dict[str, Any]:
     return {**facts, "name": results.run.model, "revision": results.run.revision}
 
 
-def _settings_file(place: Path, results: OwnResults) -> NewFile:
+def _settings_file(place: Path, results: OwnResults, texts: Mapping[str, bytes]) -> NewFile:
     """Which versions made the scores; what is there of other tasks stays."""
     from evalharness.data.mteb_results import RUN_SETTINGS, merged_run_settings
 
@@ -152,7 +168,12 @@ def _settings_file(place: Path, results: OwnResults) -> NewFile:
         existing = read_bytes(path)
     except DataError:
         existing = b""
-    entries = [entry for task in results.tasks for entry in _settings(results, task)]
+    versions = {task.name: _versions(task) for task in results.tasks}
+    entries: list[dict[str, Any]] = []
+    for name, text in texts.items():
+        spec, view = mteb_task(name), json.loads(text)
+        made_by = versions[spec.parts[0] if spec is not None and spec.parts else name]
+        entries += _settings(view, {**made_by, "mteb": view["mteb_version"]})
     return NewFile(path, merged_run_settings(existing, entries), _holds_settings)
 
 
@@ -164,18 +185,23 @@ def _holds_settings(content: bytes) -> bool:
         return False
 
 
-def _settings(results: OwnResults, task: OwnTask) -> list[dict[str, Any]]:
-    view = results.view(task)
-    versions = dict.fromkeys(_PACKAGES) | {"mteb": view.get("mteb_version")}
+def _versions(task: OwnTask) -> dict[str, str | None]:
+    """Of what made the scores, where their records say it; beside what mteb names, of ourselves."""
+    versions: dict[str, str | None] = dict.fromkeys(_PACKAGES)
     jobs = [job.record for job in task.stored.jobs if job.record is not None and not job.problem]
     for record in sorted(jobs, key=lambda record: record.written):
         packages = record.facts.get("packages")
-        versions |= {name: packages[name] for name in _PACKAGES if isinstance(packages, dict) and name in packages}
+        found = packages if isinstance(packages, dict) else {}
+        versions |= {name: str(found[name]) for name in _PACKAGES if name in found}
+    return versions | ({"evalharness": harness} if (harness := harness_of(task.stored.jobs)) else {})
+
+
+def _settings(view: Mapping[str, Any], versions: Mapping[str, str | None]) -> list[dict[str, Any]]:
     return [
         {
-            "task": task.name,
+            "task": view["task_name"],
             "splits": [split],
-            "version": versions,
+            "version": dict(versions),
             "encode_kwargs": {},
             "subsets": sorted(entry["hf_subset"] for entry in entries),
         }
