@@ -8,6 +8,7 @@
 | a run's score of a task | `cells` |
 | Borda ranks, common tasks, the order of rows | `standing` |
 | what is known of its model | `facts` |
+| which published rows stand beside results | `public` |
 """
 
 from __future__ import annotations
