@@ -146,6 +146,14 @@ def test_footnotes_are_numbered_once_and_are_not_without_end() -> None:
     assert marked([1, 2, 4]) == "[1, 2, 4]"
 
 
+def test_what_a_row_says_of_a_task_is_not_said_again_at_its_score() -> None:
+    mean = Mean(0.5, 1, 1)
+    row = Row("m", "r", "", "", {"t": Cell(0.5, notes=["cut", "other"])}, {"STS": mean}, mean, mean, ["t: cut"])
+    text = render([Board("b", "mteb", {"STS": ["t"]}, [row])], "md")
+    assert "| t | STS | 50.00 [1, 2] |" in text
+    assert text.endswith("\n[1] t: cut  \n[2] other  \n")
+
+
 # JSON
 
 
