@@ -53,7 +53,7 @@ format: $(VENV)/.installed-dev
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-# what mteb knows of tasks and benchmarks, as data; run it after raising the pinned mteb
+# what mteb knows of tasks, benchmarks and models, as data; run it after raising the pinned mteb
 catalog: $(VENV)/.installed-dev
 	$(RUN) evalharness.data.mteb_catalog
 

@@ -46,8 +46,12 @@ def file_name(text: str) -> str:
     return "".join(mark if unicodedata.category(mark)[0] in "LMN" else quote(mark, safe=_SAFE) for mark in text)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "--output") -> None:
     """Make sure that results can be written, without leaving anything behind.
+
+    Args:
+        folder: where; not there yet, as a rule.
+        option: that names it.
 
     Raises:
         PrerequisiteError: they cannot.
@@ -63,7 +67,7 @@ def check_writable(folder: Path) -> None:
         reason = no_folder(parent) or getattr(error, "strerror", None) or error
         raise PrerequisiteError(
             f"results cannot be written to {folder}: {parent} is not a writable folder ({reason}); "
-            "choose another with --output"
+            f"choose another with {option}"
         ) from None
 
 

@@ -32,6 +32,7 @@ class TaskSpec(Frozen):
         parts: names of the sub-tasks of an aggregate.
         superseded_by: name of the newer version.
         scored_as: where it is not the task's own type, the type by which it is scored; `mteb` for mteb's own code.
+        dataset: Hub id of the data set of mteb's task, at `revision`; empty for others and for aggregates.
         instruction: what the task tells models that take instructions, on queries and on texts without a side.
         data: only for local tasks.
         settings: what a local task sets of its type's parameters.
@@ -49,6 +50,7 @@ class TaskSpec(Frozen):
     parts: tuple[str, ...] = ()
     superseded_by: str | None = None
     scored_as: str | None = None
+    dataset: str = ""
     instruction: str = ""
     data: LocalData | None = None
     settings: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalharness.cli.lists import split_lists
+from evalharness.cli.published import Public
+from evalharness.cli.publishing import Publishing, publish
 from evalharness.cli.shell import Loudness, loudness, tell
 from evalharness.errors import UsageError
 from evalharness.reports.formats import format_of, formats, uncoloured
+from evalharness.reports.plots import check_plots, plots
 
 if TYPE_CHECKING:
+    from evalharness.reports.board import Board
     from evalharness.results.stored import StoredRun
 
 _DEFAULT = Path("results")
@@ -46,15 +50,48 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         str | None, typer.Option(help=f"{', '.join(formats())}; default: as the output's ending says, or md.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    plot: Annotated[list[str] | None, typer.Option(help=f"Also draw, as SVG and PNG: {','.join(plots())}.")] = None,
+    plots_folder: Annotated[
+        Path | None, typer.Option("--plots", help="Folder of the plots; default: beside the output, or plots.")
+    ] = None,
+    eval_results: Annotated[
+        Path | None, typer.Option(help="Folder of a model's repository on the Hub: scores for its .eval_results.")
+    ] = None,
+    model_index: Annotated[
+        Path | None, typer.Option(help="File for the older model-index; a README.md that is there keeps the rest.")
+    ] = None,
+    submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
+    every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
+    with_published: Annotated[
+        bool, typer.Option("--with-published", help="Beside public models: all that have every task of the table.")
+    ] = False,
+    nearest: Annotated[
+        int | None, typer.Option(min=1, help="Beside so many public models that are nearest to each of mine.")
+    ] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Beside the models of a clone of embeddings-benchmark/results.")
+    ] = None,
+    published_table: Annotated[
+        list[str] | None, typer.Option(help="Tables of a model card from published scores: bge.")
+    ] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="Folder for a static Space of the Hugging Face Hub that shows the report.")
+    ] = None,
+    source_url: Annotated[
+        str | None, typer.Option(help="Where more of the results can be read; published too.")
+    ] = None,
 ) -> None:
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
     from evalharness.catalog.lists import task_lists
     from evalharness.files import check_writable
-    from evalharness.reports.building.boards import Choice, make_boards
+    from evalharness.reports.building.boards import make_boards
+    from evalharness.reports.building.choosing import Choice, wanted_tasks
     from evalharness.reports.formats import render
 
     lists = {"--suite": suite, "--benchmark": benchmark, "--tasks": tasks, "--task-types": task_types}
-    asked = split_lists({**lists, "--languages": languages, "--models": models})
+    lists |= {"--published-table": published_table}
+    asked = split_lists({**lists, "--languages": languages, "--models": models, "--plot": plot})
+    public = Public(with_published, nearest, published, asked["--published-table"])
     form = format_of(format, output)
     choice = Choice(
         lists=task_lists(asked["--suite"], asked["--benchmark"]),
@@ -65,32 +102,54 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         sort=sort,
         common=common,
         intervals=not no_intervals,
+        nearest=nearest,
         subsets=subsets,
     )
+    public.check()
     if output is not None:
         check_writable(output.parent)
         _check_file(output)
-    runs = _own_runs(results, needed=True, advice=_COMMAS if any(asked.values()) else "")
-    boards = make_boards(runs, choice)
-    _write(render(boards, form), output)
+    drawn_in = _plots_folder(asked["--plot"], plots_folder, output)
+    publishing = Publishing(eval_results, model_index, submit_to, every_eval_ever, source_url, space)
+    for place in publishing.places:
+        check_writable(place.parent)
+    alone = public.is_alone(named=bool(results), choice=choice)
+    advice = _COMMAS if any(asked.values()) else ""
+    own = [] if alone else _own_runs(results, wanted_tasks(choice), needed=not public.is_asked, advice=advice)
+    runs = [*own, *public.runs(own, choice)]
+    boards = [*public.tables(), *([] if alone else make_boards(runs, choice))]
+    text = render(boards, form)
+    drawn = _draw(boards, asked["--plot"], drawn_in)
+    publish(publishing, runs, boards)
+    _write(text, output)
+    for path in drawn:
+        (tell if output is None else typer.echo)(f"plot: {path}")
 
 
-def _own_runs(results: Sequence[Path] | None, *, needed: bool, advice: str) -> list[StoredRun]:
+def _own_runs(
+    results: Sequence[Path] | None, wanted: Collection[str] | None, *, needed: bool, advice: str
+) -> list[StoredRun]:
     """The user's own results.
 
     Args:
         results: folders; None for the default one.
+        wanted: tasks whose results are needed; None for all.
         needed: whether a report without them is none; if not, and nobody named any, the default folder may be missing.
         advice: what is added where a folder is not there.
     """
-    from evalharness.results.stored import read_runs
+    from evalharness.results.stored import count_damage, read_runs
 
     if results is None and not needed and not _DEFAULT.is_dir():
         _warn(f"no folder {_DEFAULT}: the report is of published scores alone")
         return []
     folders = results or [_DEFAULT]
     _check_folders(folders, advice)
-    return read_runs(folders)
+    runs = read_runs(folders, wanted)
+    if skipped := count_damage(runs):
+        _warn(
+            f"{skipped} files or folders are odd or damaged, which costs their scores; the footnotes say which and why"
+        )
+    return runs
 
 
 def _warn(message: str) -> None:
@@ -111,6 +170,33 @@ def _write(text: str, output: Path | None) -> None:
     ):
         temporary.write_text(uncoloured(text), encoding="utf-8")
     typer.echo(f"report: {output}")
+
+
+def _plots_folder(names: Sequence[str], folder: Path | None, output: Path | None) -> Path:
+    """Where plots go, after a look whether they can be drawn and written at all."""
+    from evalharness.files import check_writable
+
+    if folder is not None and not names:
+        raise UsageError(f"--plots {folder} without --plot; say which: --plot {','.join(plots())}")
+    check_plots(names)
+    chosen = folder or (Path("plots") if output is None else output.parent)
+    if names:
+        check_writable(chosen, "--plots")
+    return chosen
+
+
+def _draw(boards: Sequence[Board], names: Sequence[str], folder: Path) -> Sequence[Path]:
+    """Before anything is written of a report, for a board may have nothing to draw; gives the files."""
+    from evalharness.files import storage_errors
+    from evalharness.reports.plots import save_plots
+
+    if not names:
+        return []
+    with storage_errors(folder, f"the plots cannot be written to {folder}", "choose another folder with --plots"):
+        done = save_plots(boards, names, folder)
+    for message in done.left_out:
+        _warn(message)
+    return done.files
 
 
 def _check_file(output: Path) -> None:

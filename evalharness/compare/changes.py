@@ -10,7 +10,7 @@ from math import isnan
 import numpy as np
 from numpy.typing import NDArray
 
-from evalharness.compare.differences import item_differences
+from evalharness.compare.clusters import item_differences
 from evalharness.compare.explanation import Fact
 from evalharness.compare.matching import PairedJob
 from evalharness.metrics.classification import hamming_scores

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from evalharness.compare.clusters import Clustered, cluster_differences
 from evalharness.compare.comparison import Settings
 from evalharness.compare.matching import PairedJob
-from evalharness.metrics.forms import Codes, Form, Values, items_of
-from evalharness.metrics.from_items import contributions, score_of
+from evalharness.metrics.forms import Form, Values, items_of
+from evalharness.metrics.from_items import contributions
 from evalharness.metrics.statistics.draws import chunks, generator, indices, signs, uniforms
-from evalharness.metrics.statistics.influence import influence
 from evalharness.metrics.statistics.influence import trusted_from as influence_trusted_from
 from evalharness.metrics.statistics.intervals import (
     BCA_TRUSTED_FROM,
@@ -45,11 +45,10 @@ _RECOMPUTED_AT_MOST = 50_000
 _FLIPPED = 20_000
 # elements that fit a processor's cache: twice as fast as those that do not
 _CHUNK = 2**17
-_ROUNDING = 1e-9
 LEVEL = 0.95
 
 # resamples of a job's items, shape (draws, items) -> the difference in each, shape (draws,)
-_OfResamples: TypeAlias = Callable[[NDArray[Any]], Values]
+OfResamples: TypeAlias = Callable[[NDArray[Any]], Values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +81,6 @@ class Difference:
     tasks: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Clustered:
-    """Differences by cluster; the mean of both kinds is the difference of the scores (or one side's score).
-
-    Attributes:
-        codes: per job, the cluster of each item.
-        counted: per job, which items count in its score at all.
-        totals: what a cluster's items add to the difference, times the number of clusters; shape (clusters,).
-        linear: the same for a ratio: a cluster of twice the items is not twice the difference.
-        sizes: what a cluster's items weigh; their mean is 1.
-    """
-
-    codes: Sequence[Codes]
-    counted: Sequence[NDArray[np.bool_]]
-    totals: Values
-    linear: Values
-    sizes: Values
-
-    @property
-    def items(self) -> int:
-        """How many count in the score."""
-        return sum(int(there.sum()) for there in self.counted)
-
-
 def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) -> Difference:
     """The difference of a task's scores.
 
@@ -114,8 +89,7 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
         jobs: its pairs of items.
         settings: draws, seed and tolerance.
     """
-    difference = sum(job.weight * (score_of(job.candidate) - score_of(job.base)) for job in jobs)
-    task = _Task(name, jobs, settings, difference, _cluster(jobs, difference, item_differences))
+    task = _Task(jobs, Sample(name, [job.weight for job in jobs], cluster_differences(jobs), settings))
     if all(contributions(job.base) is not None for job in jobs):
         found = _of_means(task)
     elif is_recomputed([job.base for job in jobs]):
@@ -139,19 +113,42 @@ def task_difference(name: str, jobs: Sequence[PairedJob], settings: Settings) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class Sample:
+    """A task's items as they are drawn again.
+
+    Attributes:
+        name: of the task; its draws come from it and the seed alone.
+        weights: per job, of its score in the task's.
+        clustered: what is drawn.
+        settings: draws and seed.
+    """
+
     name: str
-    jobs: Sequence[PairedJob]
-    settings: Settings
-    difference: float
+    weights: Sequence[float]
     clustered: Clustered
+    settings: Settings
+
+    def draws_of(self, what: str) -> np.random.Generator:
+        """A generator of its own for each thing that is drawn."""
+        return generator(self.settings.seed, self.name, what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    jobs: Sequence[PairedJob]
+    sample: Sample
+
+    @property
+    def difference(self) -> float:
+        return self.sample.clustered.whole
+
+    @property
+    def clustered(self) -> Clustered:
+        return self.sample.clustered
 
     @property
     def tolerance(self) -> float:
-        return self.settings.tolerance_of(self.name)
-
-    def draws_of(self, what: str) -> np.random.Generator:
-        return generator(self.settings.seed, self.name, what)
+        return self.sample.settings.tolerance_of(self.sample.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,81 +173,18 @@ def _is_linear(form: Form) -> bool:
     return items_of(form) >= influence_trusted_from(form)
 
 
-def cluster_differences(jobs: Sequence[PairedJob]) -> Clustered:
-    """What each cluster of a task's items says of the difference, candidate minus base."""
-    difference = sum(job.weight * (score_of(job.candidate) - score_of(job.base)) for job in jobs)
-    return _cluster(jobs, difference, item_differences)
-
-
-def cluster_candidate(jobs: Sequence[PairedJob]) -> Clustered:
-    """What each cluster of a task's items says of the candidate's score."""
-    score = sum(job.weight * score_of(job.candidate) for job in jobs)
-    alone = [replace(job, base=job.candidate) for job in jobs]
-    return _cluster(alone, score, _item_values)
-
-
-def _cluster(jobs: Sequence[PairedJob], whole: float, values_of: Callable[[PairedJob], Values]) -> Clustered:
-    numbers: dict[str, int] = {}
-    counted = [_counted(job) for job in jobs]
-    codes = [
-        np.array(
-            [
-                numbers.setdefault(group, len(numbers)) if there else -1
-                for group, there in zip(job.groups, each, strict=True)
-            ]
-        )
-        for job, each in zip(jobs, counted, strict=True)
-    ]
-    count = len(numbers)
-    totals, sizes, expected = np.zeros(count), np.zeros(count), np.zeros(count)
-    for job, code, there in zip(jobs, codes, counted, strict=True):
-        values, places = values_of(job)[there], code[there]
-        weight = job.weight * count / len(places)
-        size = np.bincount(places, minlength=count)
-        totals += weight * np.bincount(places, weights=values, minlength=count)
-        sizes += weight * size
-        expected += weight * size * values.mean()
-    # clusters of equal size need no ratio, whose rounding would blur equal differences
-    linear = totals if np.ptp(sizes) < _ROUNDING else totals - expected + whole
-    return Clustered(codes, counted, totals, linear, sizes)
-
-
-def _counted(job: PairedJob) -> NDArray[np.bool_]:
-    """Which items have a value on one side at least; both leave out the same, as a rule."""
-    one, other = contributions(job.base), contributions(job.candidate)
-    if one is None or other is None:
-        return np.ones(len(job.groups), dtype=bool)
-    return np.asarray(~(np.isnan(one) & np.isnan(other)), dtype=np.bool_)
-
-
-def item_differences(job: PairedJob) -> Values:
-    """Per item, what it says of the difference; the mean of those that count is the difference of the scores."""
-    one, other = contributions(job.base), contributions(job.candidate)
-    if one is not None and other is not None and (np.isnan(one) == np.isnan(other)).all():
-        return np.asarray(other - one, dtype=np.float64)
-    difference = score_of(job.candidate) - score_of(job.base)
-    moved: Values = difference + influence(job.candidate) - influence(job.base)
-    return moved
-
-
-def _item_values(job: PairedJob) -> Values:
-    """Per item, what it says of the candidate's score; the mean of those that count is that score."""
-    values = contributions(job.candidate)
-    found: Values = score_of(job.candidate) + influence(job.candidate) if values is None else values
-    return found
-
-
 def _of_means(task: _Task) -> _Found:
     """Flip signs where few enough clusters differ; the t test says the same where many do."""
-    totals, draws = task.clustered.totals, task.settings.draws
+    totals, draws = task.clustered.totals, task.sample.settings.draws
     shifted = totals + task.tolerance * task.clustered.sizes
 
     def test(differences: Values, what: str, alternative: Alternative) -> Test:
         if np.count_nonzero(differences) > _FLIPPED:
             return paired_t(differences, alternative)
-        return sign_flip(differences, generator=task.draws_of(what), alternative=alternative, draws=draws)
+        return sign_flip(differences, generator=task.sample.draws_of(what), alternative=alternative, draws=draws)
 
-    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), _studentised(task))
+    estimate = resampled_mean(task.sample, task.clustered.linear)
+    return _Found(test(totals, "flips", "two-sided"), test(shifted, "beyond", "less"), estimate)
 
 
 def _linearised(task: _Task) -> _Found:
@@ -258,55 +192,73 @@ def _linearised(task: _Task) -> _Found:
     return _Found(
         no_difference=paired_t(values),
         beyond=paired_t(values + task.tolerance, "less"),
-        estimate=_studentised(task),
+        estimate=resampled_mean(task.sample, values),
         trusted_from=max(MEANS_TRUSTED_FROM, *(influence_trusted_from(job.base) for job in task.jobs)),
     )
 
 
-def _studentised(task: _Task) -> Estimate:
-    source, draws = task.draws_of("resamples"), task.settings.draws
-    return studentised(task.clustered.linear, generator=source, level=LEVEL, draws=draws)
+def resampled_mean(sample: Sample, values: Values) -> Estimate:
+    """The mean of a value per cluster; their studentised interval."""
+    source, draws = sample.draws_of("resamples"), sample.settings.draws
+    return studentised(values, generator=source, level=LEVEL, draws=draws)
+
+
+def resampled_score(sample: Sample, scores: Sequence[OfResamples]) -> Estimate:
+    """A score that is no mean, or a difference of such: its BCa interval, and a standard error by its influence values.
+
+    Args:
+        sample: what is resampled.
+        scores: per job, see `_resampled`.
+    """
+    replicates = _resampled(sample, "resamples", _counts, scores)
+    values, whole = sample.clustered.linear, sample.clustered.whole
+    # of the influence of a cluster: what leaving it out changes has the other sign, and is a small share of it
+    interval = bca(whole, replicates, -values, level=LEVEL)
+    return replace(padded_t(values, level=LEVEL), difference=whole, interval=interval)
 
 
 def _student(estimate: Estimate, task: _Task) -> Values:
     """What the t test's null looks like, for means over tasks."""
-    drawn = uniforms(task.draws_of("null"), task.settings.draws)
+    drawn = uniforms(task.sample.draws_of("null"), task.sample.settings.draws)
     return np.asarray(estimate.standard_error * stdtrit(estimate.df, drawn), dtype=np.float64)
 
 
 def _recomputed(task: _Task) -> _Found:
     """Compute the scores again for every swap and for every resample."""
-    null = _resampled(task, "swaps", _coins, [swapped(job.base, job.candidate) for job in task.jobs])
-    replicates = _resampled(task, "resamples", _counts, [_reweighted(job) for job in task.jobs])
-    values = task.clustered.linear
-    # of the influence of a cluster: what leaving it out changes has the other sign, and is a small share of it
-    interval = bca(task.difference, replicates, -values, level=LEVEL)
+    null = _resampled(task.sample, "swaps", _coins, [swapped(job.base, job.candidate) for job in task.jobs])
     return _Found(
         no_difference=from_null(task.difference, null),
         beyond=from_null(task.difference + task.tolerance, null, "less"),
-        estimate=replace(padded_t(values, level=LEVEL), difference=task.difference, interval=interval),
+        estimate=resampled_score(task.sample, [_reweighted(job) for job in task.jobs]),
         trusted_from=max(BCA_TRUSTED_FROM, *(influence_trusted_from(job.base) for job in task.jobs)),
     )
 
 
-def _reweighted(job: PairedJob) -> _OfResamples:
+def _reweighted(job: PairedJob) -> OfResamples:
     one, other = reweighted(job.base), reweighted(job.candidate)
     return lambda counts: other(counts) - one(counts)
 
 
 def _resampled(
-    task: _Task,
+    sample: Sample,
     what: str,
     draw: Callable[[np.random.Generator, int, int], NDArray[Any]],
-    scores: Sequence[_OfResamples],
+    scores: Sequence[OfResamples],
 ) -> Values:
-    """The task's difference in every resample of its clusters, shape (draws,)."""
-    source, found = task.draws_of(what), np.zeros(task.settings.draws)
-    items = sum(len(code) for code in task.clustered.codes)
-    for part in chunks(task.settings.draws, items, _CHUNK):
-        drawn = draw(source, part.stop - part.start, len(task.clustered.totals))
-        for job, code, score in zip(task.jobs, task.clustered.codes, scores, strict=True):
-            found[part] += job.weight * score(drawn[:, code])
+    """The task's score, or difference, in every resample of its clusters, shape (draws,).
+
+    Args:
+        sample: what is drawn.
+        what: is drawn, which names its generator.
+        draw: (generator, draws, clusters) to what becomes of each cluster, shape (draws, clusters).
+        scores: per job, from what becomes of its items, shape (draws, items), to its score.
+    """
+    source, found = sample.draws_of(what), np.zeros(sample.settings.draws)
+    items = sum(len(code) for code in sample.clustered.codes)
+    for part in chunks(sample.settings.draws, items, _CHUNK):
+        drawn = draw(source, part.stop - part.start, len(sample.clustered.totals))
+        for weight, code, score in zip(sample.weights, sample.clustered.codes, scores, strict=True):
+            found[part] += weight * score(drawn[:, code])
     return found
 
 

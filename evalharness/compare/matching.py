@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from evalharness.compare.sides import Results
 from evalharness.errors import DataError, UsageError, clip, shorten
-from evalharness.metrics.forms import NOT_TESTED, Form, Labels
-from evalharness.metrics.from_items import form_of, score_of
+from evalharness.metrics.forms import NOT_TESTED, Decision, Form, Labels, Mean
+from evalharness.metrics.from_items import contributions, form_of, score_of
 from evalharness.metrics.measures import GROUP, LABEL, PREDICTED
-from evalharness.results.items import read_items
+from evalharness.metrics.statistics.influence import decided
+from evalharness.results.items import read_arrays, read_items
 from evalharness.results.records import JobId, JobRecord, items_path
 from evalharness.types import ItemScores
 
@@ -67,10 +71,37 @@ def items_of(results: Results, record: JobRecord) -> ItemScores:
     """
     if record.items is None or results.folder is None:
         raise ScoresOnlyError(f"{results.side.model} has no items for {record.job}")
+    return _read(results.folder, record, read_items)
+
+
+def _read(folder: Path, record: JobRecord, read: Callable[[Path], ItemScores]) -> ItemScores:
     try:
-        return read_items(items_path(results.folder, record.job))
+        return read(items_path(folder, record.job))
     except DataError as error:
         raise NotComparedError(first_line(str(error))) from None
+
+
+def alone(folder: Path, record: JobRecord, weight: float) -> PairedJob:
+    """A job whose items stand on both sides, in the order of their ids: what is known of its score needs no other.
+
+    Args:
+        folder: of the results.
+        record: of the job; it has items.
+        weight: of its score in the task's.
+
+    Raises:
+        ScoresOnlyError: the items do not have what the main score is made of.
+        NotComparedError: they cannot be read, or do not give the score that is stored.
+    """
+    items = _by_id(_read(folder, record, read_arrays))
+    form = _checked_form(items, record, _score_of)
+    return PairedJob(weight, form, form, _groups(items, record.job.split), (record, record))
+
+
+def _by_id(items: ItemScores) -> ItemScores:
+    order = sorted(range(len(items.ids)), key=items.ids.__getitem__)
+    columns = {name: np.asarray(values)[order] for name, values in items.columns.items()}
+    return replace(items, ids=[items.ids[row] for row in order], columns=columns)
 
 
 def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord], weight: float) -> PairedJob:
@@ -112,11 +143,19 @@ def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores,
     return one, _in_order(one, other, where)
 
 
-def _checked_form(items: ItemScores, record: JobRecord) -> Form:
+def _score_of(form: Form) -> float:
+    """The score but for rounding, without the time that sklearn takes: it adds up over hundreds of results."""
+    if isinstance(form, Decision):
+        return max(decided(form.labels == 1, row, form.measure) for row in form.similarities)
+    values = None if isinstance(form, Mean) else contributions(form)
+    return score_of(form) if values is None else float(np.nanmean(values))
+
+
+def _checked_form(items: ItemScores, record: JobRecord, score: Callable[[Form], float] = score_of) -> Form:
     """How the main score is made of the items, which do give it."""
     try:
         form = form_of(record.main_score, items.columns, items.names)
-        given = math.nan if form is None else score_of(form)
+        given = math.nan if form is None else score(form)
     except (LookupError, TypeError, ValueError, UsageError) as error:
         raise NotComparedError(f"items of {record.job} make no sense ({first_line(str(error))})") from None
     if form is None:

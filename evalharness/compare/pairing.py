@@ -117,11 +117,7 @@ def _joined(name: str, kind: str, parts: Sequence[PairedTask]) -> PairedTask:
     scores = [[score for part in parts if (score := getattr(part, side)) is not None] for side in ("base", "candidate")]
     whole = [fmean(found) if len(found) == len(parts) else None for found in scores]
     why = absent[0] if absent else next((f"its part {part.name}: {part.why}" for part in parts if part.why), "")
-    jobs = [
-        replace(job, weight=job.weight / len(parts), groups=[f"{part.name}/{group}" for group in job.groups])
-        for part in parts
-        for job in part.jobs
-    ]
+    jobs = [of_part(job, part.name, len(parts)) for part in parts for job in part.jobs]
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
     return PairedTask(
         name=name,
@@ -134,6 +130,17 @@ def _joined(name: str, kind: str, parts: Sequence[PairedTask]) -> PairedTask:
         why=why,
         notes=notes,
     )
+
+
+def of_part(job: PairedJob, name: str, count: int) -> PairedJob:
+    """A job of a task that is one of several parts of another, as a job of that one.
+
+    Args:
+        job: of the part.
+        name: of the part, whose items are no other part's.
+        count: of the parts, which weigh the same.
+    """
+    return replace(job, weight=job.weight / count, groups=[f"{name}/{group}" for group in job.groups])
 
 
 @dataclass(frozen=True, slots=True)

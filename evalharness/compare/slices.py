@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.compare.changes import JobItems, label_name, measured
+from evalharness.compare.clusters import item_differences
 from evalharness.compare.comparison import Range, Settings
-from evalharness.compare.differences import LEVEL, item_differences, task_difference
+from evalharness.compare.differences import LEVEL, task_difference
 from evalharness.compare.explanation import Slice, SliceKind
 from evalharness.metrics.forms import Values
 from evalharness.metrics.from_items import score_of

@@ -1,4 +1,4 @@
-"""Write what mteb knows about text tasks and benchmarks as data: `python -m evalharness.data.mteb_catalog`.
+"""Write what mteb knows about text tasks, benchmarks and models as data: `python -m evalharness.data.mteb_catalog`.
 
 Importing mteb takes seconds and needs torch. The files written here (tasks/mteb/) let planning, listing
 and reports do without it. A test regenerates them from the installed mteb and compares.
@@ -7,8 +7,9 @@ and reports do without it. A test regenerates them from the installed mteb and c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,6 +110,8 @@ def describe_task(task: Any) -> dict[str, Any]:  # noqa: ANN401
         "splits": splits,
         "languages": {subset: list(codes) for subset, codes in metadata.hf_subsets_to_langscripts.items()},
     }
+    if not task.is_aggregate:
+        entry["dataset"] = metadata.dataset["path"]
     if instruction := _instruction(task):
         entry["instruction"] = instruction
     if metadata.superseded_by:
@@ -135,6 +138,46 @@ def describe_benchmark(benchmark: Any) -> dict[str, Any] | None:  # noqa: ANN401
     return {"name": benchmark.name, "aliases": list(benchmark.aliases or ()), "tasks": members}
 
 
+def describe_model(meta: Any, aliases: Collection[str], tasks: Collection[str]) -> dict[str, Any]:  # noqa: ANN401
+    """The catalogue entry of one model: the fields of `catalog.models.ModelFacts` that mteb fills.
+
+    Args:
+        meta: mteb's `ModelMeta`.
+        aliases: names that it had before.
+        tasks: names of the tasks whose scores its training data can matter to.
+    """
+    sizes = meta.embed_dim if isinstance(meta.embed_dim, list | tuple) else [meta.embed_dim]
+    # with the tasks that share data with those named, and what the model was adapted from was trained on
+    trained_on = meta.get_training_datasets()
+    entry = {
+        # of several sizes, mteb's leaderboard shows the largest
+        "dimensions": max((size for size in sizes if size is not None), default=None),
+        "max_length": int(meta.max_tokens) if meta.max_tokens is not None and isfinite(meta.max_tokens) else None,
+        "parameters": meta.n_parameters,
+        "embedding_parameters": meta.n_embedding_parameters,
+        "licence": meta.license,
+        "release_date": meta.release_date,
+        "trained_on": None if trained_on is None else sorted(trained_on & set(tasks)),
+        "link": meta.reference,
+        "is_open": meta.open_weights,
+        "superseded_by": meta.superseded_by,
+    }
+    known = {name: value for name, value in entry.items() if value is not None}
+    return {"name": meta.name, "aliases": sorted(aliases), **known}
+
+
+def _models(tasks: Collection[str]) -> list[dict[str, Any]]:
+    """The entries of all models that read text."""
+    from mteb.models.get_model_meta import _MODEL_RENAMES
+    from mteb.models.model_implementations import MODEL_REGISTRY
+
+    return [
+        describe_model(meta, [old for old, new in _MODEL_RENAMES.items() if new == name], tasks)
+        for name, meta in MODEL_REGISTRY.items()
+        if "text" in meta.modalities
+    ]
+
+
 def describe_mteb() -> dict[str, list[str]]:
     """Read the installed mteb.
 
@@ -157,6 +200,7 @@ def describe_mteb() -> dict[str, list[str]]:
     return {
         "tasks.jsonl": lines(entries),
         "benchmarks.jsonl": lines(benchmarks),
+        "models.jsonl": lines(_models([entry["name"] for entry in entries])),
         "instructions.json": _shown(instructions),
         "languages.json": _shown(_language_names(codes)),
     }
@@ -179,7 +223,7 @@ def _language_names(codes: set[str]) -> dict[str, Any]:
 
 
 def write_catalog(folder: Path) -> None:
-    """Write tasks.jsonl, benchmarks.jsonl, languages.json and instructions.json (by task type, for tasks without)."""
+    """Write tasks, benchmarks, models (.jsonl), languages and instructions by task type, for tasks without (.json)."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, lines in describe_mteb().items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.catalog.tasks import TaskSpec, all_task_names, find_task
 from evalharness.data.texts import document_text
 from evalharness.errors import UsageError, unknown_names
@@ -86,10 +87,19 @@ class EmbeddingModel:
         device: torch device name of the backend, for the record.
     """
 
-    def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
+    def __init__(
+        self, spec: ModelSpec, backend: TextEncoder, *, device: str, about: ModelFacts = NOTHING_KNOWN
+    ) -> None:
         self.spec = spec
         self.device = device
         self._encoder = DedupingEncoder(backend)
+        self._about = about
+        self._dimensions: int | None = None
+
+    @property
+    def about(self) -> ModelFacts:
+        """What is known of the model itself, for people; the size of its vectors once it has made some."""
+        return replace(self._about, dimensions=self._dimensions)
 
     def __repr__(self) -> str:
         return describe(type(self).__name__, self.spec, self.device)
@@ -143,6 +153,8 @@ class EmbeddingModel:
             embeddings = self._encoder.encode(texts, shared, emit) if texts else _NOTHING
             if isinstance(embeddings, MultiPart):
                 embeddings = replace(embeddings, weights=self.spec.output_weights)
+            elif len(embeddings):
+                self._dimensions = int(embeddings.source.shape[1])
             if not embeddings.is_checked:
                 check_finite(embeddings, texts)
             for note in degenerate_notes(embeddings, texts):

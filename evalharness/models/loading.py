@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import UsageError
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.given import checked_kind, checked_name
@@ -14,7 +15,7 @@ from evalharness.models.named import Named, name_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution, ModelOptions
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
-from evalharness.models.registry import OpenBackend, ResolvedModel, check_execution, find_backend
+from evalharness.models.registry import Counted, OpenBackend, ResolvedModel, check_execution, find_backend
 from evalharness.models.resolving import resolve, resolve_model
 from evalharness.store.storing import StoringEncoder
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
@@ -93,7 +94,19 @@ def _opened_embedder(resolved: ResolvedModel, execution: Execution) -> OpenBacke
 
 
 def _embedder(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> EmbeddingModel:
-    return EmbeddingModel(resolved.spec, _planned(resolved, opened, store, spread), device=opened.device)
+    encoder = _planned(resolved, opened, store, spread)
+    return EmbeddingModel(resolved.spec, encoder, device=opened.device, about=_about(resolved, opened))
+
+
+def _pairs(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> PairModel:
+    encoder = _planned(resolved, opened, store, spread)
+    return PairModel(resolved.spec, encoder, device=opened.device, about=_about(resolved, opened))
+
+
+def _about(resolved: ResolvedModel, opened: OpenBackend) -> ModelFacts:
+    """What is known of an opened model beside what it computes: what its card says, and what can be counted."""
+    size = opened.size if isinstance(opened, Counted) else NOTHING_KNOWN
+    return replace(resolved.about, parameters=size.parameters, embedding_parameters=size.embedding_parameters)
 
 
 def open_model(
@@ -109,16 +122,14 @@ def open_model(
     second = None
     if system.reranker is not None:
         opened = open_backend(system.reranker, execution)
-        pairs = PairModel(system.reranker.spec, _planned(system.reranker, opened, store, spread), device=opened.device)
-        second = Reranker(pairs, system.top_k)
+        second = Reranker(_pairs(system.reranker, opened, store, spread), system.top_k)
     first: Any = open_backend(model, execution) if system.opened is None else system.opened
     if model.spec.kind == "embedder":
         embedder = _embedder(model, first, store, spread)
         return embedder if second is None else RankingModel(system.spec, embedder, second)
     if model.spec.kind == "lexical":
         return RankingModel(system.spec, first, second)
-    alone = PairModel(model.spec, _planned(model, first, store, spread), device=first.device)
-    return RankingModel(model.spec, None, Reranker(alone, 0))
+    return RankingModel(model.spec, None, Reranker(_pairs(model, first, store, spread), 0))
 
 
 def _planned(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> TextEncoder:
@@ -141,7 +152,8 @@ class LoadedModel(EmbeddingModel):
     """
 
     def __init__(self, named: Named, resolved: ResolvedModel, opened: OpenBackend, execution: Execution) -> None:
-        super().__init__(resolved.spec, UnstoredEncoder(opened), device=opened.device)
+        about = _about(resolved, opened)
+        super().__init__(resolved.spec, UnstoredEncoder(opened), device=opened.device, about=about)
         self.named = named
         self.resolved = resolved
         self.opened = opened

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import UsageError
 from evalharness.models.degenerate import same_score_notes
 from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe
@@ -55,11 +56,15 @@ class PairModel:
     Attributes:
         spec: the model as it is used.
         device: torch device name of the backend, for the record.
+        about: what is known of the model itself, for people.
     """
 
-    def __init__(self, spec: ModelSpec, backend: TextEncoder, *, device: str) -> None:
+    def __init__(
+        self, spec: ModelSpec, backend: TextEncoder, *, device: str, about: ModelFacts = NOTHING_KNOWN
+    ) -> None:
         self.spec = spec
         self.device = device
+        self.about = about
         self._encoder = DedupingEncoder(backend)
 
     def score_pairs(self, pairs: Sequence[Pair], task: TaskContext | None, emit: Emit) -> NDArray[np.float32]:
@@ -149,6 +154,13 @@ class RankingModel:
 
     def __repr__(self) -> str:
         return describe(type(self).__name__, self.spec, self.device)
+
+    @property
+    def about(self) -> ModelFacts:
+        """What is known of the model that the results are named after: the first stage, where there are two."""
+        if isinstance(self._first, EmbeddingModel):
+            return self._first.about
+        return self._reranker.model.about if self._first is None and self._reranker is not None else NOTHING_KNOWN
 
     def rank(self, records: RetrievalRecords, languages: Sequence[str], task: TaskContext, emit: Emit) -> Ranking:
         """Rank the documents of each query.

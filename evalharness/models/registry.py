@@ -19,8 +19,9 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import PrerequisiteError, UsageError, shorten, unknown_names
 from evalharness.models.config import FileFacts
 from evalharness.models.layout import TORCH_WEIGHTS, WeightFiles
@@ -51,6 +52,17 @@ class OpenBackend(Protocol):
         ...
 
 
+@runtime_checkable
+class Counted(Protocol):
+    """A backend whose weights are in this process, so that they can be counted.
+
+    Attributes:
+        size: how many parameters it has, and how many of them are token embeddings.
+    """
+
+    size: ModelFacts
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
     """A model with everything known that can change its results; no weights are loaded yet.
@@ -61,6 +73,7 @@ class ResolvedModel:
         options: what the user asked for.
         given: the name that the user gave, for models that are no files.
         usual: the backend that runs it unless another one is asked for, for models that are files.
+        about: what its card on the Hub says, for people.
     """
 
     spec: ModelSpec
@@ -68,6 +81,7 @@ class ResolvedModel:
     options: ModelOptions
     given: str = ""
     usual: str = ""
+    about: ModelFacts = NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True)

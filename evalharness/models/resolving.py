@@ -69,7 +69,8 @@ def resolve(named: Named, *, download: bool = True, say: Callable[[str], None] =
     if chosen is None:
         check_installed(usual)
         chosen = usual
-    return ResolvedModel(_spec(_Found(files, facts, layout, named, chosen, usual)), facts, options, usual=usual)
+    spec = _spec(_Found(files, facts, layout, named, chosen, usual))
+    return ResolvedModel(spec, facts, options, usual=usual, about=files.about)
 
 
 def _backend_of_files(facts: FileFacts, layout: Layout) -> str:

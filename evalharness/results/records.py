@@ -35,6 +35,8 @@ from evalharness.results.items import write_items
 from evalharness.types import Frozen, ItemScores, Metrics, ModelSpec, content_digest
 
 MODEL_META = "model_meta.json"
+# of a record's facts: what is known of the model itself, by the names of `catalog.models.ModelFacts`
+ABOUT = "about"
 # what of it says whose results they are
 _WHOSE = ("name", "revision", "experiment_kwargs")
 # of a folder of results that is a baseline: says what is in it, see `compare.baseline`

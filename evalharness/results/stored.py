@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import checked, read_object
+from evalharness.results.legacy import as_today, current_name
 from evalharness.results.mixing import other_settings, recorded_type
 from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.results.views import StoredJob, read_jobs, settle, task_view
@@ -34,7 +35,7 @@ class StoredTask:
 
     Attributes:
         task: its name.
-        scores: main scores, split -> subset -> score.
+        scores: main scores, split -> subset -> score; a split `a+b` is the mean over both, where only that is known.
         revision: of the data; None where nobody says.
         problems: split -> subset -> why there is no score; a subset has a score or a problem.
         damage: why nothing of the task can be read; empty if something can.
@@ -42,7 +43,8 @@ class StoredTask:
         type: as its records have it; None where none says it.
         jobs: its records as they were found; none where it was read from mteb's file.
         metric: name of the main scores' metric; empty where nobody says.
-        sources: split -> subset -> whose number it is, of published scores.
+        sources: split -> subset -> whose number it is, of published scores: a revision of the model, `external`, ...
+        mteb: version that wrote the file, where it is one of mteb's form that says it.
     """
 
     task: str
@@ -55,6 +57,7 @@ class StoredTask:
     jobs: Sequence[StoredJob] = ()
     metric: str = ""
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    mteb: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,12 @@ class StoredRun:
     is_published: bool = False
 
 
-def read_runs(folders: Sequence[Path]) -> list[StoredRun]:
+def read_runs(folders: Sequence[Path], wanted: Collection[str] | None = None) -> list[StoredRun]:
     """All runs below these folders, ours or mteb's own.
+
+    Args:
+        folders: where they are looked for.
+        wanted: names of tasks; files of mteb's that are of others are not read. None for all.
 
     Raises:
         DataError: there is nothing.
@@ -90,7 +97,18 @@ def read_runs(folders: Sequence[Path]) -> list[StoredRun]:
     found = {os.path.realpath(run): run for folder in folders for run in _run_folders(folder)}
     if not found:
         raise DataError(f"no results below {', '.join(map(str, folders))}: expected folders with a {MODEL_META}")
-    return [_read_run(run) for run in sorted(found.values())]
+    return [_read_run(run, wanted) for run in sorted(found.values())]
+
+
+def count_damage(runs: Iterable[StoredRun]) -> int:
+    """How many files and folders give no score because of what is in them; failed and stale jobs are not among them."""
+    found = 0
+    for run in runs:
+        found += len(run.problems)
+        for task in run.tasks.values():
+            whys = [why for subsets in task.problems.values() for why in subsets.values()]
+            found += 1 if task.damage else sum(why.startswith(_DAMAGED) for why in whys)
+    return found
 
 
 def _run_folders(top: Path) -> Iterator[Path]:
@@ -117,7 +135,7 @@ class _Owner:
     overrides: Mapping[str, Any]
 
 
-def _read_run(folder: Path) -> StoredRun:
+def _read_run(folder: Path, wanted: Collection[str] | None) -> StoredRun:
     problems: list[str] = []
     listed, inside = _listed(folder, problems), _listed(folder / JOBS, problems)
     absent = "not run" if listed is not None and inside is not None else "part of its folder cannot be read"
@@ -132,9 +150,13 @@ def _read_run(folder: Path) -> StoredRun:
             tasks[name] = StoredTask(name, {}, damage=damage)
     tasks |= {name: _void(tasks[name], why) for name, why in other_settings(jobs).items()}
     for path in listed or ():
-        if path.suffix == ".json" and path.name not in (MODEL_META, BASELINE) and path.stem not in tasks:
-            task = _from_file(path)
-            tasks[task.task] = task
+        name = current_name(unicodedata.normalize("NFC", path.stem))
+        is_result = path.suffix == ".json" and path.name not in (MODEL_META, BASELINE) and path.stem not in tasks
+        if is_result and (wanted is None or name in wanted):
+            task = read_task_file(path)
+            # beside a file of an older name, the one of today's counts
+            if task.task not in tasks or path.stem == task.task:
+                tasks[task.task] = task
     tasks = {name: _within(folder, task) for name, task in tasks.items()}
     try:
         owner = _owner(read_object(folder / MODEL_META), str(folder / MODEL_META))
@@ -162,6 +184,8 @@ def _within(folder: Path, task: StoredTask) -> StoredTask:
     def short(text: str) -> str:
         return text.replace(f"{folder}{os.sep}", "")
 
+    if not task.damage and not task.problems:
+        return task
     problems = {split: {name: short(why) for name, why in found.items()} for split, found in task.problems.items()}
     return replace(task, damage=short(task.damage), problems=problems)
 
@@ -188,7 +212,7 @@ def _recorded_overrides(jobs: Sequence[StoredJob]) -> Mapping[str, Any]:
 def _listed(folder: Path, problems: list[str]) -> list[Path] | None:
     """What is in a folder, without what is hidden; nothing where there is no folder, None where it cannot be read."""
     try:
-        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        found = [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]  # noqa: PTH208 -- many
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -250,19 +274,18 @@ def _by_place(jobs: Sequence[StoredJob]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _from_file(path: Path) -> StoredTask:
-    """A file of mteb's format, all of it or, if it is odd beyond single scores, nothing of it."""
+def read_task_file(path: Path) -> StoredTask:
+    """A file of mteb's format, of any age: all of it or, if it is odd beyond single scores, nothing of it."""
     problems: dict[str, dict[str, str]] = {}
-    name = unicodedata.normalize("NFC", path.stem)
+    name = current_name(unicodedata.normalize("NFC", path.stem))
     try:
-        value = read_object(path)
-        _check_name(checked(value.get("task_name"), str, f"{path}: task_name"), name, path)
-        revision = checked(value.get("dataset_revision"), (str, type(None)), f"{path}: dataset_revision")
-        scores = _scores(checked(value.get("scores"), dict, f"{path}: scores"), str(path), problems)
+        file = as_today(read_object(path), str(path))
+        _check_name(file.task, name, path)
+        scores = _scores(file.scores, str(path), problems)
         _check_any(scores, problems, path)
     except DataError as error:
         return StoredTask(name, {}, damage=f"{_DAMAGED}{error}; remove the file, or run the task again")
-    return StoredTask(name, scores, revision, problems)
+    return StoredTask(name, scores, file.revision, problems, notes=file.notes, mteb=file.version)
 
 
 def _check_name(named: str, name: str, path: Path) -> None:

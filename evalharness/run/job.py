@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any, TypeAlias
 
@@ -29,7 +29,7 @@ from evalharness.errors import (
 )
 from evalharness.models.degenerate import DEGENERATE
 from evalharness.models.rankers import RankingModel
-from evalharness.results.records import JobId, JobRecord, installed_version
+from evalharness.results.records import ABOUT, JobId, JobRecord, installed_version
 from evalharness.run.steps import Loaded, Model, encode, encode_and_score_in_mteb, load, score
 from evalharness.tasks import is_native, task_type
 from evalharness.types import (
@@ -309,6 +309,7 @@ def _blank_record(job: PlannedJob, model: Model, started: float) -> JobRecord:
         "python": platform.python_version(),
         "device": model.device,
         "model": model.spec.model_dump(mode="json"),
+        ABOUT: {name: value for name, value in asdict(model.about).items() if value is not None},
         "task_type": job.spec.type,
         "packages": {name: installed_version(name) for name in PACKAGES},
     }

@@ -8,7 +8,6 @@ be changing. What cannot be loaded all the same is said, and tried again when it
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from typing import TypeAlias
 
 from evalharness.errors import EvalHarnessError, ModelError, UsageError
 from evalharness.models.layout import MODULES
+from evalharness.results.checkpoints import step_of
 from evalharness.results.evaluation import Evaluation
 from evalharness.run.following import Checkpoint, Training
 
 _OF_A_MODEL = ("config.json", MODULES)
-_STEP = re.compile(r".*?(\d+)")
 SETTLED_SECONDS = 5.0
 
 # name -> what tells whether a file is another one than before
@@ -72,11 +71,9 @@ def find_checkpoints(folder: Path) -> list[Checkpoint]:
         raise UsageError(
             f"{folder}: cannot be read ({error.strerror or error}); name the folder of checkpoints"
         ) from None
-    steps = {path: match for path in found if (match := _STEP.fullmatch(path.name))}
+    steps = {path: step for path in found if (step := step_of(path.name)) is not None}
     named = [
-        Checkpoint(int(match[1]), path)
-        for path, match in steps.items()
-        if any((path / name).is_file() for name in _OF_A_MODEL)
+        Checkpoint(step, path) for path, step in steps.items() if any((path / name).is_file() for name in _OF_A_MODEL)
     ]
     return sorted(named, key=lambda checkpoint: (checkpoint.step, checkpoint.name))
 

@@ -194,7 +194,7 @@ def test_what_is_fetched_is_what_is_read(tmp_path: Path, monkeypatch: pytest.Mon
     fetched: list[str] = []
 
     def info(repo: str, revision: str | None) -> SimpleNamespace:
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names], card_data=None)
 
     def download(repo: str, name: str, revision: str | None, local_files_only: bool) -> str:
         fetched.append(name)

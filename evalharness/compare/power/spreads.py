@@ -12,7 +12,8 @@ from statistics import median
 import numpy as np
 
 from evalharness.catalog.tasks import Member, TaskSpec, find_task
-from evalharness.compare.differences import LEVEL, cluster_candidate, cluster_differences
+from evalharness.compare.clusters import cluster_candidate, cluster_differences
+from evalharness.compare.differences import LEVEL
 from evalharness.compare.pairing import pair_task
 from evalharness.compare.power.typical import Typical, typical_of
 from evalharness.compare.sides import Results

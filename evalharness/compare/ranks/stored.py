@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalharness.catalog.tasks import Member, TaskList, find_task
-from evalharness.compare.differences import cluster_candidate
+from evalharness.compare.clusters import cluster_candidate
 from evalharness.compare.pairing import PairedTask, pair_task
 from evalharness.compare.ranks.boards import Scores
 from evalharness.compare.sides import Results

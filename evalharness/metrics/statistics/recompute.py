@@ -125,7 +125,9 @@ class _Groups:
 
     def mid_ranks(self, counts: Counts) -> Values:
         """Mid-ranks, from 0 to 1, of items that count so often; shape (draws, items)."""
-        sums = np.add.reduceat(counts[:, self._order], self._starts, axis=1)
+        sums = counts[:, self._order]
+        if len(self._starts) < len(self._order):
+            sums = np.add.reduceat(sums, self._starts, axis=1)
         ranks = (np.cumsum(sums, axis=1) - sums / 2) / counts.sum(axis=1, keepdims=True)
         found: Values = ranks[:, self._codes]
         return found
@@ -138,6 +140,8 @@ def _correlation(first: Values, second: Values, counts: Counts | None) -> Values
         right = second - second.mean(axis=-1, keepdims=True)
         joint, squares = (left * right).sum(axis=-1), (left**2).sum(axis=-1) * (right**2).sum(axis=-1)
     else:
+        # once, for each of the products would do it
+        counts = counts.astype(np.float64)
         total = counts.sum(axis=1)
         left = first - ((counts * first).sum(axis=1) / total)[:, None]
         right = second - ((counts * second).sum(axis=1) / total)[:, None]

@@ -31,6 +31,7 @@ from evalharness.models.forward.weights import (
     load_dense,
     load_encoder,
     silent,
+    size_of,
 )
 from evalharness.models.kinds.dense import finish
 from evalharness.models.options import Execution
@@ -51,6 +52,7 @@ class SentenceTransformersBackend:
     Attributes:
         device: torch device name.
         identity: what of the backend can change a vector, apart from the model and the encoding.
+        size: how many parameters all modules have, and how many of them are token embeddings.
     """
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
@@ -67,6 +69,7 @@ class SentenceTransformersBackend:
         self._is_table = model.facts.is_table
         self._width = _checked_width(model, self._tokens)
         self._model = _load(model, self.device)
+        self.size = replace(size_of(self._model), embedding_parameters=_token_vectors(self._model))
         if model.facts.unheeded:
             self._tokens.adopt(self._model.tokenizer)
         check_runs(model, lambda: self._tried(["a"])[0])
@@ -166,6 +169,16 @@ class SentenceTransformersBackend:
             vectors = finish(found.float(), encoding, self._name)
         rows: NDArray[np.float32] = vectors.cpu().numpy()
         return rows
+
+
+def _token_vectors(loaded: Any) -> int | None:  # noqa: ANN401 -- as in `_load`
+    """How many parameters the first module's token vectors are; None where there is no one way to them."""
+    first = loaded[0]
+    table = getattr(first, "embedding", None)
+    if isinstance(table, torch.nn.EmbeddingBag):
+        return int(table.weight.numel())
+    inner = getattr(first, "auto_model", None)
+    return None if inner is None else size_of(inner).embedding_parameters
 
 
 def _way(encoding: Encoding) -> str:

@@ -15,6 +15,7 @@ from model2vec import StaticModel
 from model2vec.version import __version__
 from numpy.typing import NDArray
 
+from evalharness.catalog.models import ModelFacts
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.batches import blocks
 from evalharness.models.forward.weights import library_errors
@@ -42,6 +43,7 @@ class StaticBackend:
     Attributes:
         device: always the CPU.
         identity: what of the backend can change a vector, apart from the model and the encoding.
+        size: how many numbers its table has, with a weight for each token if there are any.
     """
 
     device = "cpu"
@@ -57,6 +59,10 @@ class StaticBackend:
         self._name = model.spec.name
         self._similarity = model.spec.similarity
         self._model = _load(model)
+        table, weights = self._model.embedding, self._model.weights
+        self.size = ModelFacts(
+            parameters=table.size + (0 if weights is None else weights.size), embedding_parameters=table.size
+        )
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         """Encode texts; row i belongs to text i. A text without a known token has a vector of zeros.

@@ -9,6 +9,7 @@ from typing import Any
 import onnxruntime
 import torch
 
+from evalharness.catalog.models import NOTHING_KNOWN
 from evalharness.errors import ModelError
 from evalharness.models.engines.onnx_export import start_export
 from evalharness.models.engines.onnx_files import BATCH_OPERATORS, QUANTISED_OPERATORS, chosen_file, has_operators
@@ -24,7 +25,7 @@ class OnnxEngine:
     """An `Engine` around `onnxruntime.InferenceSession`.
 
     Attributes:
-        device, identity, graph, takes, gives, vocabulary, width, is_exact, is_alone: see `Engine`.
+        device, identity, graph, takes, gives, vocabulary, width, size, is_exact, is_alone: see `Engine`.
     """
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: Exportable) -> None:
@@ -53,6 +54,8 @@ class OnnxEngine:
         self.gives: Collection[GraphOutput] = tuple(self._session.outputs)
         self.vocabulary = getattr(config, "vocab_size", None)
         self.width = int(getattr(config, "hidden_size", 0))
+        # a graph's constants are not all parameters, and a quantised one has them in other forms
+        self.size = NOTHING_KNOWN
         self.is_exact = is_exported or not has_operators(path, QUANTISED_OPERATORS)
         self.is_alone = not is_exported and has_operators(path, BATCH_OPERATORS)
 

@@ -12,7 +12,7 @@ from evalharness.errors import ModelError
 from evalharness.models.forward.batches import choose_device, precision
 from evalharness.models.forward.company import computes_exactly
 from evalharness.models.forward.pipeline import GraphOutput, Kind
-from evalharness.models.forward.weights import embedding_rows
+from evalharness.models.forward.weights import embedding_rows, size_of
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Encoding
@@ -24,7 +24,7 @@ class TorchEngine:
     """An `Engine` around a model of transformers.
 
     Attributes:
-        device, identity, graph, takes, gives, vocabulary, width, is_exact, is_alone: see `Engine`.
+        device, identity, graph, takes, gives, vocabulary, width, size, is_exact, is_alone: see `Engine`.
     """
 
     is_alone = False
@@ -40,6 +40,7 @@ class TorchEngine:
         self.gives: Collection[GraphOutput] = (kind.wants,)
         self.vocabulary = embedding_rows(self._model)
         self.width = int(getattr(self._model.config, "hidden_size", 0))
+        self.size = size_of(self._model)
 
     def run(self, inputs: Mapping[str, Any], output: GraphOutput) -> torch.Tensor:
         """See `Engine`; a repository's own code can give other things than a tensor."""

@@ -6,7 +6,7 @@ A kind knows tokens and rows, an engine knows graphs; the rows of `registry.BACK
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evalharness.catalog.models import ModelFacts
 from evalharness.models.forward.batches import ANY_LENGTHS, BatchRunner, Forward, blocks
 from evalharness.models.forward.company import Trial, company_facts, find_company
 from evalharness.models.forward.tokens import PROMPT_TOKENS, BatchReader, Reader, Tokenized
@@ -42,6 +43,7 @@ class Engine(Protocol):
         gives: the graph's outputs.
         vocabulary: how many tokens have a vector; None where nobody knows.
         width: dimensions of a hidden state; 0 where nobody knows.
+        size: how many parameters it has, and how many of them are token embeddings.
         is_exact: whether it computes in whole float32.
         is_alone: whether the graph scales by the whole batch, so that a text must be one by itself.
     """
@@ -53,6 +55,7 @@ class Engine(Protocol):
     gives: Collection[GraphOutput]
     vocabulary: int | None
     width: int
+    size: ModelFacts
     is_exact: bool
     is_alone: bool
 
@@ -76,9 +79,11 @@ class Kind(Protocol):
     Attributes:
         wants: what it is made of.
         reader: what makes tokens for it.
+        layers: what computes it behind the graph.
     """
 
     wants: GraphOutput
+    layers: Sequence[torch.nn.Module]
 
     @property
     def reader(self) -> Reader: ...  # noqa: D102 -- see Attributes
@@ -200,6 +205,7 @@ class PipelineBackend:
     Attributes:
         device: where the engine runs.
         identity: what of both can change a row, apart from the model and the encoding.
+        size: how many parameters both have, and how many of them are token embeddings.
     """
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: ModuleType, engine: ModuleType) -> None:
@@ -214,6 +220,7 @@ class PipelineBackend:
         self._kind: Kind = kind.open_kind(model, engine.home(execution))
         self._engine: Engine = engine.open_engine(model, execution, self._kind)
         self.device = self._engine.device
+        self.size = _with_layers(self._engine.size, self._kind.layers)
         check_vocabulary(model.spec.name, self._kind.reader.tokenizer, self._engine.vocabulary)
         check_runs(model, lambda: self._kind.try_out(self._engine))
         trial = None if self._engine.is_alone else self._kind.trial(self._engine)
@@ -247,3 +254,10 @@ class PipelineBackend:
     def _rows(self, tokens: dict[str, list[Any]], encoding: Encoding) -> Any:  # noqa: ANN401 -- see `Kind.rows`
         with torch.inference_mode():
             return self._kind.rows(self._engine, tokens, encoding)
+
+
+def _with_layers(size: ModelFacts, layers: Sequence[torch.nn.Module]) -> ModelFacts:
+    if size.parameters is None:
+        return size
+    behind = sum(weights.numel() for layer in layers for weights in layer.parameters())
+    return replace(size, parameters=size.parameters + behind)

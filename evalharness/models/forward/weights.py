@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, MT5EncoderModel, T5EncoderModel,
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
+from evalharness.catalog.models import ModelFacts
 from evalharness.errors import EvalHarnessError, ModelError, clip, shorten
 from evalharness.models.options import check_remote_code
 from evalharness.models.registry import ResolvedModel
@@ -160,6 +161,16 @@ def embedding_rows(loaded: Any) -> int | None:  # noqa: ANN401
     except (NotImplementedError, AttributeError):  # a repository's own code
         found = getattr(loaded.config, "vocab_size", None)
         return found if isinstance(found, int) else None
+
+
+def size_of(model: torch.nn.Module) -> ModelFacts:
+    """How many parameters a model has, each once, and how many of them are vectors of its tokens."""
+    count = sum(weights.numel() for weights in model.parameters())
+    try:
+        table = int(model.get_input_embeddings().weight.numel())  # type: ignore[operator]  # of transformers' classes
+    except (NotImplementedError, AttributeError, TypeError):  # it has none, or is a repository's own code
+        table = None
+    return ModelFacts(parameters=count, embedding_parameters=table)
 
 
 def check_runs(model: ResolvedModel, forward: Callable[[], Any]) -> None:

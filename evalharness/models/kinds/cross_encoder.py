@@ -96,10 +96,11 @@ class CrossEncoderKind:
     """A `Kind`: joined pairs to logits; a score is a vector of length 1.
 
     Attributes:
-        wants, reader: see `Kind`.
+        wants, reader, layers: see `Kind`.
     """
 
     wants: GraphOutput = "logits"
+    layers = ()
 
     def __init__(self, model: ResolvedModel, home: str) -> None:
         self._model = model

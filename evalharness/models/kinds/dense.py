@@ -22,7 +22,7 @@ class DenseKind:
     """A `Kind`: hidden states, or a graph's own vectors, to one vector per text.
 
     Attributes:
-        wants, reader: see `Kind`.
+        wants, reader, layers: see `Kind`.
     """
 
     wants: GraphOutput = "hidden"
@@ -33,6 +33,7 @@ class DenseKind:
         self._model = model
         self.reader = PromptTokenizer(model, home)
         self._dense = load_dense(model).to(home)
+        self.layers = (self._dense,)
 
     def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`."""

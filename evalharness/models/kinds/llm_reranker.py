@@ -48,10 +48,11 @@ class LLMRerankerKind:
     """A `Kind`: joined pairs to what follows them; a score is a vector of length 1.
 
     Attributes:
-        wants, reader: see `Kind`.
+        wants, reader, layers: see `Kind`.
     """
 
     wants: GraphOutput = "logits"
+    layers = ()
 
     def __init__(self, model: ResolvedModel, home: str) -> None:
         self._model = model

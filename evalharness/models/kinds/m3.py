@@ -30,7 +30,7 @@ class M3Kind:
     """A `Kind`: hidden states through bge-m3's two heads to several vectors of a text.
 
     Attributes:
-        wants, reader: see `Kind`.
+        wants, reader, layers: see `Kind`.
     """
 
     wants: GraphOutput = "hidden"
@@ -44,6 +44,7 @@ class M3Kind:
         self._special = {tokenizer.convert_tokens_to_ids(token) for token in named if token is not None}
         wanted = [output for output in model.spec.outputs if output in M3_HEADS]
         self._heads = {output: _load_head(model, output).to(home) for output in wanted}
+        self.layers = tuple(self._heads.values())
 
     def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`."""

@@ -7,6 +7,7 @@
 | a run's row: its cells and their means | `rows` |
 | a run's score of a task | `cells` |
 | Borda ranks, common tasks, the order of rows | `standing` |
+| what is known of its model | `facts` |
 """
 
 from __future__ import annotations

@@ -9,8 +9,12 @@ from dataclasses import replace
 from evalharness.reports.board import Board
 from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenList, choose
+from evalharness.reports.building.facts import with_facts
+from evalharness.reports.building.public import shown_rows
 from evalharness.reports.building.rows import make_row
+from evalharness.reports.building.speed import with_speed_notes
 from evalharness.reports.building.standing import common_tasks, incomplete, ordered, with_borda, with_common
+from evalharness.reports.building.uncertainty import with_uncertainty
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.types import PROTOCOLS, content_digest
 
@@ -34,7 +38,9 @@ def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list
     chosen = choose(runs, choice)
     shown = _versions_noted(_told_apart(chosen.runs))
     return [
-        _board(members, tasks, protocol, choice, chosen)
+        with_uncertainty(
+            _board(members, tasks, protocol, choice, chosen), members, intervals=choice.intervals, ranks=choice.ranks
+        )
         for tasks in chosen.lists
         for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
     ]
@@ -62,7 +68,7 @@ def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
 def _revisions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """The same runs; where data of a task are not the same in all of them or in the catalogue, each says its own."""
     revisions: dict[str, set[str | None]] = defaultdict(set)
-    for task in (task for run in runs for task in run.tasks.values() if task.scores):
+    for task in (task for run in runs for task in run.tasks.values() if task.scores and not run.is_published):
         revisions[task.task].add(task.revision)
 
     def noted(task: StoredTask) -> StoredTask:
@@ -71,7 +77,11 @@ def _revisions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
             why = f"data revision {task.revision or 'unknown'}, other rows have another"
         return replace(task, notes=(*task.notes, why)) if why else task
 
-    return [replace(run, tasks={name: noted(task) for name, task in run.tasks.items()}) for run in runs]
+    # a published row says once how many of its scores are on other data
+    return [
+        run if run.is_published else replace(run, tasks={name: noted(task) for name, task in run.tasks.items()})
+        for run in runs
+    ]
 
 
 def _versions_noted(runs: Sequence[StoredRun]) -> list[StoredRun]:
@@ -106,16 +116,18 @@ def _metrics(runs: Sequence[StoredRun], names: Sequence[str]) -> dict[str, str]:
 def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: Choice, chosen: Chosen) -> Board:
     types = {name: [member.task for member in members] for name, members in tasks.types.items()}
     names = [name for members in types.values() for name in members]
-    metrics = {**_metrics(runs, names), **{name: choice.metrics[name] for name in names if name in choice.metrics}}
-    rows = with_borda([make_row(run, tasks.types, metrics, strict=tasks.is_named) for run in runs], names)
-    notes, common = [*tasks.notes, *incomplete(rows)], common_tasks(rows, names) if chosen.common else []
+    metrics = _metrics(runs, names)
+    made = [with_facts(make_row(run, tasks.types, metrics, strict=tasks.is_named), run) for run in runs]
+    shown = shown_rows(made, nearest=choice.nearest, all_named=bool(choice.models))
+    rows = with_borda(shown.rows, names)
+    notes, common = [*tasks.notes, *shown.notes, *incomplete(rows)], common_tasks(rows, names) if chosen.common else []
     if chosen.common:
         rows = with_common(rows, common)
         notes += [] if common else ["no task is common to all rows, so there is no mean over common tasks"]
     is_here = chosen.sort in (*SORTS, *types, *names)
     notes += [] if is_here else [f"has no {chosen.sort}, so rows are ordered by their means"]
     sort = chosen.sort if is_here else SORTS[0]
-    return Board(
+    board = Board(
         title=tasks.title,
         protocol=protocol,
         types=types,
@@ -126,3 +138,4 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
         notes=notes,
         shows_subsets=choice.subsets,
     )
+    return with_speed_notes(board)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from statistics import fmean
 
@@ -52,11 +51,18 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
     """Mean over all wanted splits and subsets, or None and what is missing."""
     if stored.damage:
         return Cell(None, first_line(stored.damage))
-    wanted = _wanted(member, spec, stored)
+    asked = _wanted(member, spec, stored)
+    wanted = _as_published(stored, asked) if stored.sources else asked
     places = [(split, subset) for split in sorted(wanted) for subset in sorted(wanted[split])]
     absent = [place for place in places if place[1] not in stored.scores.get(place[0], {})]
     if not absent and places:
-        return Cell(fmean(stored.scores[split][subset] for split, subset in places), parts=_parts(stored, places, spec))
+        parts = _parts(stored, places, spec)
+        return Cell(
+            score=fmean([part.score for part in parts]),
+            parts=parts,
+            notes=[*stored.notes, *(_on_some_splits(wanted, asked) if stored.sources else ())],
+            source=_sources(stored, places) if stored.sources else "",
+        )
     parts = _parts(stored, [place for place in places if place not in absent], spec)
     reasons = [
         (f"{split}, {subset}", first_line(why))
@@ -67,6 +73,25 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
         return Cell(None, reasons[0][1], parts=parts)
     named = shorten([f"[{place}] {why}" for place, why in reasons], _MOST_REASONS)
     return Cell(None, f"{len(absent)} of {len(places)} subsets missing{': ' if named else ''}{named}", parts=parts)
+
+
+def _as_published(stored: StoredTask, wanted: Mapping[str, set[str]]) -> Mapping[str, set[str]]:
+    """The splits that a published score is of: a mean over all that are wanted, or those of them that there are."""
+    joint = "+".join(wanted)
+    if joint in stored.scores:
+        return {joint: set().union(*wanted.values())}
+    there = {*stored.scores, *stored.problems}
+    return {split: subsets for split, subsets in wanted.items() if split in there} or wanted
+
+
+def _sources(stored: StoredTask, places: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(dict.fromkeys(stored.sources[split][subset] for split, subset in places))
+
+
+def _on_some_splits(shown: Mapping[str, set[str]], wanted: Mapping[str, set[str]]) -> Sequence[str]:
+    """A note of a published score that is of some of the task's splits only."""
+    partial = len("+".join(shown).split("+")) < len(wanted)
+    return [f"on {', '.join(shown)} alone, of {' and '.join(wanted)}"] if partial else ()
 
 
 def _parts(stored: StoredTask, places: Sequence[tuple[str, str]], spec: TaskSpec | None) -> list[Part]:
@@ -99,32 +124,29 @@ def _main_score(name: str) -> str:
     return spec.main_score if spec else ""
 
 
-def member_cell(run: StoredRun, member: Member, metric: str, *, strict: bool) -> Cell:
+def member_cell(run: StoredRun, member: Member, metric: str = "", *, strict: bool) -> Cell:
     """A task's score; an aggregate's is the mean of its parts'.
 
     Args:
         run: where it is.
         member: the task.
         metric: the board's for this task; a score by another one is none. Empty where nobody says it.
-        strict: whether a score on other data than the catalogue's is none; of a published one, a footnote says it.
+        strict: whether a score on other data than the catalogue's is none; a published one stays, and its row says it.
     """
     spec, stored = catalogued(member.task), run.tasks.get(member.task)
     if spec is not None and spec.parts and stored is None:
         found = {part: member_cell(run, Member(task=part), _main_score(part), strict=strict) for part in spec.parts}
         absent = [f"{part} {cell.missing}" for part, cell in found.items() if cell.score is None]
-        return Cell(mean_of([cell.score for cell in found.values()]), f"its part {absent[0]}" if absent else "")
+        return Cell(
+            score=mean_of([cell.score for cell in found.values()]),
+            missing=f"its part {absent[0]}" if absent else "",
+            source=", ".join(dict.fromkeys(cell.source for cell in found.values() if cell.source)),
+        )
     if stored is None:
         return Cell(None, run.absent)
     if stored.metric not in ("", metric) and metric:
         return Cell(None, f"scored by {stored.metric}, the table has {metric}", notes=stored.notes)
-    why = other_revision(stored, spec) if strict else ""
-    if why and not run.is_published:
+    # of published scores, most have another revision or none; their row says how many
+    if strict and not run.is_published and (why := other_revision(stored, spec)):
         return Cell(None, why, notes=stored.notes)
-    # few published scores are on today's data, and fewer say on which
-    notes = (*stored.notes, why) if why else stored.notes
-    return replace(_task_score(stored, member, spec), notes=notes, source=_source(stored))
-
-
-def _source(stored: StoredTask) -> str:
-    """Whose numbers a published task's are."""
-    return ", ".join(sorted({source for subsets in stored.sources.values() for source in subsets.values()}))
+    return _task_score(stored, member, spec)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from evalharness.catalog.languages import language_codes
 from evalharness.catalog.lists import named_tasks
-from evalharness.catalog.tasks import Member, TaskList, all_task_names, task_types
+from evalharness.catalog.tasks import Member, TaskList, all_task_names, name_of, task_types
 from evalharness.errors import UsageError, letters, unknown_names
 from evalharness.reports.building.cells import catalogued
 from evalharness.results.stored import StoredRun
@@ -30,8 +30,9 @@ class Choice:
         sort: what orders rows: one of SORTS, a task type or a task.
         common: whether a mean over the tasks that all rows have is shown.
         intervals: whether intervals are computed where items are at hand.
+        nearest: how many published rows are kept for each row of results; None for all that are complete.
+        ranks: whether ranks have intervals.
         subsets: whether text has a table of each task's subsets (languages) where it has several.
-        metrics: task -> its main score, where a table is by other rules than the catalogue's.
     """
 
     lists: Sequence[TaskList] = ()
@@ -42,8 +43,9 @@ class Choice:
     sort: str = "mean"
     common: bool = False
     intervals: bool = True
+    nearest: int | None = None
+    ranks: bool = True
     subsets: bool = False
-    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,13 @@ class Chosen:
 class _Recorded:
     """What results say of tasks that the catalogue may not know: their names, types, and languages by subset."""
 
-    def __init__(self, runs: Iterable[StoredRun]) -> None:
+    def __init__(self, runs: Sequence[StoredRun]) -> None:
         self.readable: set[str] = set()
         self.names: set[str] = set()
         self._types: dict[str, str] = {}
         self._languages: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
+        # without a list, the tasks of results are shown, and what is published of them
+        self.own = {task.task for run in runs if not run.is_published for task in run.tasks.values() if not task.damage}
         for stored in (task for run in runs for task in run.tasks.values()):
             self.names.add(stored.task)
             if not stored.damage:
@@ -122,6 +126,18 @@ class _Kept:
     types: Collection[str] | None
     codes: Collection[str] | None
     shown: str = ""
+
+
+def wanted_tasks(choice: Choice) -> set[str] | None:
+    """Names of all tasks whose results a choice needs; None for all that there are.
+
+    Raises:
+        UsageError, DataError: a task file is missing or wrong.
+    """
+    if not choice.lists and not choice.tasks:
+        return None
+    names = {*map(name_of, choice.tasks), *(member.task for item in choice.lists for member in item.tasks)}
+    return names | {part for name in names if (spec := catalogued(name)) for part in spec.parts}
 
 
 def choose(runs: Sequence[StoredRun], choice: Choice) -> Chosen:
@@ -198,7 +214,7 @@ def _codes(names: Sequence[str], recorded: _Recorded, problems: list[str]) -> se
 def _lists(choice: Choice, named: Sequence[str], recorded: _Recorded, problems: list[str]) -> Sequence[TaskList]:
     """The lists that were named; of none, one of the named tasks, or of all that there are."""
     if not choice.lists:
-        names = named if choice.tasks else sorted(recorded.readable)
+        names = named if choice.tasks else sorted(recorded.own or recorded.readable)
         title = "the named tasks" if choice.tasks else "all stored tasks"
         return [TaskList(name=title, tasks=tuple(Member(task=name) for name in names))]
     for item in choice.lists:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from evalharness.catalog.tasks import Member
+from evalharness.errors import shorten
 from evalharness.reports.board import Cell, Mean, Row
 from evalharness.reports.building.cells import catalogued, first_line, mean_of, member_cell
+from evalharness.reports.building.public import sources_of
+from evalharness.reports.building.speed import texts_per_second
+from evalharness.results.checkpoints import checkpoint_step
 from evalharness.results.records import experiment_name
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.results.views import STALE
@@ -25,23 +30,29 @@ def mean(scores: Sequence[float | None]) -> Mean:
     return Mean(mean_of(scores), sum(score is not None for score in scores), len(scores))
 
 
-def make_row(run: StoredRun, types: Mapping[str, Sequence[Member]], metrics: Mapping[str, str], *, strict: bool) -> Row:
+def make_row(
+    run: StoredRun, types: Mapping[str, Sequence[Member]], metrics: Mapping[str, str] | None = None, *, strict: bool
+) -> Row:
     """A run as a row of a board.
 
     Args:
         run: as it was read.
         types: the board's tasks by type.
-        metrics: by task, the metric of the board's main scores, where it is known.
+        metrics: by task, the only metric by which a score may be, where the board knows it; None where any may.
         strict: whether a score on other data than the catalogue's is none.
     """
     cells: dict[str, Cell] = {}
     notes = list(run.problems)
+    said: dict[str, list[str]] = defaultdict(list)
     for member in (member for members in types.values() for member in members):
-        cells[member.task] = member_cell(run, member, metrics.get(member.task, ""), strict=strict)
+        cells[member.task] = member_cell(run, member, (metrics or {}).get(member.task, ""), strict=strict)
         # what is said of each of hundreds of published scores stands with the score alone
-        if (stored := run.tasks.get(member.task)) and not run.is_published:
-            notes += [f"{member.task}: {note}" for note in stored.notes]
+        if not run.is_published and (stored := run.tasks.get(member.task)):
+            for note in stored.notes:
+                said[note].append(member.task)
             notes += [f"{member.task}: {why}" for why in _left_out(stored)] if catalogued(member.task) is None else []
+    notes += [f"{shorten(tasks)}: {note}" for note, tasks in said.items()]
+    notes += sources_of(run, cells) if run.is_published else []
     notes += [first_line(task.damage) for task in run.tasks.values() if task.damage and task.task not in cells]
     second = str(run.overrides.get("reranker", "")).partition("@")[0]
     other = {key: value for key, value in run.overrides.items() if key not in _SHOWN_ELSEWHERE}
@@ -57,5 +68,7 @@ def make_row(run: StoredRun, types: Mapping[str, Sequence[Member]], metrics: Map
         mean_type=mean([found.score for found in means.values()]),
         notes=notes,
         origin="published" if run.is_published else "results",
+        texts_per_second=None if run.is_published else texts_per_second(run.folder),
+        step=None if run.is_published else checkpoint_step(run.model),
         folder=None if run.is_published else run.folder,
     )

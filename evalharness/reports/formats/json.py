@@ -87,6 +87,9 @@ class FactsPart(_Part):
     release_date: Text | None = Field(description="year-month-day")
     trained_on: Annotated[list[Text] | None, BeforeValidator(_ordered)] = Field(description="names of tasks")
     link: Text | None
+    is_open: bool | None = Field(description="whether its weights can be had")
+    superseded_by: Text | None
+    made_from: Text | None = Field(description="the model that it was fine-tuned from")
 
 
 class RowPart(_Part):

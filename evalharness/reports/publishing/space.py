@@ -1,0 +1,85 @@
+"""A leaderboard as a static Space of the Hugging Face Hub: a page, and the README that says what a Space is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalharness.errors import UsageError, plain, printable
+from evalharness.reports.board import Board
+from evalharness.reports.formats.html import render
+from evalharness.reports.publishing.writing import NewFile, write_files
+
+FLAG = "--space"
+PAGE, README = "index.html", "README.md"
+# in the head of every page of ours
+_OURS = b'<meta name="generator" content="evalharness">'
+_STATIC = re.compile(rb"\A---\r?\n(?:.*\n)*?sdk: static\s*\n(?:.*\n)*?---")
+_LONGEST_TITLE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What became of a folder: its page, and whether its README was there before and was kept."""
+
+    page: Path
+    is_readme_kept: bool
+
+
+def write_space(boards: Sequence[Board], folder: Path) -> Space:
+    """Write a static Space that shows these leaderboards.
+
+    A page of ours is replaced. A README of a static Space is the user's, once it is there, and stays as it is.
+
+    Raises:
+        UsageError: it is no folder, or has a page that is not ours, or a README of something else.
+        StorageError: it cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{FLAG} {folder} is no folder; name the folder of the Space")
+    readme = folder / README
+    is_kept = readme.is_file() and _STATIC.match(readme.read_bytes()) is not None
+    page = NewFile(folder / PAGE, render(boards).encode(), lambda content: _OURS in content)
+    files = [page] if is_kept else [NewFile(readme, _readme(boards).encode()), page]
+    write_files(files, folder, FLAG)
+    return Space(page.path, is_kept)
+
+
+def _title(boards: Sequence[Board]) -> str:
+    """Names of the boards, on one line."""
+    names = " ".join(printable(", ".join(dict.fromkeys(board.title for board in boards))).split()) or "Leaderboard"
+    return names if len(names) <= _LONGEST_TITLE else f"{names[:_LONGEST_TITLE]}\u2026"
+
+
+def _readme(boards: Sequence[Board]) -> str:
+    """What the Hub has to know of a Space, and its readers."""
+    front = {
+        # a JSON string is one of YAML, too, whatever is in it
+        "title": json.dumps(_title(boards), ensure_ascii=False),
+        "emoji": "\U0001f4cf",
+        "colorFrom": "blue",
+        "colorTo": "gray",
+        "sdk": "static",
+        "app_file": PAGE,
+        "pinned": "false",
+    }
+    counts = [
+        f"- {plain(board.title)} ({plain(board.protocol)}): {len(board.rows)} models, {len(board.tasks)} tasks"
+        for board in boards
+    ]
+    lines = [
+        "---",
+        *(f"{name}: {value}" for name, value in front.items()),
+        "---",
+        "",
+        f"# {plain(_title(boards), 2 * _LONGEST_TITLE)}",
+        "",
+        *counts,
+        "",
+        f"`{PAGE}` is the leaderboard: one file, which asks nothing of any server.",
+        f"`evalharness report {FLAG}` made it, and replaces it; this file stays as it is.",
+    ]
+    return "\n".join(lines) + "\n"
