@@ -169,7 +169,8 @@ def test_json_is_one_valid_document_whatever_the_number_of_boards() -> None:
         value = strict(render(boards()[:count], "json"))
         validator.validate(value)
         assert len(value["boards"]) == count
-    for wrong in ({"schema": 2}, {"boards": [{}]}, {"more": 1}):
+    wrongs: list[dict[str, Any]] = [{"schema": 2}, {"boards": [{}]}, {"more": 1}]
+    for wrong in wrongs:
         assert not validator.is_valid({**value, **wrong})
     del value["boards"][0]["rows"][3]["cells"]["SciFact"]["score"]
     assert not validator.is_valid(value)
@@ -183,7 +184,9 @@ def test_json_has_all_that_boards_have() -> None:
     assert set(board["rows"][0]["facts"]) == {one.name for one in fields(ModelFacts)}
     cell, row = board["rows"][0]["cells"]["NFCorpus"], EVERYTHING.rows[0]
     assert set(cell) == {one.name for one in fields(Cell)}
-    assert (cell["score"], cell["interval"]["low"]) == (row.cells["NFCorpus"].score, row.cells["NFCorpus"].interval.low)
+    interval = row.cells["NFCorpus"].interval
+    assert interval is not None
+    assert (cell["score"], cell["interval"]["low"]) == (row.cells["NFCorpus"].score, interval.low)
     assert [row["model"] for row in board["rows"]] == [row.model for row in EVERYTHING.rows]
     assert set(board["rows"][0]["types"]) == set(TYPES)
     tuned = next(row for row in board["rows"] if row["cells"]["NFCorpus"]["notes"])

@@ -76,8 +76,8 @@ def _say(console: Console, text: str, style: str = "") -> None:
 def _draw_part(columns: Sequence[_Column], console: Console, box: Box) -> None:
     drawn = Drawn(box=box, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="")
     for column in columns:
-        head, justify = Text(_shown(column.head.entry)), "right" if column.head.is_number else "left"
-        drawn.add_column(head, justify=justify, width=column.width, overflow="fold")
+        head, width = Text(_shown(column.head.entry)), column.width
+        drawn.add_column(head, justify="right" if column.head.is_number else "left", width=width, overflow="fold")
     for line in zip(*(column.entries for column in columns), strict=True):
         drawn.add_row(*map(_cell, line))
     console.print(drawn)
