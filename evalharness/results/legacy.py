@@ -169,8 +169,10 @@ def _entry(entry: object, task: str, notes: list[str], *, in_percent: bool) -> o
     return {"hf_subset": entry.get("hf_subset"), _MAIN: score}
 
 
-def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Metrics by today's names."""
+    if _NESTS.keys().isdisjoint(entry):
+        return entry
     found = {name: value for name, value in entry.items() if not isinstance(value, dict)}
     for name, value in entry.items():
         if isinstance(value, dict) and name in _NESTS:
