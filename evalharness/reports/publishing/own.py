@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalharness.catalog.tasks import Member, TaskSpec
-from evalharness.errors import UsageError, printable, shorten
+from evalharness.errors import UsageError, one_line, shorten
 from evalharness.reading import read_object
 from evalharness.reports.board import Board, Cell, Part, Span
 from evalharness.reports.building.cells import catalogued, member_cell
@@ -181,5 +181,4 @@ def harness_of(jobs: Sequence[StoredJob]) -> str:
 
 def said(notes: Sequence[str]) -> str:
     """Footnotes on one line, cut where they are many or long."""
-    line = " ".join(printable(shorten(notes, _MOST_NOTES)).split())
-    return line if len(line) <= _LONGEST_NOTE else f"{line[:_LONGEST_NOTE]}..."
+    return one_line(shorten(notes, _MOST_NOTES), _LONGEST_NOTE)
