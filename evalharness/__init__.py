@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from evalharness.models.loading import load_model as load_model
     from evalharness.models.options import Execution as Execution
     from evalharness.models.options import ModelOptions as ModelOptions
+    from evalharness.reports.building.choosing import Choice as Choice
+    from evalharness.reports.reporting import Report as Report
+    from evalharness.reports.reporting import report as report
     from evalharness.results.evaluation import Evaluation as Evaluation
     from evalharness.results.evaluation import JobResult as JobResult
     from evalharness.run.callback import CallbackOptions as CallbackOptions
@@ -26,23 +29,27 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "CallbackOptions", "Comparison", "EvalHarnessCallback", "Evaluation", "Execution", "JobResult", "ModelOptions",
-    "RunOptions", "Selection", "Settings", "__version__", "compare_results", "evaluate", "load_model",
+    "CallbackOptions", "Choice", "Comparison", "EvalHarnessCallback", "Evaluation", "Execution", "JobResult",
+    "ModelOptions", "Report", "RunOptions", "Selection", "Settings", "__version__", "compare_results", "evaluate",
+    "load_model", "report",
 ]  # fmt: skip
 _PLACES = {
     "CallbackOptions": "run.callback",
+    "Choice": "reports.building.choosing",
     "Comparison": "compare.comparison",
     "EvalHarnessCallback": "run.callback",
     "Evaluation": "results.evaluation",
     "Execution": "models.options",
     "JobResult": "results.evaluation",
     "ModelOptions": "models.options",
+    "Report": "reports.reporting",
     "RunOptions": "run.evaluate",
     "Selection": "catalog.selection",
     "Settings": "compare.comparison",
     "compare_results": "compare.judging",
     "evaluate": "run.evaluate",
     "load_model": "models.loading",
+    "report": "reports.reporting",
 }
 
 

@@ -14,7 +14,7 @@ from evalharness.cli.published import Public
 from evalharness.cli.publishing import Publishing, publish
 from evalharness.cli.shell import Loudness, loudness, tell
 from evalharness.errors import UsageError
-from evalharness.reports.formats import format_of, formats
+from evalharness.reports.formats import format_of, formats, uncoloured
 from evalharness.reports.plots import check_plots, plots
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         str, typer.Option(help="mean, type-mean, borda, common, name, parameters, speed, a task type or a task.")
     ] = "mean",
     common: Annotated[bool, typer.Option("--common", help="Also the mean over the tasks that all rows have.")] = False,
+    subsets: Annotated[
+        bool, typer.Option("--subsets", help="Also a table of each task's subsets (languages), in formats of text.")
+    ] = False,
     no_intervals: Annotated[bool, typer.Option("--no-intervals", help="Leave intervals out.")] = False,
     format: Annotated[  # noqa: A002 -- the flag's name
         str | None, typer.Option(help=f"{', '.join(formats())}; default: as the output's ending says, or md.")
@@ -100,6 +103,7 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         common=common,
         intervals=not no_intervals,
         nearest=nearest,
+        subsets=subsets,
     )
     public.check()
     if output is not None:
@@ -164,7 +168,7 @@ def _write(text: str, output: Path | None) -> None:
         storage_errors(output.parent, f"the report cannot be written to {output}", "choose another file with --output"),
         atomic_path(output) as temporary,
     ):
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(uncoloured(text), encoding="utf-8")
     typer.echo(f"report: {output}")
 
 

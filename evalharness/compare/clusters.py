@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, compress, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,15 +68,11 @@ def cluster_scores(jobs: Sequence[PairedJob], scores: Sequence[float]) -> Cluste
 
 
 def _cluster(jobs: Sequence[PairedJob], whole: float, values_of: Callable[[PairedJob], Values]) -> Clustered:
-    numbers: dict[str, int] = {}
     counted = [_counted(job) for job in jobs]
+    present = chain.from_iterable(compress(job.groups, each) for job, each in zip(jobs, counted, strict=True))
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(present))}
     codes = [
-        np.array(
-            [
-                numbers.setdefault(group, len(numbers)) if there else -1
-                for group, there in zip(job.groups, each, strict=True)
-            ]
-        )
+        np.where(each, np.fromiter(map(numbers.get, job.groups, repeat(-1)), np.int64, len(job.groups)), -1)
         for job, each in zip(jobs, counted, strict=True)
     ]
     count = len(numbers)

@@ -12,10 +12,11 @@ import numpy as np
 
 from evalharness.compare.sides import Results
 from evalharness.errors import DataError, UsageError, clip, shorten
-from evalharness.metrics.forms import NOT_TESTED, Form, Labels, Mean
+from evalharness.metrics.forms import NOT_TESTED, Decision, Form, Labels, Mean
 from evalharness.metrics.from_items import contributions, form_of, score_of
 from evalharness.metrics.measures import GROUP, LABEL, PREDICTED
-from evalharness.results.items import read_items
+from evalharness.metrics.statistics.influence import decided
+from evalharness.results.items import read_arrays, read_items
 from evalharness.results.records import JobId, JobRecord, items_path
 from evalharness.types import ItemScores
 
@@ -70,12 +71,12 @@ def items_of(results: Results, record: JobRecord) -> ItemScores:
     """
     if record.items is None or results.folder is None:
         raise ScoresOnlyError(f"{results.side.model} has no items for {record.job}")
-    return _read(results.folder, record)
+    return _read(results.folder, record, read_items)
 
 
-def _read(folder: Path, record: JobRecord) -> ItemScores:
+def _read(folder: Path, record: JobRecord, read: Callable[[Path], ItemScores]) -> ItemScores:
     try:
-        return read_items(items_path(folder, record.job))
+        return read(items_path(folder, record.job))
     except DataError as error:
         raise NotComparedError(first_line(str(error))) from None
 
@@ -92,14 +93,14 @@ def alone(folder: Path, record: JobRecord, weight: float) -> PairedJob:
         ScoresOnlyError: the items do not have what the main score is made of.
         NotComparedError: they cannot be read, or do not give the score that is stored.
     """
-    items = _by_id(_read(folder, record))
+    items = _by_id(_read(folder, record, read_arrays))
     form = _checked_form(items, record, _score_of)
     return PairedJob(weight, form, form, _groups(items, record.job.split), (record, record))
 
 
 def _by_id(items: ItemScores) -> ItemScores:
     order = sorted(range(len(items.ids)), key=items.ids.__getitem__)
-    columns = {name: [values[row] for row in order] for name, values in items.columns.items()}
+    columns = {name: np.asarray(values)[order] for name, values in items.columns.items()}
     return replace(items, ids=[items.ids[row] for row in order], columns=columns)
 
 
@@ -143,7 +144,9 @@ def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores,
 
 
 def _score_of(form: Form) -> float:
-    """The score but for rounding: sklearn's way to the mean of a flag per item takes long for hundreds of results."""
+    """The score but for rounding, without the time that sklearn takes: it adds up over hundreds of results."""
+    if isinstance(form, Decision):
+        return max(decided(form.labels == 1, row, form.measure) for row in form.similarities)
     values = None if isinstance(form, Mean) else contributions(form)
     return score_of(form) if values is None else float(np.nanmean(values))
 

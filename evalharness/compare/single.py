@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evalharness.compare.clusters import cluster_scores
+from evalharness.compare.clusters import Clustered, cluster_scores
 from evalharness.compare.comparison import Settings
 from evalharness.compare.differences import LEVEL, Sample, is_recomputed, resampled_mean, resampled_score
 from evalharness.compare.matching import PairedJob
@@ -47,6 +47,7 @@ class ScoreEstimate:
             there are none: that items like these are, too, is not known.
         lowest: what the score can be at least.
         values: what each cluster says of the score, which is their mean; none of a mean over tasks.
+        method: of the interval, for people.
         which: the same for two scores of the same items.
     """
 
@@ -57,6 +58,7 @@ class ScoreEstimate:
     is_trusted: bool
     lowest: float
     values: Values
+    method: str
     which: int = 0
 
     @property
@@ -96,7 +98,8 @@ def score_estimate(name: str, jobs: Sequence[PairedJob], settings: Settings) -> 
         is_trusted=differing >= needed,
         lowest=lowest,
         values=values,
-        which=_which(jobs),
+        method=found.interval.method,
+        which=_which(jobs, sample.clustered),
     )
 
 
@@ -109,14 +112,16 @@ def mean_estimate(scores: Sequence[ScoreEstimate]) -> ScoreEstimate:
     if len(scores) == 1:
         return scores[0]
     lowest = float(np.mean([score.lowest for score in scores]))
+    found = welch_mean([score.estimate for score in scores], level=LEVEL)
     return ScoreEstimate(
-        estimate=_within(welch_mean([score.estimate for score in scores], level=LEVEL), lowest),
+        estimate=_within(found, lowest),
         items=sum(score.items for score in scores),
         clusters=sum(score.clusters for score in scores),
         differing=sum(score.differing for score in scores),
         is_trusted=all(score.is_trusted for score in scores),
         lowest=lowest,
         values=np.zeros(0),
+        method=found.interval.method,
     )
 
 
@@ -148,7 +153,9 @@ def _lowest(form: Form) -> float:
     return 0.0
 
 
-def _which(jobs: Sequence[PairedJob]) -> int:
+def _which(jobs: Sequence[PairedJob], clustered: Clustered) -> int:
     """The same for scores of the same items of the same data, within this process."""
-    records = [(record.dataset_revision, record.main_score) for job in jobs for record in job.records[:1]]
-    return hash((tuple(records), *(tuple(job.groups) for job in jobs)))
+    records = [job.records[0] for job in jobs]
+    data = tuple((record.dataset_revision, record.main_score) for record in records)
+    items = tuple((*job.groups, each.tobytes()) for job, each in zip(jobs, clustered.counted, strict=True))
+    return hash((data, items))

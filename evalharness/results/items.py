@@ -40,6 +40,23 @@ def read_items(path: Path) -> ItemScores:
     Raises:
         DataError: there is no such file, or it is not what `write_items` writes.
     """
+    table = _read_table(path)
+    columns = {name: column.to_pylist() for name, column in zip(table.column_names, table.columns, strict=True)}
+    return ItemScores(columns.pop(_ID), columns, _names(path, table))
+
+
+def read_arrays(path: Path) -> ItemScores:
+    """The same as `read_items`, with an array for each column: of many items it takes a third of the time.
+
+    Raises:
+        DataError: as of `read_items`.
+    """
+    table = _read_table(path)
+    columns = {name: table[name].to_numpy() for name in table.column_names[1:]}
+    return ItemScores(table[_ID].to_pylist(), columns, _names(path, table))
+
+
+def _read_table(path: Path) -> Any:  # noqa: ANN401 -- a table of pyarrow's, which has no types
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -48,25 +65,27 @@ def read_items(path: Path) -> ItemScores:
     try:
         # a relative path with a colon would be taken for an address
         table = parquet.ParquetFile(path.absolute()).read()
-        names = table.column_names
-        values = {name: column.to_pylist() for name, column in zip(names, table.columns, strict=True)}
+        # pyarrow reads text that is no UTF-8 and says so later
+        table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({clip(str(error))}); {_ADVICE}") from None
+    names = table.column_names
     kinds = [pa.string(), *[pa.float64()] * (len(names) - 1)]
-    if names[:1] != [_ID] or len(values) < len(names) or table.schema.types != kinds:
+    if names[:1] != [_ID] or len({*names}) < len(names) or table.schema.types != kinds:
         found = shorten([f"{field.name} ({field.type})" for field in table.schema])
         raise DataError(f"{path}: expected item_id (string) and columns of double, found {found}; {_ADVICE}")
-    if absent := [name for name, column in values.items() if None in column]:
+    if absent := [name for name in names if table[name].null_count]:
         raise DataError(f"{path}: has empty cells in {shorten(absent)}; {_ADVICE}")
-    return ItemScores(values.pop(_ID), values, _names(path, table.schema.metadata or {}, values))
+    return table
 
 
-def _names(path: Path, metadata: Mapping[bytes, bytes], values: Mapping[str, list[float]]) -> tuple[Any, ...]:
+def _names(path: Path, table: Any) -> tuple[Any, ...]:  # noqa: ANN401 -- as of `_read_table`
     """What the numbers in columns of labels stand for.
 
     Raises:
         DataError: it is no list of labels, or a number has none.
     """
+    metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     if _NAMES not in metadata:
         return ()
     try:
@@ -75,8 +94,9 @@ def _names(path: Path, metadata: Mapping[bytes, bytes], values: Mapping[str, lis
         raise DataError(f"{path}: the names of its labels are no JSON ({clip(str(error))}); {_ADVICE}") from None
     if not isinstance(names, list) or not all(_is_name(name) for name in names):
         raise DataError(f"{path}: expected a list of labels for its names, found {clip(str(names))}; {_ADVICE}")
-    for column in filter(_holds_labels, values):
-        numbers = [number for number in values[column] if not isnan(number)]
+    for column in filter(_holds_labels, table.column_names):
+        # each of them once: there are few
+        numbers = [number for number in table[column].unique().to_pylist() if not isnan(number)]
         if wrong := [str(n) for n in numbers if not (n.is_integer() and 0 <= n < len(names))]:
             raise DataError(f"{path}: {column} has numbers without a name: {shorten(wrong)}; {_ADVICE}")
     return tuple(names)

@@ -31,8 +31,9 @@ from evalharness.run import evaluate as evaluate_module
 from evalharness.run.job import JobEnded, JobStarted, RunEvent
 from evalharness.types import Notice, TextsEncoded
 
-NAMES = ["CallbackOptions", "Comparison", "EvalHarnessCallback", "Evaluation", "Execution", "JobResult", "ModelOptions"]
-NAMES += ["RunOptions", "Selection", "Settings", "__version__", "compare_results", "evaluate", "load_model"]
+NAMES = ["CallbackOptions", "Choice", "Comparison", "EvalHarnessCallback", "Evaluation", "Execution", "JobResult"]
+NAMES += ["ModelOptions", "Report", "RunOptions", "Selection", "Settings", "__version__", "compare_results", "evaluate"]
+NAMES += ["load_model", "report"]
 # what two runs of the same differ in
 TIMES = ("seconds", "written", "evaluation_time", "date")
 CPU = Execution(device="cpu")

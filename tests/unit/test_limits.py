@@ -19,6 +19,7 @@ from evalharness.compare import formats as compare_formats
 from evalharness.models.opening import file_of
 from evalharness.models.registry import BACKENDS, KINDS
 from evalharness.reports import formats as report_formats
+from evalharness.reports.plots import plots
 from evalharness.tasks import files_of_types
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 50, 6
 MAIN = (ROOT / "evalharness" / "cli" / "main.py").read_text(encoding="utf-8")
 # a method of a callback, which transformers calls with whatever it has
 CALLED_BY_OTHERS = {"evalharness/run/callback.py": "hear"}
-HEAVY = ("torch", "transformers", "mteb", "datasets", "sklearn", "scipy", "pandas", "pyarrow", "numpy")
+HEAVY = ("torch", "transformers", "mteb", "datasets", "sklearn", "scipy", "pandas", "pyarrow", "numpy", "matplotlib")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -80,6 +81,7 @@ def command(*arguments: str) -> str:
         "import evalharness.cli.main",
         "import evalharness.results.records",
         "import evalharness.reports.formats",
+        "import evalharness.reports.plots",
         "import evalharness.compare.formats",
         *(f"import evalharness.compare.formats.{file}" for file in compare_formats.files_of_formats()),
     ],
@@ -134,6 +136,7 @@ def arrows_by_name() -> dict[str, set[str]]:
         "evalharness.reports.formats": {
             f"evalharness.reports.formats.{file}" for file in report_formats.files_of_formats()
         },
+        "evalharness.reports.plots": {f"evalharness.reports.plots.{file}" for file in plots()},
         "evalharness.tasks": {f"evalharness.tasks.{file}" for file in files_of_types()},
     }
 

@@ -19,7 +19,7 @@ from support.golden import FOLDER, NAMES, golden
 
 from evalharness.catalog.models import ModelFacts
 from evalharness.reports.board import Board, Cell, Mean, Row, Span
-from evalharness.reports.formats import files_of_formats, render
+from evalharness.reports.formats import files_of_formats, render, uncoloured
 from evalharness.reports.formats.csv import COLUMNS
 from evalharness.reports.formats.json import Document
 from evalharness.reports.layout import Room, lay_out, marked
@@ -257,6 +257,7 @@ def test_tables_fit_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int) ->
     plain = re.sub(r"\x1b\[[\d;]*m", "", text)
     # what anyone wrote moves nothing
     assert "\x1b" not in plain
+    assert uncoloured(text) == plain
     assert max(map(cell_len, plain.splitlines())) <= width
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in render(boards(), "terminal")

@@ -117,10 +117,10 @@ def best_similarity(form: Decision) -> int:
     """Which of the similarities has the best score."""
     if len(form.similarities) == 1:
         return 0
-    return int(np.argmax([_decided(form.labels == 1, row, form.measure) for row in form.similarities]))
+    return int(np.argmax([decided(form.labels == 1, row, form.measure) for row in form.similarities]))
 
 
-def _decided(positive: Flags, values: Values, measure: str) -> float:
+def decided(positive: Flags, values: Values, measure: str) -> float:
     """The score of one similarity, up to rounding."""
     if measure == "ap":
         return _Precisions(positive, values).score

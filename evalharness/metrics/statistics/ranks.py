@@ -27,6 +27,7 @@ Values: TypeAlias = NDArray[np.float64]
 
 # means that differ later are equal: the last bits of a product of matrices depend on where in it a model stands
 _DIGITS = 12
+_CHUNK = 2**17
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,15 @@ def _check(scores: Values, items: Sequence[Values] | None) -> None:
 
 def _weights(generator: np.random.Generator, draws: int, size: int) -> Values:
     """Shares of `size` things in resamples, shape (draws, size)."""
-    drawn = indices(generator, draws, size) + size * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, size) / size
+    shares = np.empty((draws, size))
+    # what fits a processor's cache takes half the time; of an even number of rows no drawn bits are left over
+    step = 2 * max(1, _CHUNK // (2 * size))
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        drawn = indices(generator, rows, size) + size * np.arange(rows)[:, None]
+        shares[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+    shares /= size
+    return shares
 
 
 def _means_of_tasks(scores: Values, draws: int, generator: np.random.Generator) -> Values:

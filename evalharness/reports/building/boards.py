@@ -136,5 +136,6 @@ def _board(runs: Sequence[StoredRun], tasks: ChosenList, protocol: str, choice: 
         common=common,
         sorted_by=sort,
         notes=notes,
+        shows_subsets=choice.subsets,
     )
     return with_speed_notes(board)

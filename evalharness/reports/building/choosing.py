@@ -32,6 +32,7 @@ class Choice:
         intervals: whether intervals are computed where items are at hand.
         nearest: how many published rows are kept for each row of results; None for all that are complete.
         ranks: whether ranks have intervals.
+        subsets: whether text has a table of each task's subsets (languages) where it has several.
     """
 
     lists: Sequence[TaskList] = ()
@@ -44,6 +45,7 @@ class Choice:
     intervals: bool = True
     nearest: int | None = None
     ranks: bool = True
+    subsets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalharness.errors import clip
 from evalharness.reports.board import Board, Row
 from evalharness.results.records import LOG
+
+_LONGEST_FACT = 40
 
 
 def texts_per_second(folder: Path) -> float | None:
@@ -76,5 +77,6 @@ def _measured_on(row: Row) -> str:
         model = record.facts.get("model") if record is not None else None
         if record is not None:
             dtype = model.get("dtype") if isinstance(model, dict) else None
-            found.add(" ".join(clip(str(fact)) for fact in (record.facts.get("device"), dtype) if fact is not None))
+            facts = (fact for fact in (record.facts.get("device"), dtype) if isinstance(fact, str))
+            found.add(" ".join(fact[:_LONGEST_FACT] for fact in facts))
     return " and ".join(sorted(found)) or "unknown"

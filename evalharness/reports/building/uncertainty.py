@@ -5,7 +5,7 @@ What stands in a board without NumPy stays without it: it is imported where ther
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ _DRAWS = 2_000
 # as `ranks` makes them
 _RANK_DRAWS = 1_000
 _MOST_REASONS = 3
+_CLUSTERING = "Clustering"
+_OF_DRAWS = ", of draws of the same texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Known:
 
     Attributes:
         tasks: by name of the task.
-        parts: by name of the task, split and subset, of tasks that have several.
+        parts: by name of the task, split and subset; not of a task that has one, of which all is known as of the task.
         problems: by name of the task, why nothing is known although there are items.
     """
 
@@ -49,13 +51,11 @@ class _Job:
     """A record whose items a score is made of.
 
     Attributes:
-        folder: of the results.
         record: which.
         part: the task that it is of, if the score is an aggregate's; else empty.
         weight: of its score in the part's, or in the task's.
     """
 
-    folder: Path
     record: JobRecord
     part: str
     weight: float
@@ -83,56 +83,85 @@ def known_from_items(board: Board, runs: Sequence[StoredRun]) -> list[Known]:
         runs: by their folders.
     """
     by_folder = {run.folder: run for run in runs if not run.is_published}
-    known = [Known() for _ in board.rows]
-    # task by task, for the rows of a task are resampled alike
-    for task in board.tasks:
-        for row, found in zip(board.rows, known, strict=True):
-            run = None if row.folder is None else by_folder.get(row.folder)
-            jobs = [] if run is None else list(_jobs(run, row.cells[task], task))
-            if jobs:
-                _learn(task, jobs, found)
+    found = []
+    for row in board.rows:
+        run = None if row.folder is None else by_folder.get(row.folder)
+        found.append(Known() if run is None else _known(run, row, board.types))
+    return found
+
+
+def _known(run: StoredRun, row: Row, types: Mapping[str, Sequence[str]]) -> Known:
+    known = Known()
+    for kind, tasks in types.items():
+        said = _OF_DRAWS if kind == _CLUSTERING else ""
+        for task in tasks:
+            if made_of := _made_of(run, row.cells[task], task):
+                _learn(task, _Made(run.folder, made_of, row.cells[task].score is not None, said), known)
     return known
 
 
-def _jobs(run: StoredRun, cell: Cell, task: str) -> Iterator[_Job]:
-    """What a score is made of; nothing where not all of it has items."""
+def _made_of(run: StoredRun, cell: Cell, task: str) -> list[_Job | None]:
+    """What a score is made of, None for what has no items; nothing where nothing has any."""
     spec = catalogued(task)
     parts = {"": cell.parts}
     if not cell.parts and spec is not None and spec.parts:
         parts = {part: member_cell(run, Member(task=part), "", strict=False).parts for part in spec.parts}
-    jobs = [
-        _Job(run.folder, part.job.record, name, 1 / len(found))
-        for name, found in parts.items()
-        for part in found
-        if part.job is not None and part.job.record is not None and part.job.record.items is not None
-    ]
-    if cell.score is not None and jobs and len(jobs) == sum(map(len, parts.values())) and all(parts.values()):
-        yield from jobs
+    jobs = [_job(name, part, 1 / len(found)) for name, found in parts.items() for part in found]
+    return jobs if any(jobs) else []
 
 
-def _learn(task: str, jobs: Sequence[_Job], known: Known) -> None:
+def _job(task: str, part: Part, weight: float) -> _Job | None:
+    record = None if part.job is None else part.job.record
+    return None if record is None or record.items is None else _Job(record, task, weight)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A task's score and what it is made of.
+
+    Attributes:
+        folder: of the results.
+        jobs: what it is made of; None for what has no items.
+        is_whole: whether there is a score.
+        said: of its intervals, for people.
+    """
+
+    folder: Path
+    jobs: Sequence[_Job | None]
+    is_whole: bool
+    said: str
+
+
+def _learn(task: str, made: _Made, known: Known) -> None:
     from evalharness.compare.comparison import Settings
     from evalharness.compare.matching import NotComparedError, ScoresOnlyError
     from evalharness.compare.single import score_estimate
 
-    try:
-        read = [_read(job, len({job.part for job in jobs})) for job in jobs]
-    except (NotComparedError, ScoresOnlyError) as error:
-        known.problems[task] = str(error)
-        return
-    known.tasks[task] = score_estimate(task, read, Settings(draws=_DRAWS))
-    if len(jobs) > 1 and not jobs[0].part:
-        for job, items in zip(jobs, read, strict=True):
+    def estimated(name: str, jobs: Sequence[PairedJob]) -> ScoreEstimate:
+        found = score_estimate(name, jobs, Settings(draws=_DRAWS))
+        return replace(found, method=f"{found.method}{made.said}")
+
+    read: list[PairedJob] = []
+    several = len({job.part for job in made.jobs if job is not None})
+    for job in (job for job in made.jobs if job is not None):
+        try:
+            read.append(_read(made.folder, job, several))
+        except (NotComparedError, ScoresOnlyError) as error:
+            known.problems.setdefault(task, str(error))
+            continue
+        if (len(made.jobs) > 1 and not job.part) or not made.is_whole:
             where = job.record.job
-            alone = [replace(items, weight=1.0)]
-            known.parts[task, where.split, where.subset] = score_estimate(str(where), alone, Settings(draws=_DRAWS))
+            alone = [replace(read[-1], weight=1.0)]
+            known.parts[task, where.split, where.subset] = estimated(str(where), alone)
+    if made.is_whole and len(read) == len(made.jobs):
+        known.tasks[task] = estimated(task, read)
 
 
-def _read(job: _Job, parts: int) -> PairedJob:
+def _read(folder: Path, job: _Job, parts: int) -> PairedJob:
     from evalharness.compare.matching import alone
     from evalharness.compare.pairing import of_part
 
-    found = alone(job.folder, job.record, job.weight)
+    found = alone(folder, job.record, job.weight)
     return of_part(found, job.part, parts) if job.part else found
 
 
@@ -148,7 +177,7 @@ def with_intervals(board: Board, known: Sequence[Known]) -> Board:
 
 
 def _row(board: Board, row: Row, known: Known) -> Row:
-    if not known.tasks and not known.problems:
+    if not (known.tasks or known.parts or known.problems):
         return row
     types = {kind: _mean_of([known.tasks.get(task) for task in tasks]) for kind, tasks in board.types.items()}
     every = _mean_of([known.tasks.get(task) for task in board.tasks])
@@ -185,8 +214,8 @@ def _with_interval(mean: Mean, known: ScoreEstimate | None) -> Mean:
 
 def _cell(task: str, cell: Cell, known: Known) -> Cell:
     whole = known.tasks.get(task)
-    several = len(cell.parts) > 1
-    parts = [_part(part, known.parts.get((task, part.split, part.subset)) if several else whole) for part in cell.parts]
+    # of a single part, all that is known of the whole
+    parts = [_part(part, known.parts.get((task, part.split, part.subset), whole)) for part in cell.parts]
     why = known.problems.get(task)
     notes = [*cell.notes, f"no interval: {why}"] if why else cell.notes
     return replace(cell, interval=_span(cell.score, whole), parts=parts, notes=notes)
@@ -201,7 +230,7 @@ def _span(score: float | None, known: ScoreEstimate | None) -> Span | None:
     interval = None if known is None else known.interval
     if score is None or known is None or interval is None:
         return None
-    return Span(min(interval.low, score), max(interval.high, score), interval.method, known.is_trusted)
+    return Span(min(interval.low, score), max(interval.high, score), known.method, known.is_trusted)
 
 
 def with_ranks(board: Board, known: Sequence[Known]) -> Board:
@@ -222,9 +251,8 @@ def with_ranks(board: Board, known: Sequence[Known]) -> Board:
     from evalharness.compare.ranks.boards import Scores, rank
 
     why = _not_the_same(board, [known[place] for place in places])
-    items = (
-        {} if why else {task: np.array([known[place].tasks[task].values for place in places]) for task in board.tasks}
-    )
+    with_items = [] if why else board.tasks
+    items = {task: np.array([known[place].tasks[task].values for place in places]) for task in with_items}
     scores = np.array([[board.rows[place].cells[task].score for task in board.tasks] for place in places])
     ranking = rank(Scores(board.title, list(map(str, places)), board.tasks, scores, items, {}), _RANK_DRAWS).ranking
     rows = list(board.rows)
@@ -235,9 +263,9 @@ def with_ranks(board: Board, known: Sequence[Known]) -> Board:
             on_these_tasks=_rank_span(standing.on_these_tasks),
             on_tasks_like_these=_rank_span(standing.on_tasks_like_these),
         )
-    return replace(
-        board, rows=rows, notes=[*board.notes, why] if why and any(found.tasks for found in known) else board.notes
-    )
+    # where no row has items nobody misses what they would say
+    is_said = why and any(found.tasks for found in known)
+    return replace(board, rows=rows, notes=[*board.notes, why] if is_said else board.notes)
 
 
 def _rank_span(found: RankInterval | None) -> RankSpan | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _SHORT = {"md": "markdown", "tex": "latex"}
 # of files, beside the names of formats
 _ENDINGS = {"htm": "html", "txt": "md"}
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 
 def formats() -> list[str]:
@@ -57,3 +59,8 @@ def render(boards: Sequence[Board], name: str) -> str:
         raise UsageError(unknown_names("format", [name], formats()))
     text: str = import_module(f"evalharness.reports.formats.{_SHORT.get(name, name)}").render(boards)
     return text
+
+
+def uncoloured(text: str) -> str:
+    """The same for a file, where the terminal's format would be coloured; nobody's own text has colours."""
+    return _COLOURS.sub("", text)

@@ -145,6 +145,9 @@ def _rows(rows: Sequence[Row], texts: _Texts) -> dict[str, Any]:
         "licence": lambda row: row.facts.licence,
         "released": lambda row: row.facts.release_date,
         "link": lambda row: row.facts.link,
+        "open": lambda row: None if row.facts.is_open is None else int(row.facts.is_open),
+        "superseded": lambda row: row.facts.superseded_by,
+        "madeFrom": lambda row: row.facts.made_from,
     }
     found = {name: [told(row) for row in rows] for name, told in columns.items()}
     return {name: values for name, values in found.items() if name in ("model", "revision") or any_told(values)}

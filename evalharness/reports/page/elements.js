@@ -43,7 +43,7 @@ const unseen = (text) => make('span', { class: 'hidden' }, text);
 /** A labelled choice; `options` are [value, text]. */
 function chooser(label, options, value, changed) {
   const select = make('select', { change: () => changed(select.value) });
-  for (const [key, text] of options) select.append(make('option', { value: key, selected: key === value }, text));
+  for (const [key, text] of options) select.append(make('option', { value: key, selected: String(key) === String(value) }, text));
   return make('label', {}, label, select);
 }
 

@@ -10,15 +10,15 @@ function showBoards() {
   const titles = BOARDS.map((one) => one.title);
   const named = BOARDS.map((one) => (titles.filter((title) => title === one.title).length > 1 ? `${one.title} (${one.protocol})` : one.title));
   const go = (number) => choose({ ...fresh(), board: number, ...Object.fromEntries(SWITCHES.map((name) => [name, state[name]])) });
-  if (BOARDS.length > MOST_TABS) {
-    place.replaceChildren(make('div', { class: 'choices' }, chooser('Leaderboard', named.map((name, number) => [number, name]), state.board, (value) => go(Number(value)))));
-    place.querySelector('select').value = String(state.board);
-    return;
+  const tabs = place.querySelectorAll('input');
+  const select = place.querySelector('select');
+  if (tabs.length) tabs[state.board].checked = true;
+  else if (select) select.value = String(state.board);
+  else if (BOARDS.length > MOST_TABS) place.append(make('div', { class: 'choices' }, chooser('Leaderboard', named.map((name, number) => [number, name]), state.board, (value) => go(Number(value)))));
+  else {
+    const tab = (name, number) => make('label', {}, make('input', { type: 'radio', name: 'board', checked: number === state.board, change: () => go(number) }), make('bdi', {}, name));
+    place.append(make('fieldset', { class: 'tabs' }, make('legend', { class: 'hidden' }, 'Leaderboard'), ...named.map(tab)));
   }
-  const focused = place.contains(document.activeElement);
-  place.replaceChildren(make('fieldset', { class: 'tabs' }, make('legend', { class: 'hidden' }, 'Leaderboard'),
-    ...named.map((name, number) => make('label', {}, make('input', { type: 'radio', name: 'board', checked: number === state.board, change: () => go(number) }), make('bdi', {}, name)))));
-  if (focused) place.querySelector(':checked').focus();
 }
 
 function showTitle() {

@@ -36,7 +36,7 @@ class Overall:
 def overall(board: Board) -> Overall:
     """The mean over all tasks; where no row has all of them, over those that all rows have, if that was asked for."""
     tasks = len(board.tasks)
-    if all(row.mean_task.score is None for row in board.rows) and any(row.common for row in board.rows):
+    if not has_score([row.mean_task for row in board.rows]) and has_score([row.common for row in board.rows]):
         count = len(board.common)
         title = f"Mean over the {count} of {tasks} tasks that all models have"
         return Overall(title, f"Mean ({count} common)", lambda row: row.common)

@@ -35,6 +35,7 @@ _SETTINGS: Mapping[str, Any] = {
     "text.parse_math": False,
     "text.color": INK,
     "font.size": 8.5,
+    "font.sans-serif": [_FONT],
     "axes.edgecolor": AXIS,
     "axes.labelcolor": QUIET,
     "axes.linewidth": 0.7,
@@ -76,7 +77,8 @@ def style() -> Iterator[None]:
 @cache
 def _families() -> list[str]:
     installed = {font.name for font in font_manager.fontManager.ttflist}
-    return [_FONT, *(name for name in _MORE_FONTS if name in installed)]
+    # the last is for readers of an SVG who have none of them
+    return [_FONT, *(name for name in _MORE_FONTS if name in installed), "sans-serif"]
 
 
 def save(figure: Figure, path: Path, suffix: str) -> None:

@@ -1,0 +1,142 @@
+"""`evalharness.report(...)`: what the command of that name does, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from evalharness.catalog.lists import task_lists
+from evalharness.errors import UsageError, shorten
+from evalharness.files import atomic_path, check_writable, storage_errors
+from evalharness.reports import frames, notebook
+from evalharness.reports.board import Board
+from evalharness.reports.building.boards import Choice, make_boards
+from evalharness.reports.formats import format_of, render, uncoloured
+from evalharness.results.evaluation import Evaluation
+from evalharness.results.stored import StoredRun, read_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Results: TypeAlias = str | PathLike[str] | Evaluation | StoredRun
+Names: TypeAlias = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Report:
+    """Leaderboards, which a notebook shows as tables.
+
+    Attributes:
+        boards: one for each list and protocol.
+    """
+
+    boards: Sequence[Board]
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A line per model: means, ranks, facts; columns as `evalharness.reports.frames.SUMMARY` says."""
+        return frames.summary(self.boards)
+
+    @property
+    def types(self) -> pd.DataFrame:
+        """A line per model and task type; columns as `evalharness.reports.frames.TYPES` says."""
+        return frames.types(self.boards)
+
+    @property
+    def tasks(self) -> pd.DataFrame:
+        """A line per model and task; columns as `evalharness.reports.frames.TASKS` says."""
+        return frames.tasks(self.boards)
+
+    @property
+    def subsets(self) -> pd.DataFrame:
+        """A line per model, task, split and subset; columns as `evalharness.reports.frames.SUBSETS` says."""
+        return frames.subsets(self.boards)
+
+    def render(self, format: str) -> str:  # noqa: A002 -- as the command calls it
+        """All boards in a format that `evalharness report --format` knows.
+
+        Raises:
+            UsageError: there is no such format.
+        """
+        return render(self.boards, format)
+
+    def markdown(self) -> str:
+        """All boards as markdown."""
+        return self.render("markdown")
+
+    def save(self, path: str | PathLike[str], format: str | None = None) -> None:  # noqa: A002 -- as above
+        """Write all boards to a file, whole or not at all, in the format that its ending says if none is named.
+
+        Raises:
+            UsageError: there is no such format, or the path is a folder.
+            StorageError: the file cannot be written.
+        """
+        file = Path(path)
+        text = self.render(format_of(format, file))
+        check_writable(file.parent)
+        if file.is_dir():
+            raise UsageError(f"{file} is a folder; name a file, for example {file / 'report.md'}")
+        how = "choose another file"
+        with (
+            storage_errors(file.parent, f"the report cannot be written to {file}", how),
+            atomic_path(file) as temporary,
+        ):
+            temporary.write_text(uncoloured(text), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        return notebook.to_html(self.boards)
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def __repr__(self) -> str:
+        return self.render("terminal").rstrip("\n")
+
+
+def report(
+    results: Results | Sequence[Results] = "results",
+    *,
+    suite: Names = (),
+    benchmark: Names = (),
+    tasks: Names = (),
+    choice: Choice | None = None,
+) -> Report:
+    """Make leaderboards from results: what `python -m evalharness report` does, as a value.
+
+    Args:
+        results: folders with results, what `evaluate` gave (all that its folder holds), or runs that were read before;
+            one or several.
+        suite: a board for each of these suites, or for each list of a TOML file.
+        benchmark: a board for each of these.
+        tasks: without a list these tasks are the board; else what is kept of each.
+        choice: everything else: task types, languages, models, order; see `Choice`.
+
+    Raises:
+        UsageError: something that was named does not exist.
+        DataError: there are no results.
+    """
+    choice = choice or Choice()
+    lists = [*choice.lists, *task_lists(_listed(suite), _listed(benchmark))]
+    chosen = replace(choice, lists=lists, tasks=[*choice.tasks, *_listed(tasks)])
+    return Report(make_boards(_runs(results), chosen))
+
+
+def _listed(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _runs(results: Results | Sequence[Results]) -> list[StoredRun]:
+    """All runs, those of folders before those that were read before."""
+    named = [results] if isinstance(results, (str, PathLike, Evaluation, StoredRun)) else list(results)
+    runs = [one for one in named if isinstance(one, StoredRun)]
+    places = [
+        Path(one.folder if isinstance(one, Evaluation) else one) for one in named if not isinstance(one, StoredRun)
+    ]
+    if missing := [str(place.absolute()) for place in places if not place.is_dir()]:
+        raise UsageError(f"no such folder: {shorten(missing)}; name one that a run has written")
+    if not named:
+        raise UsageError("there are no results to report; name a folder, or what evaluate gave")
+    return [*(read_runs(places) if places else []), *runs]
