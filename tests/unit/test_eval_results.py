@@ -134,7 +134,7 @@ def test_results_that_mteb_wrote_say_so(tmp_path: Path) -> None:
     (path,) = write_eval_results(own(tmp_path / "results"), tmp_path / "repo").files
     part, whole = entries(path)
     assert (part.value, whole.value, part.date) == (25.0, 25.0, "2023-11-14")
-    assert part.notes == "published by evalharness, made by mteb 2.1.0; protocol mteb"
+    assert part.notes == "published by evalharness from a file of mteb 2.1.0; protocol mteb"
 
 
 def test_several_models_have_folders(here: Cli, tmp_path: Path) -> None:

@@ -78,10 +78,27 @@ def test_boards_say_what_is_published_and_how_sure_it_is(tmp_path: Path) -> None
     row = next(row for row in board.rows if row.model == "me/other")
     cell = row.cells["NFCorpus"]
     span = Span(0.1, 0.2, "by hand")
-    row = replace(row, cells={"NFCorpus": replace(cell, parts=[replace(cell.parts[0], interval=span)])})
+    row = replace(row, cells={"NFCorpus": replace(cell, parts=[replace(cell.parts[0], interval=span)], interval=span)})
     (one,) = own_results(runs, [replace(board, rows=[row], types={"Retrieval": ["NFCorpus"]})])
     assert one.run.model == "me/other"
-    assert [(task.name, task.cell.parts[0].interval) for task in one.tasks] == [("NFCorpus", span)]
+    assert [(task.name, task.cell.parts[0].interval, task.cell.interval) for task in one.tasks] == [
+        ("NFCorpus", span, span)
+    ]
+
+
+def test_an_interval_of_some_parts_is_not_that_of_the_whole(tmp_path: Path) -> None:
+    subsets = ("en", "de", "en-ext", "ja")
+    task = "AmazonCounterfactualClassification"
+    jobs = {(task, split, subset): of_mteb(task, labels()) for split in ("test", "validation") for subset in subsets}
+    runs = read_runs([stored(tmp_path, jobs)])
+    v1 = benchmark("MTEB(eng, v1)")
+    assert v1 is not None
+    (board,) = make_boards(runs, Choice(lists=[v1]))
+    assert board.rows[0].cells[task].interval is not None
+    (one,) = own_results(runs, [board])
+    assert len(one.tasks[0].cell.parts) == 8
+    assert one.tasks[0].cell.interval is None
+    assert [part.subset for part in one.tasks[0].cell.parts if part.interval is not None] == ["en"]
 
 
 def test_of_an_aggregate_the_parts_are_published(tmp_path: Path) -> None:

@@ -87,14 +87,17 @@ def _entries(results: OwnResults, task: OwnTask, source_url: str | None) -> list
         entry(task.part_name(part), part.score, part.interval, newest([part.job] if part.job is not None else []))
         for part in task.cell.parts
     ]
-    # an interval of the whole is the part's where there is one part; of several, the board may know one
+    # of one part, the whole is the part
     interval = task.cell.parts[0].interval if len(task.cell.parts) == 1 else task.cell.interval
-    return [*parts, entry(task.name, task.cell.score or 0.0, interval, newest(task.stored.jobs))]
+    score = task.cell.score
+    whole = [] if score is None else [entry(task.name, score, interval, newest(task.stored.jobs))]
+    return [*parts, *whole]
 
 
 def _made_by(task: OwnTask, mteb_version: object) -> list[str]:
     harness = harness_of(task.stored.jobs)
-    maker = f"{_MARK} {harness}, mteb" if harness else f"published by {_MARK}, made by mteb"
+    # whoever wrote a file of mteb's form does not say who computed it
+    maker = f"{_MARK} {harness}, mteb" if harness else f"published by {_MARK} from a file of mteb"
     version = mteb_version if mteb_version and isinstance(mteb_version, str) else "of an unknown version"
     notes = [f"{maker} {one_line(version)}", "protocol mteb"]
     return [*notes, said(task.stored.notes)] if task.stored.notes else notes

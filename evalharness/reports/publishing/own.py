@@ -11,7 +11,7 @@ from typing import Any
 from evalharness.catalog.tasks import Member, TaskSpec
 from evalharness.errors import UsageError, one_line, shorten
 from evalharness.reading import read_object
-from evalharness.reports.board import Board, Cell, Part, Span
+from evalharness.reports.board import Board, Cell, Part
 from evalharness.reports.building.cells import catalogued, member_cell
 from evalharness.results.records import check_name
 from evalharness.results.stored import StoredRun, StoredTask
@@ -103,24 +103,37 @@ def own_results(runs: Sequence[StoredRun], boards: Sequence[Board]) -> list[OwnR
         for row in board.rows:
             if row.origin == "results" and row.folder is not None:
                 shown.setdefault(row.folder, {}).update(dict.fromkeys(board.tasks))
-    intervals = _intervals(boards)
+    cells = _cells(boards)
     return [
-        _own(run, _stored_names(run, list(shown[run.folder])), intervals)
+        _own(run, _stored_names(run, list(shown[run.folder])), cells)
         for run in runs
         if not run.is_published and run.folder in shown
     ]
 
 
-def _intervals(boards: Sequence[Board]) -> dict[tuple[Path, str, str, str], Span]:
-    return {
-        (row.folder, task, part.split, part.subset): part.interval
-        for board in boards
-        for row in board.rows
-        if row.folder is not None
-        for task, cell in row.cells.items()
-        for part in cell.parts
-        if part.interval is not None
-    }
+def _cells(boards: Sequence[Board]) -> dict[tuple[Path, str], list[Cell]]:
+    """A run's scores of a task on all boards."""
+    found: dict[tuple[Path, str], list[Cell]] = {}
+    for board in boards:
+        for row in board.rows:
+            for task, cell in row.cells.items() if row.folder is not None else ():
+                found.setdefault((row.folder, task), []).append(cell)
+    return found
+
+
+def _with_intervals(cell: Cell, shown: Sequence[Cell]) -> Cell:
+    """The same with what boards say of its parts, and of the whole where they are of the same parts."""
+    parts = {_place(part): part.interval for other in shown for part in other.parts if part.interval is not None}
+    same = [other for other in shown if list(map(_place, other.parts)) == list(map(_place, cell.parts))]
+    return replace(
+        cell,
+        parts=[replace(part, interval=parts.get(_place(part))) for part in cell.parts],
+        interval=next((other.interval for other in same if other.interval is not None), None),
+    )
+
+
+def _place(part: Part) -> tuple[str, str]:
+    return part.split, part.subset
 
 
 def _stored_names(run: StoredRun, names: Sequence[str]) -> list[str]:
@@ -132,7 +145,7 @@ def _stored_names(run: StoredRun, names: Sequence[str]) -> list[str]:
     return sorted(name for name in found if name in run.tasks)
 
 
-def _own(run: StoredRun, names: Sequence[str], intervals: Mapping[Any, Span]) -> OwnResults:
+def _own(run: StoredRun, names: Sequence[str], cells: Mapping[tuple[Path, str], Sequence[Cell]]) -> OwnResults:
     if why := _refusal(run):
         return OwnResults(run, (), {"": why})
     tasks, left_out = [], {}
@@ -142,11 +155,7 @@ def _own(run: StoredRun, names: Sequence[str], intervals: Mapping[Any, Span]) ->
         if cell.score is None:
             left_out[name] = cell.missing
             continue
-        parts = [
-            replace(part, interval=intervals.get((run.folder, name, part.split, part.subset), part.interval))
-            for part in cell.parts
-        ]
-        tasks.append(OwnTask(run.tasks[name], spec, replace(cell, parts=parts)))
+        tasks.append(OwnTask(run.tasks[name], spec, _with_intervals(cell, cells.get((run.folder, name), ()))))
     return OwnResults(run, tasks, left_out)
 
 
