@@ -65,6 +65,16 @@ def test_who_is_nobody_publishes_nothing(tmp_path: Path, meta: str, why: str) ->
     assert why in one.left_out[""]
 
 
+def test_of_two_folders_of_a_model_neither_is_published_for_the_other(tmp_path: Path) -> None:
+    stored(tmp_path / "a")
+    stored(tmp_path / "b")
+    stored(tmp_path / "b", model=public_model(overrides={"max_length": 128}))
+    found = own(tmp_path)
+    assert [one.tasks for one in found] == [(), (), ()]
+    assert sum("one of 2 folders of this model at this revision: " in one.left_out[""] for one in found) == 2
+    assert len(own(tmp_path / "a")[0].tasks) == 4
+
+
 def test_published_scores_are_nobody_s_own(tmp_path: Path) -> None:
     runs = [replace(run, is_published=True) for run in read_runs([stored(tmp_path)])]
     assert own_results(runs, make_boards(runs)) == []

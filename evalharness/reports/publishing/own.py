@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from evalharness.results.views import StoredJob, task_view
 from evalharness.types import PROTOCOLS
 
 # what names a folder: a commit, a hash, `no_revision_available`
-_REVISION = re.compile(r"\w[\w.-]*")
+_REVISION = re.compile(r"\w[\w.-]{0,199}")
 _MOST_NOTES, _LONGEST_NOTE = 3, 300
 
 
@@ -104,11 +105,20 @@ def own_results(runs: Sequence[StoredRun], boards: Sequence[Board]) -> list[OwnR
             if row.origin == "results" and row.folder is not None:
                 shown.setdefault(row.folder, {}).update(dict.fromkeys(board.tasks))
     cells = _cells(boards)
-    return [
-        _own(run, _stored_names(run, list(shown[run.folder])), cells)
-        for run in runs
-        if not run.is_published and run.folder in shown
-    ]
+    own = [run for run in runs if not run.is_published and run.folder in shown]
+    count = Counter((run.model, run.revision) for run in own if not _refusal(run))
+    found = []
+    for run in own:
+        if why := _refusal(run) or _twice(run, count[run.model, run.revision]):
+            found.append(OwnResults(run, (), {"": why}))
+        else:
+            found.append(_own(run, _stored_names(run, list(shown[run.folder])), cells))
+    return found
+
+
+def _twice(run: StoredRun, count: int) -> str:
+    """Why a run is not published whose place another one would have, too; empty where it is the only one."""
+    return f"one of {count} folders of this model at this revision: {run.folder}; name one of them" if count > 1 else ""
 
 
 def _cells(boards: Sequence[Board]) -> dict[tuple[Path, str], list[Cell]]:
@@ -116,8 +126,9 @@ def _cells(boards: Sequence[Board]) -> dict[tuple[Path, str], list[Cell]]:
     found: dict[tuple[Path, str], list[Cell]] = {}
     for board in boards:
         for row in board.rows:
-            for task, cell in row.cells.items() if row.folder is not None else ():
-                found.setdefault((row.folder, task), []).append(cell)
+            if (folder := row.folder) is not None:
+                for task, cell in row.cells.items():
+                    found.setdefault((folder, task), []).append(cell)
     return found
 
 
@@ -146,8 +157,6 @@ def _stored_names(run: StoredRun, names: Sequence[str]) -> list[str]:
 
 
 def _own(run: StoredRun, names: Sequence[str], cells: Mapping[tuple[Path, str], Sequence[Cell]]) -> OwnResults:
-    if why := _refusal(run):
-        return OwnResults(run, (), {"": why})
     tasks, left_out = [], {}
     for name in names:
         spec = catalogued(name)
