@@ -10,6 +10,7 @@
 | what is known of its model | `facts` |
 | how fast it was | `speed` |
 | how well scores, means and ranks are known | `uncertainty` |
+| which published rows stand beside results | `public` |
 """
 
 from __future__ import annotations
