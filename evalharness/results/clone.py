@@ -111,7 +111,7 @@ def _run(model: str, place: Path, files: Mapping[Path, Sequence[Path]], wanted: 
                 known = with_what_is_known(model, folder.name, task)
                 candidates[task.task].append(_Candidate(folder.name, known))
     tasks = {name: _merged(name, sorted(found, key=lambda item: item.rank)) for name, found in candidates.items()}
-    tasks = _without_older_aggregates(tasks, candidates)
+    tasks = _without_aggregates(tasks, candidates)
     used = [name for task in tasks.values() for subsets in task.sources.values() for name in subsets.values()]
     return StoredRun(
         model=model,
@@ -197,16 +197,16 @@ def _notes(tasks: Iterable[StoredTask]) -> list[str]:
     return list(dict.fromkeys(note for task in tasks for note in task.notes if not is_routine(note)))
 
 
-def _without_older_aggregates(
+def _without_aggregates(
     tasks: Mapping[str, StoredTask], candidates: Mapping[str, Sequence[_Candidate]]
 ) -> dict[str, StoredTask]:
-    """The same tasks without aggregates whose parts are all there from better runs: the mean of those counts."""
+    """The same tasks without aggregates whose parts are all there from no worse runs: the mean of those counts."""
 
     def kind(name: str) -> int:
         return min((item.rank[0] for item in candidates[name] if item.task.scores), default=_NO_SCORE)
 
-    def is_older(name: str) -> bool:
+    def is_made_of_parts(name: str) -> bool:
         parts = _parts(name)
-        return bool(parts) and all(part in tasks and kind(part) < kind(name) for part in parts)
+        return bool(parts) and all(part in tasks and kind(part) <= kind(name) for part in parts)
 
-    return {name: task for name, task in tasks.items() if not is_older(name)}
+    return {name: task for name, task in tasks.items() if not is_made_of_parts(name)}
