@@ -70,7 +70,13 @@ class Public:
         Args:
             own: the user's results.
             choice: whose tasks are read.
+
+        Raises:
+            UsageError: nothing is there for models to be near to.
+            DataError: the clone holds no results.
         """
+        if self.nearest is not None and not own:
+            raise UsageError("--nearest shows public models near yours; name a folder with your results")
         from evalharness.reports.building.choosing import wanted_tasks
         from evalharness.results.clone import read_clone
         from evalharness.results.published import published_runs
