@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,10 @@ from evalharness.files import atomic_path, check_writable, storage_errors
 from evalharness.reports import frames, notebook
 from evalharness.reports.board import Board
 from evalharness.reports.building.boards import Choice, make_boards
+from evalharness.reports.building.choosing import wanted_tasks
+from evalharness.reports.building.public import public_runs
 from evalharness.reports.formats import format_of, render, uncoloured
+from evalharness.reports.plots import Plotted, save_plots
 from evalharness.results.evaluation import Evaluation
 from evalharness.results.stored import StoredRun, read_runs
 
@@ -86,6 +89,21 @@ class Report:
         ):
             temporary.write_text(uncoloured(text), encoding="utf-8")
 
+    def plot(self, names: Names, folder: str | PathLike[str]) -> Plotted:
+        """Draw all boards, as SVG and PNG: `curve`, `types`, `pareto`.
+
+        Returns:
+            The files, and which boards lack what a plot shows.
+
+        Raises:
+            UsageError: there is no such plot, or no board has what it shows.
+            PrerequisiteError: matplotlib is not installed.
+            StorageError: a file cannot be written.
+        """
+        place = Path(folder)
+        with storage_errors(place, f"the plots cannot be written to {place}", "choose another folder"):
+            return save_plots(self.boards, _listed(names), place)
+
     def _repr_html_(self) -> str:
         return notebook.to_html(self.boards)
 
@@ -103,6 +121,7 @@ def report(
     benchmark: Names = (),
     tasks: Names = (),
     choice: Choice | None = None,
+    published: bool | str | PathLike[str] = False,
 ) -> Report:
     """Make leaderboards from results: what `python -m evalharness report` does, as a value.
 
@@ -113,6 +132,8 @@ def report(
         benchmark: a board for each of these.
         tasks: without a list these tasks are the board; else what is kept of each.
         choice: everything else: task types, languages, models, order; see `Choice`.
+        published: whether public models stand beside yours: those that come with evalharness, or those of your clone
+            of the public results repository.
 
     Raises:
         UsageError: something that was named does not exist.
@@ -121,15 +142,25 @@ def report(
     choice = choice or Choice()
     lists = [*choice.lists, *task_lists(_listed(suite), _listed(benchmark))]
     chosen = replace(choice, lists=lists, tasks=[*choice.tasks, *_listed(tasks)])
-    return Report(make_boards(_runs(results), chosen))
+    clone = Path(published) if isinstance(published, (str, PathLike)) else None
+    if clone is not None and not clone.is_dir():
+        raise UsageError(
+            f"no such folder: {clone.absolute()}; name your clone of github.com/embeddings-benchmark/results"
+        )
+    runs = _runs(results, wanted_tasks(chosen))
+    if clone is not None:
+        runs += public_runs(runs, chosen, clone, is_boxed=False)
+    elif published or chosen.nearest is not None:
+        runs += public_runs(runs, chosen)
+    return Report(make_boards(runs, chosen))
 
 
 def _listed(names: Names) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _runs(results: Results | Sequence[Results]) -> list[StoredRun]:
-    """All runs, those of folders before those that were read before."""
+def _runs(results: Results | Sequence[Results], wanted: Collection[str] | None) -> list[StoredRun]:
+    """All runs, those of folders before those that were read before; of folders the wanted tasks, None for all."""
     named = [results] if isinstance(results, (str, PathLike, Evaluation, StoredRun)) else list(results)
     runs = [one for one in named if isinstance(one, StoredRun)]
     places = [
@@ -139,4 +170,4 @@ def _runs(results: Results | Sequence[Results]) -> list[StoredRun]:
         raise UsageError(f"no such folder: {shorten(missing)}; name one that a run has written")
     if not named:
         raise UsageError("there are no results to report; name a folder, or what evaluate gave")
-    return [*(read_runs(places) if places else []), *runs]
+    return [*(read_runs(places, wanted) if places else []), *runs]

@@ -171,14 +171,9 @@ def _entry(entry: object, task: str, notes: list[str], *, in_percent: bool) -> o
 
 def _flat(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Metrics by today's names."""
-    if _NESTS.keys().isdisjoint(entry):
-        return entry
-    found = {name: value for name, value in entry.items() if not isinstance(value, dict)}
-    for name, value in entry.items():
-        if isinstance(value, dict) and name in _NESTS:
-            for inner, number in value.items():
-                found.setdefault(f"{_NESTS[name]}{inner}", number)
-    return found
+    nests = {prefix: inner for name, prefix in _NESTS.items() if isinstance(inner := entry.get(name), dict)}
+    then = {f"{prefix}{name}": value for prefix, inner in nests.items() for name, value in inner.items()}
+    return {**then, **entry} if then else entry
 
 
 def _main_score(metrics: Mapping[str, Any], task: str, notes: list[str]) -> Any:  # noqa: ANN401 -- JSON
