@@ -137,12 +137,11 @@ def measure(folder: Path, name: str) -> Measured:
 def page(files: Sequence[Path], found: Mapping[str, Measured], load: float) -> str:
     """What was measured, in markdown."""
     size = sum(path.stat().st_size for path in files) / 1e6
-    first = ", which these went before" if os.getpriority(os.PRIO_PROCESS, 0) < 0 else ""
     how = (
         f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/report_speed.py` with CPython "
         f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores, {load:.1f} other processes "
-        f'running when it began{first}: `report --benchmark "{NAME}"` on {len(files):,} files of {size:,.0f} MB, each '
-        "format in a process of its own."
+        f'running when it began: `report --benchmark "{NAME}"` on {len(files):,} files of {size:,.0f} MB, each format '
+        "in a process of its own."
     )
     lines = [
         how,
