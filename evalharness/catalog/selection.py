@@ -7,15 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evalharness.catalog.languages import language_codes
+from evalharness.catalog.lists import task_lists
 from evalharness.catalog.task_file import same_name
 from evalharness.catalog.tasks import (
     Member,
     TaskSpec,
     all_task_names,
-    benchmark,
-    benchmark_names,
     find_task,
-    suites,
     task_files,
     task_types,
 )
@@ -37,7 +35,7 @@ class Selection:
 
     Attributes:
         tasks: task names or paths of task files.
-        suites, benchmarks: names of lists.
+        suites, benchmarks: names of lists; a suite may be a file of lists, see `task_lists`.
         languages: codes or names, see `language_codes`; keeps tasks and subsets that have one of them.
         types: mteb task types to keep, in any letter case, with or without spaces.
         splits, subsets: to keep; every task must have at least one of each.
@@ -59,16 +57,12 @@ def _members(selection: Selection) -> tuple[list[Member], list[str]]:
         # a folder stands for the task files in it
         names = map(str, task_files(Path(name))) if Path(name).is_dir() else [name]
         members += [Member(task=one) for one in names]
-    for name in selection.suites:
-        if found := suites().get(name):
-            members += found.tasks
-        else:
-            problems.append(unknown_names("suite", [name], suites()))
-    for name in selection.benchmarks:
-        if found := benchmark(name):
-            members += found.tasks
-        else:
-            problems.append(unknown_names("benchmark", [name], benchmark_names()))
+    named = [*(([name], []) for name in selection.suites), *(([], [name]) for name in selection.benchmarks)]
+    for suite, benchmark in named:
+        try:
+            members += [member for item in task_lists(suite, benchmark) for member in item.tasks]
+        except UsageError as error:
+            problems.append(str(error))
     return members, problems
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from evalharness.catalog.models import facts_of_meta
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import checked, read_object
 from evalharness.results.legacy import NO_SCORE, as_today, current_name
@@ -72,6 +73,7 @@ class StoredRun:
         problems: what is odd about the folder and belongs to no task.
         absent: what is said of a task that is not among them.
         is_published: whether the scores are what somebody published, not results that are at hand.
+        about: what the folder says of the model itself, by the names of `catalog.models.ModelFacts`.
     """
 
     model: str
@@ -82,6 +84,7 @@ class StoredRun:
     problems: Sequence[str] = ()
     absent: str = "not run"
     is_published: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_runs(folders: Sequence[Path], wanted: Collection[str] | None = None) -> list[StoredRun]:
@@ -133,6 +136,7 @@ class _Owner:
     model: str
     revision: str
     overrides: Mapping[str, Any]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _read_run(folder: Path, wanted: Collection[str] | None) -> StoredRun:
@@ -170,7 +174,8 @@ def _read_run(folder: Path, wanted: Collection[str] | None) -> StoredRun:
         del overrides["protocol"]
         tasks, absent = {}, "of an unknown protocol"
     said = [_shown(text) for text in problems]
-    return StoredRun(owner.model, owner.revision, overrides, tasks, Path(_shown(folder)), said, absent)
+    place = Path(_shown(folder))
+    return StoredRun(owner.model, owner.revision, overrides, tasks, place, said, absent, about=owner.about)
 
 
 def _shown(text: str | Path) -> str:
@@ -196,7 +201,8 @@ def _owner(meta: Mapping[str, Any], where: str) -> _Owner:
         raise DataError(f"{where}: name: is empty")
     revision = checked(meta.get("revision"), (str, type(None)), f"{where}: revision")
     overrides = checked(meta.get("experiment_kwargs"), (dict, type(None)), f"{where}: experiment_kwargs")
-    return _Owner(name, revision or ResultsOf.model_fields["revision"].default, overrides or {})
+    unknown = ResultsOf.model_fields["revision"].default
+    return _Owner(name, revision or unknown, overrides or {}, facts_of_meta(meta))
 
 
 def _recorded_overrides(jobs: Sequence[StoredJob]) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from rich.cells import cell_len
 
 from evalharness.catalog.models import ModelFacts
 from evalharness.errors import printable
-from evalharness.reports.board import Board, Cell, Column, Mean, Part, Row, Span
+from evalharness.reports.board import Board, Cell, Column, Mean, Origin, Part, Row, Span
 from evalharness.reports.formats import csv as csv_format
 from evalharness.reports.formats import latex, markdown, render
 from evalharness.reports.formats.json import Document
@@ -35,6 +35,7 @@ NASTY = [
 TEXTS = st.one_of(st.lists(st.sampled_from(NASTY), max_size=6).map("".join), st.text(max_size=12))
 SCORES = st.one_of(st.none(), st.floats(-1, 1))
 SPANS = st.one_of(st.none(), st.builds(Span, st.floats(), st.floats(), TEXTS, is_trusted=st.booleans()))
+ORIGINS: tuple[Origin, ...] = ("results", "published")
 VALIDATOR = jsonschema.Draft202012Validator(Document.model_json_schema(mode="serialization"))
 
 
@@ -59,7 +60,7 @@ def hostile_boards(draw: st.DrawFn) -> Board:
     def row() -> Row:
         mean = Mean(draw(SCORES), draw(st.integers(0, 3)), 3, draw(SPANS))
         facts = ModelFacts(licence=draw(TEXTS), release_date=draw(TEXTS), link=draw(TEXTS), trained_on=frozenset(names))
-        origin = draw(st.sampled_from(["results", "published"]))
+        origin = draw(st.sampled_from(ORIGINS))
         made = Row(
             draw(TEXTS), draw(TEXTS), draw(TEXTS), draw(TEXTS), {name: cell() for name in names},
             dict.fromkeys(kinds, mean), mean, mean, [draw(TEXTS)], origin, facts=facts,

@@ -7,11 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.odd import FILES
 
 from evalharness import reading
 from evalharness.errors import DataError, ModelError
-from evalharness.reading import checked, read_bytes, read_json, read_object, read_toml
+from evalharness.reading import NoJsonError, checked, parse_json, read_bytes, read_json, read_object, read_toml
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -67,3 +69,31 @@ def test_types_of_values() -> None:
         checked(True, (int, float), "f, key a")  # noqa: FBT003 -- the value is the point
     with pytest.raises(ModelError, match="expected a text or null, found a number '1'"):
         checked(1, (str, type(None)), "x", ModelError)
+
+
+# what a number, a text and their neighbours may look like in a file
+PIECES = [
+    "[", "]", "{", "}", ",", ":", " ", "\n", '"', "\\", "\\u", "d83d", "0", "-", "1", "9", ".", "e", "E", "+", "NaN",
+    "Infinity", "-Infinity", "true", "null", "tru", "\x01", "é", "\ufeff", '"a"', '"a":', "1e400", "123456789012345678",
+]  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_both_parsers_are_of_one_mind(text: str) -> None:
+    try:
+        expected = repr(json.loads(text))
+    except ValueError:
+        expected = "refused"
+    try:
+        found = repr(parse_json(text))
+    except NoJsonError:
+        found = "refused"
+    # half a character is refused on top of that
+    assert found == expected or "\\ud" in expected.lower()
+
+
+@given(st.floats(allow_nan=False), st.sampled_from(["{!r}", "{:.17e}", "{:.25g}", "{:.3f}"]))
+def test_numbers_are_read_to_the_last_digit(value: float, form: str) -> None:
+    text = form.format(value).replace("inf", "Infinity")
+    assert repr(parse_json(f"[{text}]")) == repr(json.loads(f"[{text}]"))

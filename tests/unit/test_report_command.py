@@ -74,3 +74,61 @@ def test_a_pipe_is_not_replaced(here: Cli, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "is a device or a pipe; give a file" in done.stderr
     assert pipe.is_fifo()
+
+
+def test_values_that_stand_for_folders_are_told_from_values_of_options(here: Cli) -> None:
+    done = here("report", MEASURED, "--tasks", "STS12", "STS13")
+    assert done.returncode == 2
+    assert "no such folder" in done.stderr
+    assert "Several values of an option are given with commas: --tasks A,B" in done.stderr
+    assert "with commas" not in here("report", "nowhere").stderr
+
+
+def test_what_is_shown_can_be_chosen(here: Cli, tmp_path: Path) -> None:
+    done = here("report", MEASURED, "--tasks", "STS12,STS13", "--tasks", "NFCorpus", "--task-types", "sts")
+    assert titles(done.stdout)[0] == "the named tasks, only 2 of its 3 tasks, only STS"
+    assert "| STS13 |" in done.stdout
+    assert "NFCorpus" not in done.stdout
+    (tmp_path / "mine.toml").write_text('[short]\ntasks = ["STS12"]\n[other]\ntasks = ["STS13"]\n', encoding="utf-8")
+    done = here("report", MEASURED, "--suite", "mine.toml,quick-en", "--sort", "STS13", "--common")
+    assert list(dict.fromkeys(titles(done.stdout))) == ["short", "other", "quick-en"]
+    assert "has no STS13" in done.stdout
+    wrong = here("report", MEASURED, "--models", "minilm", "--languages", "klingonn", "--sort", "men")
+    assert wrong.returncode == 2
+    assert "unknown model 'minilm': " in wrong.stderr
+    assert "unknown language 'klingonn'" in wrong.stderr
+    assert "unknown order 'men': did you mean mean" in wrong.stderr
+
+
+def test_the_format_is_named_or_follows_from_the_output(here: Cli, tmp_path: Path) -> None:
+    for name, start in {"r.json": "{", "r.md": "# ", "r.MD": "# ", "r": "# ", "r.txt": "# "}.items():
+        done = here("report", MEASURED, "--suite", "starter", "--output", name)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+    done = here("report", MEASURED, "--suite", "starter", "--output", "r.pdf", "--format", "md")
+    assert (done.returncode, (tmp_path / "r.pdf").read_text(encoding="utf-8")[:2]) == (0, "# ")
+    done = here("report", MEASURED, "--suite", "starter", "--output", "r2.pdf")
+    assert done.returncode == 2
+    assert "--output r2.pdf: unknown format 'pdf'" in done.stderr
+    assert "Name the format with --format" in done.stderr
+    assert not (tmp_path / "r2.pdf").exists()
+
+
+def test_files_that_give_no_score_are_counted_and_those_that_nobody_asked_for_are_not_read(
+    here: Cli, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results" / "a__b" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model_meta.json").write_text('{"name": "a/b", "revision": "1"}')
+    (folder / "STS12.json").write_text("{")
+    (folder / "STS13.json").write_text("[]")
+    (folder / "notes.json").write_text("{}")
+    done = here("report")
+    assert done.returncode == 0
+    assert "3 files or folders are odd or damaged, which costs their scores" in done.stderr
+    assert done.stdout.count("damaged: ") == 3
+    done = here("report", "--tasks", "STS13")
+    assert "1 files or folders" in done.stderr
+    assert "STS12" not in done.stdout
+    assert here("report", "--tasks", "STS14").stderr == ""
+    assert here("report", "--quiet").stderr == ""

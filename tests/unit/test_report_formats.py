@@ -146,6 +146,14 @@ def test_footnotes_are_numbered_once_and_are_not_without_end() -> None:
     assert marked([1, 2, 4]) == "[1, 2, 4]"
 
 
+def test_what_a_row_says_of_a_task_is_not_said_again_at_its_score() -> None:
+    mean = Mean(0.5, 1, 1)
+    row = Row("m", "r", "", "", {"t": Cell(0.5, notes=["cut", "other"])}, {"STS": mean}, mean, mean, ["t: cut"])
+    text = render([Board("b", "mteb", {"STS": ["t"]}, [row])], "md")
+    assert "| t | STS | 50.00 [1, 2] |" in text
+    assert text.endswith("\n[1] t: cut  \n[2] other  \n")
+
+
 # JSON
 
 
@@ -161,7 +169,8 @@ def test_json_is_one_valid_document_whatever_the_number_of_boards() -> None:
         value = strict(render(boards()[:count], "json"))
         validator.validate(value)
         assert len(value["boards"]) == count
-    for wrong in ({"schema": 2}, {"boards": [{}]}, {"more": 1}):
+    wrongs: list[dict[str, Any]] = [{"schema": 2}, {"boards": [{}]}, {"more": 1}]
+    for wrong in wrongs:
         assert not validator.is_valid({**value, **wrong})
     del value["boards"][0]["rows"][3]["cells"]["SciFact"]["score"]
     assert not validator.is_valid(value)
@@ -175,7 +184,9 @@ def test_json_has_all_that_boards_have() -> None:
     assert set(board["rows"][0]["facts"]) == {one.name for one in fields(ModelFacts)}
     cell, row = board["rows"][0]["cells"]["NFCorpus"], EVERYTHING.rows[0]
     assert set(cell) == {one.name for one in fields(Cell)}
-    assert (cell["score"], cell["interval"]["low"]) == (row.cells["NFCorpus"].score, row.cells["NFCorpus"].interval.low)
+    interval = row.cells["NFCorpus"].interval
+    assert interval is not None
+    assert (cell["score"], cell["interval"]["low"]) == (row.cells["NFCorpus"].score, interval.low)
     assert [row["model"] for row in board["rows"]] == [row.model for row in EVERYTHING.rows]
     assert set(board["rows"][0]["types"]) == set(TYPES)
     tuned = next(row for row in board["rows"] if row["cells"]["NFCorpus"]["notes"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from evalharness.catalog.languages import language_codes
 from evalharness.catalog.lists import named_tasks
 from evalharness.catalog.tasks import Member, TaskList, all_task_names, name_of, task_types
-from evalharness.errors import UsageError, letters, unknown_names
+from evalharness.errors import UsageError, clip, letters, shorten, unknown_names
 from evalharness.reports.building.cells import catalogued
 from evalharness.results.stored import StoredRun
 
@@ -161,28 +161,39 @@ def choose(runs: Sequence[StoredRun], choice: Choice) -> Chosen:
     if problems:
         raise UsageError("\n".join(problems))
     found = [_cut(item, kept, recorded, is_named=bool(choice.lists or choice.tasks)) for item in lists]
+    if empty := [item.name for item, cut in zip(lists, found, strict=True) if item.tasks and not cut.types]:
+        what = f"nothing is left of {shorten(empty)}"
+        raise UsageError(f"{what}: check --tasks, --task-types and --languages, or leave out these lists")
     return Chosen(shown, found, sort, choice.common or sort == "common")
 
 
 def _of_models(runs: Sequence[StoredRun], names: Sequence[str], problems: list[str]) -> Sequence[StoredRun]:
     """Runs of the named models, all where none is named."""
-    wanted = [(name, *name.casefold().partition("@")[::2]) for name in names]
+    if not names:
+        return runs
+    found: dict[int, StoredRun] = {}
+    wrong = []
+    for name in names:
+        model, _, revision = name.casefold().partition("@")
+        known = {place: run for place, run in enumerate(runs) if model in _names_of(run)}
+        meant = {place: run for place, run in known.items() if run.revision.casefold().startswith(revision)}
+        found |= meant
+        if known and not meant:
+            revisions = shorten(sorted({run.revision for run in known.values()}))
+            problems.append(f"no results of the model {clip(name)}: those that there are have the revision {revisions}")
+        wrong += [] if known else [name]
+    if wrong:
+        full = sorted({run.model for run in runs})
+        problems.append(unknown_names("model", wrong, dict.fromkeys((*full, *(_short(name) for name in full)))))
+    return [found[place] for place in sorted(found)]
 
-    def is_meant(run: StoredRun, model: str, revision: str) -> bool:
-        full = run.model.casefold()
-        return model in (full, full.rpartition("/")[2]) and run.revision.casefold().startswith(revision)
 
-    if wrong := [name for name, *parts in wanted if not any(is_meant(run, *parts) for run in runs)]:
-        known = sorted({run.model for run in runs})
-        short = sorted({name.rpartition("/")[2] for name in known if "/" in name})
-        problems.append(unknown_names("model", wrong, [*known, *short, *_revisions(runs, wrong)]))
-    return [run for run in runs if not names or any(is_meant(run, *parts) for _, *parts in wanted)]
+def _names_of(run: StoredRun) -> tuple[str, str]:
+    return run.model.casefold(), _short(run.model.casefold())
 
 
-def _revisions(runs: Sequence[StoredRun], wrong: Sequence[str]) -> list[str]:
-    """The revisions that there are of models for which another one was named."""
-    models = {name.casefold().partition("@")[0] for name in wrong if "@" in name}
-    return sorted({f"{run.model}@{run.revision}" for run in runs if run.model.casefold() in models})
+def _short(model: str) -> str:
+    return model.rpartition("/")[2]
 
 
 def _named(names: Sequence[str], recorded: _Recorded, problems: list[str]) -> list[str]:
@@ -253,11 +264,7 @@ def _sort(name: str, members: Sequence[Member], recorded: _Recorded, problems: l
 
 
 def _cut(item: TaskList, kept: _Kept, recorded: _Recorded, *, is_named: bool) -> ChosenList:
-    """What is kept of a list.
-
-    Raises:
-        UsageError: nothing is.
-    """
+    """What is kept of a list."""
     types: dict[str, list[Member]] = defaultdict(list)
     narrowed: list[str] = []
     unknown: list[str] = []
@@ -271,10 +278,6 @@ def _cut(item: TaskList, kept: _Kept, recorded: _Recorded, *, is_named: bool) ->
         if found or kept.codes is None:
             types[kind].append(member if found == subsets else member.model_copy(update={"subsets": found}))
             narrowed += [] if found == subsets else [member.task]
-    if item.tasks and not types:
-        raise UsageError(
-            f"nothing is left of {item.name}: check --tasks, --task-types and --languages, or leave this list out"
-        )
     return ChosenList(_title(item, types, kept), dict(types), is_named, _notes(narrowed, unknown, kept.shown))
 
 

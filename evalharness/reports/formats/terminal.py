@@ -21,8 +21,8 @@ from evalharness.reports.layout import Entry, Head, Page, Room, Table, lay_out, 
 _NO_TERMINAL = 100
 _ROOM = Room(columns=6, blocks=2)
 _GAP = 2
-# of a head, which goes on in further lines
-_WIDEST_HEAD = 16
+# of a head, which goes on in further lines, and of a word of it
+_WIDEST_HEAD, _WIDEST_WORD = 16, 20
 _NARROWEST_NAME = 12
 _BEST = "*"
 _PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -76,8 +76,8 @@ def _say(console: Console, text: str, style: str = "") -> None:
 def _draw_part(columns: Sequence[_Column], console: Console, box: Box) -> None:
     drawn = Drawn(box=box, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="")
     for column in columns:
-        head, justify = Text(_shown(column.head.entry)), "right" if column.head.is_number else "left"
-        drawn.add_column(head, justify=justify, width=column.width, overflow="fold")
+        head, width = Text(_shown(column.head.entry)), column.width
+        drawn.add_column(head, justify="right" if column.head.is_number else "left", width=width, overflow="fold")
     for line in zip(*(column.entries for column in columns), strict=True):
         drawn.add_row(*map(_cell, line))
     console.print(drawn)
@@ -87,7 +87,7 @@ def _parts(table: Table, width: int) -> Iterator[list[_Column]]:
     """The columns that fit side by side, each time with the words that lead a line."""
     columns = [_column(head, [line[place] for line in table.rows], width) for place, head in enumerate(table.head)]
     leading = next((place for place, head in enumerate(table.head) if head.is_number), len(columns))
-    most = max(_NARROWEST_NAME, (width // 2) // max(leading, 1) - _GAP)
+    most = max(_NARROWEST_NAME, width * 3 // 5 // max(leading, 1) - _GAP)
     names = [replace(column, width=min(column.width, most)) for column in columns[:leading]]
     room = width - sum(column.width + _GAP for column in names)
     part: list[_Column] = []
@@ -101,7 +101,9 @@ def _parts(table: Table, width: int) -> Iterator[list[_Column]]:
 
 def _column(head: Head, entries: Sequence[Entry], most: int) -> _Column:
     longest = max((cell_len(_shown(entry)) for entry in entries), default=0)
-    return _Column(head, entries, min(max(longest, min(cell_len(_shown(head.entry)), _WIDEST_HEAD)), most))
+    title = _shown(head.entry)
+    word = min(max(map(cell_len, title.split()), default=0), _WIDEST_WORD)
+    return _Column(head, entries, min(max(longest, word, min(cell_len(title), _WIDEST_HEAD)), most))
 
 
 def _cell(entry: Entry) -> Text:

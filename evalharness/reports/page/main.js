@@ -4,6 +4,7 @@
 // rows alone, or nothing of the table, need to be made anew when these change
 const ROWS_ONLY = new Set(['query', 'origin', 'families', 'least', 'most', 'zeroShot', 'sort', 'descending']);
 const NOTHING = new Set(['cost', 'by', 'heat']);
+const NO_CHARTS = new Set(['sort', 'descending', 'open', 'heat', 'facts']);
 
 function show(changed) {
   const only = (names) => changed.every((name) => names.has(name));
@@ -21,7 +22,8 @@ function show(changed) {
     showLegend();
   }
   showTools();
-  // charts are further down and may wait until the table is there
+  if (only(NO_CHARTS)) return;
+  // they are further down and may wait until the table is there
   clearTimeout(later);
   later = setTimeout(showCharts, 30);
 }
