@@ -83,7 +83,7 @@ def _mean(scores: Sequence[float | None]) -> Mean:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long something took, each time, in milliseconds: by the clock, and of the processor of the page's own thread."""
+    """Milliseconds of something, each time: by the clock, and of a processor for the page's own thread."""
 
     clock: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
@@ -173,8 +173,8 @@ def main() -> None:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     foot = (
-        "A click's time ends when what it changed is painted; that of a search begins with the last letter, after which "
-        "the page waits\n60 ms for another one. The cores had other work, too: the machine's load (processes that ran or "
+        "A click's time ends when what it changed is painted. That of a search begins with the last letter, after which\n"
+        "the page waits 60 ms for another one. The cores had other work, too: the machine's load (processes that ran or\n"
         f"waited) was {load:.1f} when this began."
     )
     output.write_text("\n".join([head, *table, *lines, "", foot, ""]), encoding="utf-8")

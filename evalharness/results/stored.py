@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from evalharness.catalog.models import facts_of_meta
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import checked, no_collection, read_object
-from evalharness.results.legacy import as_today, current_name
+from evalharness.results.legacy import NO_SCORE, as_today, current_name
 from evalharness.results.mixing import other_settings, recorded_type
 from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.results.views import StoredJob, read_jobs, settle, task_view
@@ -318,9 +318,9 @@ def _scores(splits: Mapping[str, Any], where: str, problems: dict[str, dict[str,
         scores = found.setdefault(split, {})
         for entry in checked(entries, list, place):
             subset = checked(checked(entry, dict, place).get("hf_subset"), str, f"{place}: hf_subset")
-            why = ""
+            why = f"{place}, {clip(subset)}: {entry[NO_SCORE]}" if NO_SCORE in entry else ""
             try:
-                score = check_score(entry.get("main_score"), f"{place}, {clip(subset)}: main_score")
+                score = 0.0 if why else check_score(entry.get("main_score"), f"{place}, {clip(subset)}: main_score")
             except DataError as error:
                 why = str(error)
             if subset in scores or subset in problems.get(split, {}):
