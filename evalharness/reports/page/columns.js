@@ -95,7 +95,7 @@ function ofType(board, type, state) {
 function ofTask(board, task, state) {
   const key = `task:${task.name}`;
   const several = task.parts.length > 1;
-  const more = { task, small: task.metric ?? '', width: roomFor(task.name, 96), inner: true, opens: several ? plural(task.parts.length, 'subset') : null };
+  const more = { task, small: task.metric ?? '', width: roomFor(`${task.name} ${task.metric ?? ''}`, 96), inner: true, opens: several ? plural(task.parts.length, 'subset') : null };
   const column = scores(board, key, task.name, task, more);
   if (!several || !state.open.has(key)) return [column];
   const parts = task.parts.map((part, place) =>

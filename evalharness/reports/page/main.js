@@ -4,6 +4,7 @@
 // rows alone, or nothing of the table, need to be made anew when these change
 const ROWS_ONLY = new Set(['query', 'origin', 'families', 'least', 'most', 'zeroShot', 'sort', 'descending']);
 const NOTHING = new Set(['cost', 'by', 'heat']);
+const CALM = 180;
 const NO_CHARTS = new Set(['sort', 'descending', 'open', 'heat', 'facts']);
 
 function show(changed) {
@@ -23,9 +24,10 @@ function show(changed) {
   }
   showTools();
   if (only(NO_CHARTS)) return;
-  // they are further down and may wait until the table is there
   clearTimeout(later);
-  later = setTimeout(showCharts, 30);
+  // charts are further down and wait until nothing more is typed; but not for what is chosen above them
+  if (only(NOTHING)) showCharts();
+  else later = setTimeout(showCharts, CALM);
 }
 let later = 0;
 

@@ -13,7 +13,7 @@ const frame = byId('frame');
 let body = null;
 let waiting = [];
 let columns = [];
-let leisure = 0;
+const leisure = { frame: 0, timer: 0 };
 // rows as they were made, for as long as their cells stay the same
 let made = new Map();
 
@@ -64,7 +64,7 @@ function headCell(column, number) {
   name.append(arrow);
   const sort = make('button', { type: 'button', class: 'sort', 'data-c': number, tabindex: -1, title: column.head.length > 24 ? column.head : null }, name);
   if (column.opens && !column.task && state.open.has(column.key)) sort.append(make('small', {}, 'mean'));
-  if (column.small) sort.append(make('small', {}, column.small));
+  if (column.small) sort.append(make('small', {}, breakable(column.small)));
   cell.append(sort);
   if (column.opens) {
     const isOpen = state.open.has(column.key);
@@ -75,7 +75,8 @@ function headCell(column, number) {
 
 /** Show the rows anew, the first ones at once. */
 function showRows() {
-  clearTimeout(leisure);
+  cancelAnimationFrame(leisure.frame);
+  clearTimeout(leisure.timer);
   const shown = board();
   const isAsked = rowFilter(shown);
   waiting = orderedRows(shown).map((row, place) => [row, place]).filter(([row]) => isAsked(row));
@@ -110,7 +111,10 @@ function placed(row, place) {
 
 function atLeisure() {
   if (!waiting.length || body.rows.length * columns.length > AT_LEISURE) return;
-  leisure = setTimeout(() => { if (addRows()) atLeisure(); }, PAUSE);
+  // what is there already is painted first
+  leisure.frame = requestAnimationFrame(() => {
+    leisure.timer = setTimeout(() => { if (addRows()) atLeisure(); }, PAUSE);
+  });
 }
 
 /** Order by a column: its own direction first, then the other. */
