@@ -1,4 +1,4 @@
-"""Seconds and memory of a report on many models: `python benchmarks/report_speed.py [FOLDER] [--models 600]`.
+"""Seconds and memory of a report on many models: `python benchmarks/report_speed.py [FOLDER] [--output FILE]`.
 
 Makes results of MTEB(eng, v1), 56 tasks per model, as mteb writes them and as the public results repository has them:
 indented JSON with all metrics of the task type, ten experiments of a classification, and for one model in four all
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import random
 import subprocess
 import sys
@@ -23,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from evalharness.catalog.tasks import TaskSpec, benchmark, mteb_task
-from evalharness.files import write_json
 from evalharness.reports.formats import files_of_formats
 
 NAME = "MTEB(eng, v1)"
@@ -134,14 +134,26 @@ def measure(folder: Path, name: str) -> Measured:
         return Measured(seconds, processor, used.ru_maxrss / _GB, os.fstat(output.fileno()).st_size)
 
 
-def table(found: Mapping[str, Measured]) -> str:
+def page(files: Sequence[Path], found: Mapping[str, Measured], load: float) -> str:
     """What was measured, in markdown."""
-    lines = ["| format | seconds | of a processor | memory, GB | output, MB |", "| --- | ---: | ---: | ---: | ---: |"]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    how = (
+        f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/report_speed.py` with CPython "
+        f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores, {load:.1f} other processes at "
+        f'work when it began: `report --benchmark "{NAME}"` on {len(files):,} files of {size:,.0f} MB, each format '
+        "in a process of its own."
+    )
+    lines = [
+        how,
+        "",
+        "| format | seconds | of a processor | memory, GB | output, MB |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
     lines += [
         f"| {name} | {item.seconds:.1f} | {item.processor:.1f} | {item.gigabytes:.2f} | {item.size / 1e6:.2f} |"
         for name, item in found.items()
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -149,16 +161,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Seconds and memory of a report on many models.")
     parser.add_argument("folder", nargs="?", type=Path, help="where results are made, or were made before")
     parser.add_argument("--models", type=int, default=600)
+    parser.add_argument("--output", type=Path, help="also write what is printed to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = options.folder or Path(temporary) / "results"
         if not folder.exists():
             make(folder, options.models)
-            write_json(folder / "made.json", {"models": options.models, "seed": SEED})
-        files = [path.stat().st_size for path in folder.rglob("*.json")]
-        print(f"{len(files):,} files, {sum(files) / 1e6:,.0f} MB\n")
+        files = list(folder.rglob("*.json"))
+        load = os.getloadavg()[0]
         found = {name: measure(folder, name) for name in sorted(files_of_formats())}
-    print(table(found))
+        text = page(files, found, load)
+    print(text, end="")
+    if options.output is not None:
+        title = f"# A report on {options.models} models and 56 tasks\n\n"
+        options.output.write_text(title + text, encoding="utf-8")
     return int(found["markdown"].seconds > MOST_SECONDS or found["markdown"].gigabytes > MOST_GB)
 
 

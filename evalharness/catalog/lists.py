@@ -20,7 +20,7 @@ def task_lists(suites: Sequence[str], benchmarks: Sequence[str]) -> list[TaskLis
         benchmarks: names or aliases of mteb's benchmarks.
 
     Raises:
-        UsageError: some do not exist; all are named.
+        UsageError: some do not exist; all are named. Or two have the same name.
         DataError: a file is wrong.
     """
     found: dict[str, TaskList] = {}
@@ -28,7 +28,9 @@ def task_lists(suites: Sequence[str], benchmarks: Sequence[str]) -> list[TaskLis
     for kind, name in [*(("suite", name) for name in suites), *(("benchmark", name) for name in benchmarks)]:
         items = _suites(name) if kind == "suite" else [catalog.benchmark(name)]
         wrong[kind] += [name for item in items if item is None]
-        found |= {item.name: item for item in items if item is not None}
+        for item in items:
+            if item is not None and found.setdefault(item.name, item) != item:
+                raise UsageError(f"{name}: two lists have the name {item.name}; give them different ones")
     known = {"suite": catalog.suites(), "benchmark": catalog.benchmark_names()}
     if problems := [unknown_names(kind, names, known[kind]) for kind, names in wrong.items() if names]:
         raise UsageError("\n".join(problems))

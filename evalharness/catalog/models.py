@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from typing import Any
 
 from evalharness.catalog.tasks import tasks_folder
@@ -64,6 +65,28 @@ def known_facts(value: object) -> dict[str, Any]:
     return {name: found for name, found in numbers.items() if type(found) is int and 0 <= found <= _MOST} | {
         name: found for name, found in texts.items() if isinstance(found, str) and 0 < len(found) <= _LONGEST_TEXT
     }
+
+
+def facts_of_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model_meta.json of mteb's says, as `known_facts`.
+
+    >>> facts_of_meta({"name": "a/b", "embed_dim": [64, 128], "max_tokens": 512.0, "n_parameters": None})
+    {'dimensions': 128, 'max_length': 512}
+    """
+    sizes, length = meta.get("embed_dim"), meta.get("max_tokens")
+    if isinstance(sizes, list):
+        sizes = max((size for size in sizes if type(size) is int), default=None)
+    return known_facts(
+        {
+            "dimensions": sizes,
+            "max_length": int(length) if isinstance(length, float) and isfinite(length) else length,
+            "parameters": meta.get("n_parameters"),
+            "embedding_parameters": meta.get("n_embedding_parameters"),
+            "licence": meta.get("license"),
+            "release_date": meta.get("release_date"),
+            "made_from": meta.get("adapted_from"),
+        }
+    )
 
 
 @cache

@@ -63,13 +63,13 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
     every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
     with_published: Annotated[
-        bool, typer.Option("--with-published", help="Beside public models: all that have every task of the table.")
+        bool, typer.Option("--with-published", help="Also public models: all that have every task of the table.")
     ] = False,
     nearest: Annotated[
-        int | None, typer.Option(min=1, help="Beside so many public models that are nearest to each of mine.")
+        int | None, typer.Option(min=1, help="Also this many public models that are nearest to each of mine.")
     ] = None,
     published: Annotated[
-        Path | None, typer.Option(help="Beside the models of a clone of embeddings-benchmark/results.")
+        Path | None, typer.Option(help="Also the models of your clone of embeddings-benchmark/results.")
     ] = None,
     published_table: Annotated[
         list[str] | None, typer.Option(help="Tables of a model card from published scores: bge.")

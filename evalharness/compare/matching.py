@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,9 @@ def alone(folder: Path, record: JobRecord, weight: float) -> PairedJob:
 
 def _by_id(items: ItemScores) -> ItemScores:
     order = sorted(range(len(items.ids)), key=items.ids.__getitem__)
-    columns = {name: np.asarray(values)[order] for name, values in items.columns.items()}
-    return replace(items, ids=[items.ids[row] for row in order], columns=columns)
+    rows = np.array(order)
+    columns: Mapping[str, Any] = {name: np.asarray(values)[rows] for name, values in items.columns.items()}
+    return replace(items, ids=list(map(items.ids.__getitem__, order)), columns=columns)
 
 
 def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord], weight: float) -> PairedJob:

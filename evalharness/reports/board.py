@@ -113,11 +113,13 @@ class Row:
         origin: whose numbers these are.
         common: the mean over the board's common tasks; None where none was asked for.
         borda: the rank among the rows by mteb's Borda count, 1 is first; None without any score.
-        on_these_tasks: interval of the rank by the mean over tasks, items resampled; None where not all have items.
-        on_tasks_like_these: the same, tasks resampled; None where the row has no mean.
+        on_these_tasks: interval of the rank by the mean over tasks among the rows that have one, items resampled; None
+            where not all of these have the same items.
+        on_tasks_like_these: the same, tasks resampled; None where the row has no mean or is the only one with a mean,
+            and of a single task.
         facts: what is known of the model itself.
         zero_shot: percent of the board's tasks that are not in its training data; None where nobody says.
-        texts_per_second: as measured when the results were made; None where nobody measured.
+        texts_per_second: as measured when the results were made, see `building.speed`; None where nobody measured.
         step: of a checkpoint of a training run; None if it is none.
         folder: where the results are; None for published ones.
     """

@@ -17,6 +17,7 @@ from evalharness.reports.building.boards import Choice, make_boards
 from evalharness.reports.building.choosing import wanted_tasks
 from evalharness.reports.building.public import public_runs
 from evalharness.reports.formats import format_of, render, uncoloured
+from evalharness.reports.plots import Plotted, save_plots
 from evalharness.results.evaluation import Evaluation
 from evalharness.results.stored import StoredRun, read_runs
 
@@ -87,6 +88,21 @@ class Report:
             atomic_path(file) as temporary,
         ):
             temporary.write_text(uncoloured(text), encoding="utf-8")
+
+    def plot(self, names: Names, folder: str | PathLike[str]) -> Plotted:
+        """Draw all boards, as SVG and PNG: `curve`, `types`, `pareto`.
+
+        Returns:
+            The files, and which boards lack what a plot shows.
+
+        Raises:
+            UsageError: there is no such plot, or no board has what it shows.
+            PrerequisiteError: matplotlib is not installed.
+            StorageError: a file cannot be written.
+        """
+        place = Path(folder)
+        with storage_errors(place, f"the plots cannot be written to {place}", "choose another folder"):
+            return save_plots(self.boards, _listed(names), place)
 
     def _repr_html_(self) -> str:
         return notebook.to_html(self.boards)

@@ -36,8 +36,15 @@ class _Candidate:
     @property
     def rank(self) -> tuple[int, list[int], str]:
         """What is smaller is taken first."""
-        kind = {UNPINNED: 1, EXTERNAL: 2}.get(self.revision, 0)
-        return (kind, [-int(digits[:9]) for digits in re.findall(r"[0-9]+", self.task.mteb)], self.revision)
+        return (
+            _kind(self.revision),
+            [-int(digits[:9]) for digits in re.findall(r"[0-9]+", self.task.mteb)],
+            self.revision,
+        )
+
+
+def _kind(revision: str) -> int:
+    return {UNPINNED: 1, EXTERNAL: 2}.get(revision, 0)
 
 
 def read_clone(
@@ -96,13 +103,15 @@ def _files(place: Path) -> list[Path]:
 
 def _run(model: str, place: Path, files: Mapping[Path, Sequence[Path]], wanted: Collection[str] | None) -> StoredRun:
     candidates: dict[str, list[_Candidate]] = defaultdict(list)
-    for folder, paths in files.items():
-        named = {path: current_name(path.stem) for path in paths}
-        found = [read_task_file(path) for path in paths if wanted is None or named[path] in wanted]
-        for task in _of_clear_range(found, paths):
-            candidates[task.task].append(_Candidate(folder.name, with_what_is_known(model, folder.name, task)))
+    for kind in range(_NO_SCORE):
+        # what a better kind of run has in full is not looked for in others: half of all files
+        whole = {name for name, found in candidates.items() if any(_is_whole(item.task) for item in found)}
+        for folder in (folder for folder in files if _kind(folder.name) == kind):
+            for task in _read(files[folder], whole, wanted):
+                known = with_what_is_known(model, folder.name, task)
+                candidates[task.task].append(_Candidate(folder.name, known))
     tasks = {name: _merged(name, sorted(found, key=lambda item: item.rank)) for name, found in candidates.items()}
-    tasks = _without_older_aggregates(tasks, candidates)
+    tasks = _without_aggregates(tasks, candidates)
     used = [name for task in tasks.values() for subsets in task.sources.values() for name in subsets.values()]
     return StoredRun(
         model=model,
@@ -113,6 +122,19 @@ def _run(model: str, place: Path, files: Mapping[Path, Sequence[Path]], wanted: 
         absent=NOT_PUBLISHED,
         is_published=True,
     )
+
+
+def _read(paths: Sequence[Path], whole: Collection[str], wanted: Collection[str] | None) -> list[StoredTask]:
+    """The wanted tasks of a folder, those that are whole already apart."""
+    named = {path: current_name(path.stem) for path in paths}
+    unread = [path for path, name in named.items() if name not in whole and (wanted is None or name in wanted)]
+    return _of_clear_range([read_task_file(path) for path in unread], paths)
+
+
+def _is_whole(task: StoredTask) -> bool:
+    """Whether it has every subset of every split that the catalogue knows."""
+    spec = mteb_task(task.task)
+    return spec is not None and all(spec.languages.keys() <= task.scores.get(split, {}).keys() for split in spec.splits)
 
 
 def _of_clear_range(tasks: Sequence[StoredTask], paths: Sequence[Path]) -> list[StoredTask]:
@@ -152,8 +174,8 @@ def _merged(name: str, candidates: Sequence[_Candidate]) -> StoredTask:
                     scores[split][subset], sources[split][subset] = score, candidate.revision
                     used[number] = candidate.task
     for candidate in candidates:
-        for split, found in candidate.task.problems.items():
-            for subset, why in found.items():
+        for split, missing in candidate.task.problems.items():
+            for subset, why in missing.items():
                 if subset not in scores[split]:
                     problems[split].setdefault(subset, f"{candidate.revision}: {why}")
     damaged = [item.task.damage for item in candidates if item.task.damage]
@@ -175,16 +197,17 @@ def _notes(tasks: Iterable[StoredTask]) -> list[str]:
     return list(dict.fromkeys(note for task in tasks for note in task.notes if not is_routine(note)))
 
 
-def _without_older_aggregates(
+def _without_aggregates(
     tasks: Mapping[str, StoredTask], candidates: Mapping[str, Sequence[_Candidate]]
 ) -> dict[str, StoredTask]:
-    """The same tasks without aggregates whose parts are all there from better runs: the mean of those counts."""
+    """The same tasks without aggregates whose parts are all there from one run, no worse: the mean of those counts."""
 
-    def kind(name: str) -> int:
-        return min((item.rank[0] for item in candidates[name] if item.task.scores), default=_NO_SCORE)
+    def scored(name: str) -> set[str]:
+        return {item.revision for item in candidates.get(name, ()) if item.task.scores}
 
-    def is_older(name: str) -> bool:
-        parts = _parts(name)
-        return bool(parts) and all(part in tasks and kind(part) < kind(name) for part in parts)
+    def is_made_of_parts(name: str) -> bool:
+        whole = [scored(part) for part in _parts(name)]
+        own = min(map(_kind, scored(name)), default=_NO_SCORE)
+        return bool(whole) and any(_kind(revision) <= own for revision in set.intersection(*whole))
 
-    return {name: task for name, task in tasks.items() if not is_older(name)}
+    return {name: task for name, task in tasks.items() if not is_made_of_parts(name)}

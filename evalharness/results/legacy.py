@@ -48,6 +48,8 @@ _NESTS = {
 # metrics that were called otherwise
 _OLDER = {"map_at_1000": "map", "max_over_subqueries_map_at_1000": "map"}
 _MAIN = "main_score"
+# key of an entry that has no score, with the reason
+NO_SCORE = "no_score"
 _META = ("dataset_revision", "mteb_dataset_name", "task_name", "mteb_version", "evaluation_time", "kg_co2_emissions")
 _NO_REVISION = (None, "", "None", "dataset revision not available")
 # versions of mteb that files name which were copied from a model's card
@@ -69,7 +71,7 @@ class ResultFile:
     Attributes:
         task: its name today.
         revision: of the data; None where the file does not say.
-        scores: split -> entries with `hf_subset` and `main_score`.
+        scores: split -> entries with `hf_subset` and `main_score`, or NO_SCORE and the reason.
         notes: what was read otherwise than it stands there.
         version: of mteb; empty where the file does not say.
     """
@@ -162,8 +164,10 @@ def _entry(entry: object, task: str, notes: list[str], *, in_percent: bool) -> o
     """The same entry with the task's main score, or none; what is no entry is left to whoever reads it."""
     if not isinstance(entry, dict):
         return entry
-    metrics = _flat(entry)
-    score = _main_score(metrics, task, notes)
+    try:
+        score = _main_score(_flat(entry), task, notes)
+    except DataError as error:
+        return {"hf_subset": entry.get("hf_subset"), NO_SCORE: str(error)}
     if in_percent and _is_number(score):
         score /= _PERCENT
     return {"hf_subset": entry.get("hf_subset"), _MAIN: score}
@@ -171,21 +175,16 @@ def _entry(entry: object, task: str, notes: list[str], *, in_percent: bool) -> o
 
 def _flat(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Metrics by today's names."""
-    if _NESTS.keys().isdisjoint(entry):
-        return entry
-    found = {name: value for name, value in entry.items() if not isinstance(value, dict)}
-    for name, value in entry.items():
-        if isinstance(value, dict) and name in _NESTS:
-            for inner, number in value.items():
-                found.setdefault(f"{_NESTS[name]}{inner}", number)
-    return found
+    nests = {prefix: inner for name, prefix in _NESTS.items() if isinstance(inner := entry.get(name), dict)}
+    then = {f"{prefix}{name}": value for prefix, inner in nests.items() for name, value in inner.items()}
+    return {**then, **entry} if then else entry
 
 
 def _main_score(metrics: Mapping[str, Any], task: str, notes: list[str]) -> Any:  # noqa: ANN401 -- JSON
     """The number of the main metric; of a task that nobody knows, what is stored.
 
-    Where another metric is stored as the main score, and the main one is not there, the score is a text that says so,
-    which is no score to whoever reads it.
+    Raises:
+        DataError: it is not there, and nothing or another metric is stored as the main score.
     """
     spec, stored = mteb_task(task), metrics.get(_MAIN)
     if spec is None:
@@ -200,9 +199,10 @@ def _main_score(metrics: Mapping[str, Any], task: str, notes: list[str]) -> Any:
             return by_name
         return by_name if stored is None else stored
     if stored is None:
-        return f"no {main}"
-    other = _called(metrics, stored)
-    return f"that of {other.strip(' ()')}, and no {main}" if other else stored
+        raise DataError(f"has no {main}")
+    if other := _called(metrics, stored):
+        raise DataError(f"has no {main}; its main_score is that of{other}")
+    return stored
 
 
 def _called(metrics: Mapping[str, Any], stored: Any) -> str:  # noqa: ANN401 -- JSON

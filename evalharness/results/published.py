@@ -98,7 +98,8 @@ def published_scores() -> Sequence[PublishedScore]:
 
     path = published_folder() / "scores.parquet"
     try:
-        columns: dict[str, list[Any]] = pq.read_table(path).to_pydict()
+        # `read_table` would import pandas
+        columns: dict[str, list[Any]] = pq.ParquetFile(path).read().to_pydict()
         return [PublishedScore(*values) for values in zip(*(columns[name] for name in COLUMNS), strict=True)]
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read ({error}); install evalharness again") from None

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from evalharness.catalog.models import facts_of_meta
 from evalharness.errors import DataError, clip, shorten
-from evalharness.reading import checked, read_object
-from evalharness.results.legacy import as_today, current_name
+from evalharness.reading import checked, no_collection, read_object
+from evalharness.results.legacy import NO_SCORE, as_today, current_name
 from evalharness.results.mixing import other_settings, recorded_type
 from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.results.views import StoredJob, read_jobs, settle, task_view
@@ -72,6 +73,7 @@ class StoredRun:
         problems: what is odd about the folder and belongs to no task.
         absent: what is said of a task that is not among them.
         is_published: whether the scores are what somebody published, not results that are at hand.
+        about: what the folder says of the model itself, by the names of `catalog.models.ModelFacts`.
     """
 
     model: str
@@ -82,6 +84,7 @@ class StoredRun:
     problems: Sequence[str] = ()
     absent: str = "not run"
     is_published: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_runs(folders: Sequence[Path], wanted: Collection[str] | None = None) -> list[StoredRun]:
@@ -97,7 +100,8 @@ def read_runs(folders: Sequence[Path], wanted: Collection[str] | None = None) ->
     found = {os.path.realpath(run): run for folder in folders for run in _run_folders(folder)}
     if not found:
         raise DataError(f"no results below {', '.join(map(str, folders))}: expected folders with a {MODEL_META}")
-    return [_read_run(run, wanted) for run in sorted(found.values())]
+    with no_collection():
+        return [_read_run(run, wanted) for run in sorted(found.values())]
 
 
 def count_damage(runs: Iterable[StoredRun]) -> int:
@@ -133,6 +137,7 @@ class _Owner:
     model: str
     revision: str
     overrides: Mapping[str, Any]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _read_run(folder: Path, wanted: Collection[str] | None) -> StoredRun:
@@ -170,7 +175,8 @@ def _read_run(folder: Path, wanted: Collection[str] | None) -> StoredRun:
         del overrides["protocol"]
         tasks, absent = {}, "of an unknown protocol"
     said = [_shown(text) for text in problems]
-    return StoredRun(owner.model, owner.revision, overrides, tasks, Path(_shown(folder)), said, absent)
+    place = Path(_shown(folder))
+    return StoredRun(owner.model, owner.revision, overrides, tasks, place, said, absent, about=owner.about)
 
 
 def _shown(text: str | Path) -> str:
@@ -196,7 +202,8 @@ def _owner(meta: Mapping[str, Any], where: str) -> _Owner:
         raise DataError(f"{where}: name: is empty")
     revision = checked(meta.get("revision"), (str, type(None)), f"{where}: revision")
     overrides = checked(meta.get("experiment_kwargs"), (dict, type(None)), f"{where}: experiment_kwargs")
-    return _Owner(name, revision or ResultsOf.model_fields["revision"].default, overrides or {})
+    unknown = ResultsOf.model_fields["revision"].default
+    return _Owner(name, revision or unknown, overrides or {}, facts_of_meta(meta))
 
 
 def _recorded_overrides(jobs: Sequence[StoredJob]) -> Mapping[str, Any]:
@@ -212,15 +219,15 @@ def _recorded_overrides(jobs: Sequence[StoredJob]) -> Mapping[str, Any]:
 def _listed(folder: Path, problems: list[str]) -> list[Path] | None:
     """What is in a folder, without what is hidden; nothing where there is no folder, None where it cannot be read."""
     try:
-        found = [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]  # noqa: PTH208 -- many
+        names = [name for name in sorted(os.listdir(folder)) if not name.startswith(".")]  # noqa: PTH208 -- of many
     except FileNotFoundError:
         return []
     except OSError as error:
         problems.append(f"{folder}: cannot be read ({error.strerror})")
         return None
-    if unprintable := [clip(path.name) for path in found if not path.name.isprintable()]:
+    if unprintable := [clip(name) for name in names if not name.isprintable()]:
         problems.append(f"{folder}: holds files whose names cannot be shown: {shorten(unprintable)}")
-    return [path for path in found if path.name.isprintable()]
+    return [folder / name for name in names if name.isprintable()]
 
 
 def _task_names(paths: Sequence[Path], problems: list[str]) -> list[str]:
@@ -311,9 +318,9 @@ def _scores(splits: Mapping[str, Any], where: str, problems: dict[str, dict[str,
         scores = found.setdefault(split, {})
         for entry in checked(entries, list, place):
             subset = checked(checked(entry, dict, place).get("hf_subset"), str, f"{place}: hf_subset")
-            why = ""
+            why = f"{place}, {clip(subset)}: {entry[NO_SCORE]}" if NO_SCORE in entry else ""
             try:
-                score = check_score(entry.get("main_score"), f"{place}, {clip(subset)}: main_score")
+                score = 0.0 if why else check_score(entry.get("main_score"), f"{place}, {clip(subset)}: main_score")
             except DataError as error:
                 why = str(error)
             if subset in scores or subset in problems.get(split, {}):

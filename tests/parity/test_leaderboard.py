@@ -96,8 +96,8 @@ def write_files(cache: Path, name: str) -> None:
 def theirs(cache: Path, name: str) -> dict[str, dict[str, Any]]:
     """mteb's leaderboard: model -> column -> value."""
     results = mteb.ResultCache(cache_path=cache).load_results(tasks=mteb.get_benchmark(name), include_remote=False)
-    frame = results.get_benchmark_result()
-    return {str(row["Model"]): row for row in frame.to_dict("records")}
+    rows: list[dict[Any, Any]] = results.get_benchmark_result().to_dict("records")
+    return {str(row["Model"]): row for row in rows}
 
 
 def ours(cache: Path, name: str) -> Board:

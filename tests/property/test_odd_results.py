@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,10 @@ MTEBS: dict[str, Harm] = {
     "circle of folders": lambda folder: (folder / "again").symlink_to(folder),
 }
 CASES = [("own", name, harm) for name, harm in OWN.items()] + [("mteb", name, harm) for name, harm in MTEBS.items()]
+# what names folders and files, and what cannot be read at all
+WHOSE = [
+    case for case in CASES if "model_meta" in case[1] or not re.search(r": |(main_score|hf_subset|entry) is", case[1])
+]
 
 
 def lines_of(text: str, model: str) -> list[str]:
@@ -192,6 +197,31 @@ def test_an_odd_folder_costs_its_own_row(here: Cli, tmp_path: Path, sound: Path,
         # the score that was there, the ones of the others, or none: nothing else
         assert values <= {"51.00", "52.00", "40.00", "–"}
         assert {"51.00", "52.00"} <= values
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm"), [(kind, harm) for kind, _, harm in WHOSE], ids=[name for _, name, _ in WHOSE]
+)
+def test_an_odd_folder_keeps_no_other_from_being_published(
+    here: Cli, tmp_path: Path, sound: Path, kind: str, harm: Harm
+) -> None:
+    shutil.copytree(sound, tmp_path / "results", ignore=shutil.ignore_patterns("own" if kind == "mteb" else "mteb"))
+    (folder,) = (path.parent for path in (tmp_path / "results" / kind).rglob("model_meta.json"))
+    harm(folder)
+    forms = [
+        part for form in ("eval-results", "submit-to", "model-index", "every-eval-ever") for part in (f"--{form}", form)
+    ]
+    done = here("report", "results", "--no-intervals", *forms)
+    assert done.returncode == 0, done.stderr
+    for name, score in (("good__one", "51.0"), ("good__two", "52.0")):
+        (path,) = (tmp_path / "eval-results" / name).rglob("STS12.yaml")
+        assert f"value: {score}\n" in path.read_text()
+        assert len(list((tmp_path / "submit-to" / "results" / name).rglob("STS12.json"))) == 1
+        assert len(list((tmp_path / "every-eval-ever" / "data").rglob(f"{name.partition('__')[2]}/*.json"))) == 1
+    odd = [path for form in ("eval-results", "submit-to") for path in (tmp_path / form).rglob("STS12.*")]
+    assert all("good__" in str(path) or "0.4" in path.read_text() or "40.0" in path.read_text() for path in odd)
+    places = {path.relative_to(tmp_path / "submit-to" / "results").parts[0] for path in odd if path.suffix == ".json"}
+    assert places <= {"good__one", "good__two", f"odd__{kind}"}
 
 
 def test_what_is_odd_is_said(here: Cli, tmp_path: Path, sound: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, sync_playwright
 
 from evalharness.reports.board import Board
 from evalharness.reports.formats import render
@@ -59,6 +59,11 @@ class Opened:
         place = self.page.locator(f'#grid th[data-key="{key}"]').get_attribute("data-c")
         cells = self.page.locator(f'#grid tbody td[data-c="{place}"]')
         return [text.split("\n")[0].split(",")[0] for text in cells.all_inner_texts()]
+
+    def cell(self, key: str, row: str) -> Locator:
+        """The cell of a column in the first row that has this text."""
+        place = self.page.locator(f'#grid th[data-key="{key}"]').get_attribute("data-c")
+        return self.page.locator("#grid tbody tr", has_text=row).first.locator(f'td[data-c="{place}"]')
 
     def press(self, *keys: str) -> None:
         for key in keys:

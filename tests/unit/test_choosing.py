@@ -85,7 +85,8 @@ def test_languages_keep_subsets_and_scores_are_over_those_alone() -> None:
     assert [part.subset for part in found.rows[0].cells["STS17"].parts] == ["ar-ar", "es-es"]
     assert list(found.notes) == ["over their subsets with spanish, ara only, not over all that they have: STS17"]
     both = board(runs, lists=[listed], languages=["en"])
-    assert (both.tasks, both.rows[0].mean_task.score) == (["STS17", "NFCorpus"], pytest.approx(0.65))
+    assert both.tasks == ["STS17", "NFCorpus"]
+    assert both.rows[0].mean_task.score == pytest.approx(0.65)
 
 
 def recorded(name: str, languages: Mapping[str, list[str]]) -> StoredTask:
@@ -145,8 +146,9 @@ def test_all_wrong_names_are_told_at_once() -> None:
 
 def test_what_is_in_no_list_or_leaves_nothing_is_refused() -> None:
     assert refusal([MINE], lists=[TRIO], tasks=["MyTask"]) == ["the task MyTask is in none of the named lists"]
-    assert refusal([MINE], lists=[TRIO], languages=["cmn"]) == [
-        "nothing is left of trio: check --tasks, --task-types and --languages, or leave this list out"
+    other = TRIO.model_copy(update={"name": "other"})
+    assert refusal([MINE], lists=[TRIO, other], languages=["cmn"]) == [
+        "nothing is left of trio, other: check --tasks, --task-types and --languages, or leave out these lists"
     ]
 
 
@@ -273,6 +275,10 @@ def test_own_lists_from_a_file(tmp_path: Path) -> None:
         with pytest.raises(DataError) as raised:
             task_lists([str(path)], [])
         assert why in str(raised.value)
+    path.write_text('[quick-en]\ntasks = ["STS12"]\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="two lists have the name quick-en"):
+        task_lists(["quick-en", str(path)], [])
+    assert len(task_lists([str(path), str(path)], [])) == 1
     with pytest.raises(UsageError, match="unknown suite 'quik-en': did you mean quick-en"):
         task_lists(["quik-en"], [])
 

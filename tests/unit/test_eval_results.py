@@ -112,7 +112,8 @@ def test_texts_of_others_stay_texts(tmp_path: Path) -> None:
     hostile = "cut: 3\n- dataset: {id: x}\n\u202e!!python/object:os.system <script> \x1b[31m"
     (task,) = results.tasks
     noted = replace(results, tasks=[replace(task, stored=replace(task.stored, notes=[hostile]))])
-    (path,) = write_eval_results([noted], tmp_path / "repo").files
+    unsure = with_interval(noted, Span(float("nan"), float("nan")))
+    (path,) = write_eval_results([unsure], tmp_path / "repo").files
     part, _ = entries(path)
     assert part.notes == (
         "evalharness 0.1.0, mteb 2.26.24; protocol mteb; cut: 3 - dataset: {id: x} \ufffd!!python/object:os.system "
@@ -133,7 +134,7 @@ def test_results_that_mteb_wrote_say_so(tmp_path: Path) -> None:
     (path,) = write_eval_results(own(tmp_path / "results"), tmp_path / "repo").files
     part, whole = entries(path)
     assert (part.value, whole.value, part.date) == (25.0, 25.0, "2023-11-14")
-    assert part.notes == "published by evalharness, made by mteb 2.1.0; protocol mteb"
+    assert part.notes == "published by evalharness from a file of mteb 2.1.0; protocol mteb"
 
 
 def test_several_models_have_folders(here: Cli, tmp_path: Path) -> None:

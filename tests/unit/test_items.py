@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from evalharness.errors import DataError
-from evalharness.results.items import read_items, with_names, write_items
+from evalharness.results.items import read_arrays, read_items, with_names, write_items
 from evalharness.types import ItemScores
 
 NAMES = st.text(min_size=1, max_size=8).filter(lambda name: name != "item_id" and name < "\ud800")
@@ -38,6 +38,8 @@ def test_what_is_written_is_read_to_the_last_bit(
     assert found.ids == ids
     assert list(found.columns) == names
     assert bits(found) == bits(items)
+    arrays = read_arrays(path)
+    assert (arrays.ids, bits(arrays)) == (ids, bits(items))
 
 
 LABELS = {"correct": [1.0, 0.5], "label": [0.0, 1.0], "predicted_0": [1.0, float("nan")]}
@@ -50,6 +52,7 @@ def test_what_numbers_of_labels_stand_for_is_read_back(names: Any, tmp_path: Pat
     found = read_items(path)
     assert found.names == names
     assert bits(found) == bits(ItemScores(["x", "y"], LABELS))
+    assert read_arrays(path).names == names
 
 
 def test_labels_are_shown_by_their_names() -> None:
@@ -136,8 +139,9 @@ def test_what_is_no_file_of_items_says_what_to_do(tmp_path: Path, harm: object, 
     write_items(path, ItemScores(["a", "b"], {"gold": [0.5, 1.0]}))
     assert callable(harm)
     harm(path)
-    with pytest.raises(DataError, match=rf"test\.default\.parquet: {message}.*run the command again that made it"):
-        read_items(path)
+    for read in (read_items, read_arrays):
+        with pytest.raises(DataError, match=rf"test\.default\.parquet: {message}.*run the command again that made it"):
+            read(path)
 
 
 def test_a_relative_path_with_a_colon_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

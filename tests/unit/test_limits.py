@@ -114,6 +114,13 @@ def test_listing_and_reporting_import_nothing_heavy(arguments: list[str]) -> Non
     assert set(done.stdout.splitlines()[-1].split()) & set(HEAVY) == set()
 
 
+@pytest.mark.parametrize("arguments", [["report", "--published-table", "bge"]], ids=" ".join)
+def test_published_scores_import_what_reads_their_file_alone(arguments: list[str]) -> None:
+    code = f"import sys\n{command(*arguments)}\nprint('modules', *{{m.partition('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.splitlines()[-1].split()) & set(HEAVY) <= {"pyarrow", "numpy"}
+
+
 def test_help_imports_few_modules() -> None:
     # what keeps it below the 0.3 s of the design, which benchmarks/starts.py measures
     command = [sys.executable, "-X", "importtime", "-m", "evalharness", "--help"]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 from conftest import Cli
+from support.stored import StoredScores, spec_of, write_results
+
+from evalharness import report
+from evalharness.errors import UsageError
+from evalharness.types import ItemScores
 
 MEASURED = str(Path(__file__).parents[2] / "results" / "measured")
 
@@ -46,3 +53,35 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_written(here: Cli, tmp_
     assert done.returncode == 2
     assert "choose another with --plots" in done.stderr
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["file"]
+
+
+def checkpoints(folder: Path) -> Path:
+    """Results of two trainings of three checkpoints."""
+    random = np.random.default_rng(0)
+    for run in ("slow", "fast"):
+        for step in (500, 1000, 1500):
+            right = (random.random(200) < 0.5 + step / 5000).astype(float)
+            items = ItemScores([str(number) for number in range(200)], {"accuracy": right.tolist()})
+            jobs = {("Mine", "test", "default"): StoredScores(items, "accuracy", "Classification")}
+            write_results(folder, jobs, spec_of(f"{run}/checkpoint-{step}"))
+    return folder
+
+
+def test_results_of_checkpoints_make_a_curve_with_bands(here: Cli, tmp_path: Path) -> None:
+    checkpoints(tmp_path / "results")
+    done = here("report", "--plot", "curve", "--output", "report.md")
+    assert done.stdout.splitlines() == ["report: report.md", "plot: curve.svg", "plot: curve.png"], done.stderr
+    svg = (tmp_path / "curve.svg").read_text(encoding="utf-8")
+    for part in ("line-0-0", "line-0-1", "band-0-0", "band-0-1", ">slow<", ">fast<", ">Classification (1)<"):
+        assert part in svg
+
+
+def test_python_draws_what_the_command_draws(here: Cli, tmp_path: Path) -> None:
+    found = report(checkpoints(tmp_path / "results"))
+    done = found.plot(["curve", "types"], tmp_path / "mine")
+    assert not done.left_out
+    assert here("report", "--plot", "curve,types", "--plots", "theirs", "--quiet").returncode == 0
+    for path in done.files:
+        assert path.read_bytes() == (tmp_path / "theirs" / path.name).read_bytes()
+    with pytest.raises(UsageError, match="unknown plot 'radar'"):
+        found.plot("radar", tmp_path)

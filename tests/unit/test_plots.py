@@ -9,11 +9,13 @@ import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isfinite, nan
+from math import isfinite, log10, nan
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 from matplotlib.artist import Artist
 from matplotlib.collections import PolyCollection
@@ -27,6 +29,8 @@ from evalharness.files import storage_errors
 from evalharness.reports import plots
 from evalharness.reports.board import Board, Mean, Row, Span
 from evalharness.reports.plots import check_plots, draw, save_plots
+from evalharness.reports.plots.drawing.names import row_names
+from evalharness.reports.plots.pareto import ticks
 
 ROOT = Path(__file__).parents[2]
 BOARD = boards()[0]
@@ -41,6 +45,18 @@ def with_rows(rows: Sequence[Row], board: Board = BOARD) -> Board:
 def by_gid(figure: Figure, gid: str) -> Artist:
     (found,) = figure.findobj(lambda artist: artist.get_gid() == gid)
     return found
+
+
+def points(line: Line2D) -> list[list[float]]:
+    found: list[list[float]] = np.asarray(line.get_xydata()).tolist()
+    return found
+
+
+def drawn(figure: Figure, gid: str) -> list[list[float]]:
+    """The points of a line."""
+    line = by_gid(figure, gid)
+    assert isinstance(line, Line2D)
+    return points(line)
 
 
 def gids(figure: Figure, start: str) -> list[str]:
@@ -66,7 +82,7 @@ def test_a_figure_is_written_as_svg_and_png(tmp_path: Path, name: str) -> None:
     assert root.tag == f"{SVG}svg"
     assert root.findtext(f"{SVG}title", "").startswith("Every kind of row: ")
     shown = texts(svg)
-    assert any(text.startswith("Every kind of row: ") for text in shown)
+    assert "Every kind of row" in shown
     assert any("protocol: mteb" in text for text in shown)
     assert png.read_bytes().startswith(PNG)
 
@@ -96,7 +112,7 @@ print("matplotlib.pyplot" in sys.modules)
 
 def test_the_settings_of_the_user_play_no_part_and_stay(tmp_path: Path) -> None:
     save_plots([BOARD], ["types"], tmp_path / "plain")
-    theirs = {"text.usetex": True, "font.size": 31.0, "axes.facecolor": "black", "svg.fonttype": "path"}
+    theirs: dict[Any, Any] = {"text.usetex": True, "font.size": 31.0, "axes.facecolor": "black", "svg.fonttype": "path"}
     with mpl.rc_context(theirs):
         save_plots([BOARD], ["types"], tmp_path / "theirs")
         assert {key: mpl.rcParams[key] for key in theirs} == theirs
@@ -125,6 +141,38 @@ def test_names_stay_text(tmp_path: Path, name: str) -> None:
     assert not [letter for letter in letters if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
 
 
+def test_rows_have_names_of_their_own_as_short_as_the_others_allow() -> None:
+    def row(model: str, revision: str = "a" * 40, more: str = "") -> Row:
+        return replace(BOARD.rows[0], model=model, revision=revision, experiment=more)
+
+    one, other, changed = row("lab/one"), row("lab/other"), row("lab/other", more="int8")
+    assert row_names([one, other, changed]) == ["one", "other", "other [int8]"]
+    assert row_names([one, row("me/one")]) == ["lab/one", "me/one"]
+    assert row_names([one, row("lab/one", "b" * 40)]) == ["lab/one (aaaaaaaa)", "lab/one (bbbbbbbb)"]
+    assert row_names([one, replace(one, origin="published")]) == [
+        "lab/one (aaaaaaaa, results)",
+        "lab/one (aaaaaaaa, published)",
+    ]
+    assert row_names([one, one]) == ["lab/one (aaaaaaaa, results) #1", "lab/one (aaaaaaaa, results) #2"]
+    assert row_names([row("https://a.example/x"), row("a b/c")]) == ["https://a.example/x", "a b/c"]
+
+
+@pytest.mark.parametrize(
+    ("values", "are_few", "expected"),
+    [
+        ([22e6, 109e6, 335e6], False, [22e6, 109e6, 335e6]),
+        ([1e7, 1.01e7, 2e9, 2.1e9], False, [1e7, 1e8, 1e9]),
+        ([1.0e8, 1.01e8, 3.1e8], False, [1e8, 1.5e8, 2e8, 3e8]),
+        ([768, 768, 770, 1024, 384], True, [384, 768, 1024]),
+        ([512], False, [512]),
+    ],
+)
+def test_labels_of_an_axis_of_powers_are_values_or_round_numbers(
+    values: list[float], are_few: bool, expected: list[float]
+) -> None:
+    assert ticks(log10(min(values)) - 0.1, log10(max(values)) + 0.1, values, are_few=are_few) == expected
+
+
 def test_types_show_each_mean_and_its_interval_in_points() -> None:
     figure = draw(BOARD, "types")
     rows = [row for row in BOARD.rows if row.origin == "results"][:12]
@@ -136,13 +184,10 @@ def test_types_show_each_mean_and_its_interval_in_points() -> None:
     for number, means in enumerate(panels):
         for lane, mean in enumerate(means):
             if mean.score is not None:
-                mark = by_gid(figure, f"mark-{number}-{lane}")
-                assert isinstance(mark, Line2D)
-                assert list(mark.get_xdata()) == [100 * mean.score]
+                assert drawn(figure, f"mark-{number}-{lane}") == [[100 * mean.score, lane]]
             if mean.interval is not None and isfinite(mean.interval.low):
-                bar = by_gid(figure, f"interval-{number}-{lane}")
-                assert isinstance(bar, Line2D)
-                assert list(bar.get_xdata()) == [100 * mean.interval.low, 100 * mean.interval.high]
+                ends = [100 * mean.interval.low, 100 * mean.interval.high]
+                assert drawn(figure, f"interval-{number}-{lane}") == [[end, lane] for end in ends]
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["Mean (7)", "Classification (2)", "Retrieval (3)", "STS (2)"]
     assert "8 of 20 models not shown" in said(figure)
@@ -197,23 +242,20 @@ def steps(run: str, scores: Mapping[int, float | None], spans: Mapping[int, Span
 def test_a_curve_goes_through_its_scores_and_its_band_through_their_intervals() -> None:
     spans = {10: Span(0.25, 0.5), 20: Span(0.375, 0.625), 40: Span(nan, nan, is_trusted=False)}
     figure = draw(with_rows(steps("run", {40: 0.75, 20: 0.5, 10: 0.375}, spans)), "curve")
-    line, band = by_gid(figure, "line-0-0"), by_gid(figure, "band-0-0")
-    assert isinstance(line, Line2D)
-    assert line.get_xydata().tolist() == [[10, 37.5], [20, 50], [40, 75]]  # type: ignore[union-attr]
+    assert drawn(figure, "line-0-0") == [[10, 37.5], [20, 50], [40, 75]]
+    band = by_gid(figure, "band-0-0")
     assert isinstance(band, PolyCollection)
-    corners = {tuple(corner) for path in band.get_paths() for corner in path.vertices.tolist()}
+    corners = {tuple(corner) for path in band.get_paths() for corner in np.asarray(path.vertices).tolist()}
     assert corners == {(10, 25), (20, 37.5), (20, 62.5), (10, 50)}
     assert "2 of" not in said(figure)
-    assert "run. Main scores" in said(figure)
+    assert "Training: run. Main scores" in said(figure)
 
 
 def test_a_missing_score_is_a_gap_and_an_interval_alone_is_a_bar() -> None:
     spans = {1: Span(0.25, 0.5), 3: Span(0.5, 0.75), 4: Span(0.5, 0.75)}
     figure = draw(with_rows(steps("run", {1: 0.375, 2: None, 3: 0.625, 4: 0.625}, spans)), "curve")
-    line = by_gid(figure, "line-0-0")
-    assert isinstance(line, Line2D)
-    assert [isfinite(y) for _, y in line.get_xydata().tolist()] == [True, False, True, True]  # type: ignore[union-attr]
-    bars = [one.get_xydata().tolist() for one in figure.axes[0].lines if one.get_gid() is None]  # type: ignore[union-attr]
+    assert [isfinite(y) for _, y in drawn(figure, "line-0-0")] == [True, False, True, True]
+    bars = [points(line) for line in figure.axes[0].lines if line.get_gid() is None]
     assert bars == [[[1, 25], [1, 50]]]
     assert "Gaps: a task is missing." in said(figure)
 
@@ -250,7 +292,7 @@ def test_a_front_joins_the_models_that_nothing_beats() -> None:
     front = by_gid(figure, "front-0")
     assert isinstance(front, Line2D)
     # to the edge: a larger model has nothing better to offer
-    assert front.get_xydata().tolist() == [[1e7, 50], [1e8, 70], [axes.get_xlim()[1], 70]]  # type: ignore[union-attr]
+    assert points(front) == [[1e7, 50], [1e8, 70], [axes.get_xlim()[1], 70]]
     assert front.get_drawstyle() == "steps-post"
     assert len(gids(figure, "mark")) == 4
     for words in (
@@ -269,9 +311,7 @@ def test_of_a_speed_more_is_better() -> None:
     ]
     figure = draw(with_rows(rows), "pareto")
     axes = figure.axes[2]
-    front = by_gid(figure, "front-2")
-    assert isinstance(front, Line2D)
-    assert front.get_xydata().tolist() == [[axes.get_xlim()[0], 75], [10, 75], [100, 50]]  # type: ignore[union-attr]
+    assert drawn(figure, "front-2") == [[axes.get_xlim()[0], 75], [10, 75], [100, 50]]
     assert "more is better" in axes.get_xlabel()
     # a speed of nothing has no place on the axis
     assert len(gids(figure, "mark-2")) == 3

@@ -45,9 +45,9 @@ def test_the_box_holds_every_published_score_to_the_last_digit() -> None:
     }
     found = {(*(getattr(row, name) for name in shared), row.score): row for row in published_scores()}
     assert found.keys() == wanted.keys()
-    for name, line in wanted.items():
-        assert found[name].cosine_ap == (float(line["cosine_ap"]) if line["cosine_ap"] else None)
-        assert line["note"] in (found[name].note or "")
+    for facts, line in wanted.items():
+        assert found[facts].cosine_ap == (float(line["cosine_ap"]) if line["cosine_ap"] else None)
+        assert line["note"] in (found[facts].note or "")
     preferred = {name for name, row in found.items() if row.preferred}
     assert len(preferred) == len({(row[0], row[2], row[5]) for row in preferred})
 

@@ -49,6 +49,23 @@ def test_the_nearest_are_few(here: Cli, mine: Path) -> None:
     assert "me/model" in models
 
 
+def test_public_models_alone(here: Cli) -> None:
+    done = here("report", "--tasks", "STS12", "--with-published")
+    assert done.returncode == 0, done.stderr
+    assert "| BAAI/bge-large-en-v1.5" in done.stdout
+    assert "published scores alone" in done.stderr
+    done = here("report", "--tasks", "STS12", "--nearest", "3")
+    assert done.returncode == 2
+    assert "name a folder with your results" in done.stderr
+
+
+def test_lists_stand_beside_printed_tables(here: Cli, mine: Path) -> None:
+    done = here("report", str(mine), "--tasks", "STS12", "--published-table", "bge")
+    assert done.returncode == 0, done.stderr
+    assert "me/model" in done.stdout
+    assert "# Reranking (10 rows as printed" in done.stdout
+
+
 def test_a_clone_is_read_and_comes_before_the_box(here: Cli, mine: Path, tmp_path: Path) -> None:
     for model, score in (("org__theirs", 0.5), ("BAAI__bge-large-en-v1.5", 0.25)):
         write(

@@ -65,6 +65,16 @@ def test_who_is_nobody_publishes_nothing(tmp_path: Path, meta: str, why: str) ->
     assert why in one.left_out[""]
 
 
+def test_of_two_folders_of_a_model_neither_is_published_for_the_other(tmp_path: Path) -> None:
+    stored(tmp_path / "a")
+    stored(tmp_path / "b")
+    stored(tmp_path / "b", model=public_model(overrides={"max_length": 128}))
+    found = own(tmp_path)
+    assert [one.tasks for one in found] == [(), (), ()]
+    assert sum("one of 2 folders of this model at this revision: " in one.left_out[""] for one in found) == 2
+    assert len(own(tmp_path / "a")[0].tasks) == 4
+
+
 def test_published_scores_are_nobody_s_own(tmp_path: Path) -> None:
     runs = [replace(run, is_published=True) for run in read_runs([stored(tmp_path)])]
     assert own_results(runs, make_boards(runs)) == []
@@ -78,10 +88,27 @@ def test_boards_say_what_is_published_and_how_sure_it_is(tmp_path: Path) -> None
     row = next(row for row in board.rows if row.model == "me/other")
     cell = row.cells["NFCorpus"]
     span = Span(0.1, 0.2, "by hand")
-    row = replace(row, cells={"NFCorpus": replace(cell, parts=[replace(cell.parts[0], interval=span)])})
+    row = replace(row, cells={"NFCorpus": replace(cell, parts=[replace(cell.parts[0], interval=span)], interval=span)})
     (one,) = own_results(runs, [replace(board, rows=[row], types={"Retrieval": ["NFCorpus"]})])
     assert one.run.model == "me/other"
-    assert [(task.name, task.cell.parts[0].interval) for task in one.tasks] == [("NFCorpus", span)]
+    assert [(task.name, task.cell.parts[0].interval, task.cell.interval) for task in one.tasks] == [
+        ("NFCorpus", span, span)
+    ]
+
+
+def test_an_interval_of_some_parts_is_not_that_of_the_whole(tmp_path: Path) -> None:
+    subsets = ("en", "de", "en-ext", "ja")
+    task = "AmazonCounterfactualClassification"
+    jobs = {(task, split, subset): of_mteb(task, labels()) for split in ("test", "validation") for subset in subsets}
+    runs = read_runs([stored(tmp_path, jobs)])
+    v1 = benchmark("MTEB(eng, v1)")
+    assert v1 is not None
+    (board,) = make_boards(runs, Choice(lists=[v1]))
+    assert board.rows[0].cells[task].interval is not None
+    (one,) = own_results(runs, [board])
+    assert len(one.tasks[0].cell.parts) == 8
+    assert one.tasks[0].cell.interval is None
+    assert [part.subset for part in one.tasks[0].cell.parts if part.interval is not None] == ["en"]
 
 
 def test_of_an_aggregate_the_parts_are_published(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.stored import StoredScores, spec_of, write_results
 
-from evalharness.catalog.models import ModelFacts, known_facts, model_facts
+from evalharness.catalog.models import ModelFacts, facts_of_meta, known_facts, model_facts
 from evalharness.catalog.tasks import Member, TaskList, find_task
 from evalharness.reports.board import Row
 from evalharness.reports.building.boards import Choice, make_boards
@@ -135,11 +136,35 @@ def test_what_a_record_on_disk_says_is_read(tmp_path: Path) -> None:
     assert row_of(run, ("NQ",)).facts == ModelFacts(max_length=77, parameters=5)
 
 
+def test_what_mteb_wrote_of_a_model_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "me__mine" / "1"
+    folder.mkdir(parents=True)
+    known = {"n_parameters": 5, "n_embedding_parameters": 3, "license": "mit", "release_date": "2024-01-02"}
+    meta = {"name": "me/mine", "revision": "1", "embed_dim": [8, 32, True], "max_tokens": 512.0, "adapted_from": BGE}
+    entry = {"hf_subset": "default", "main_score": 0.5, "languages": ["eng-Latn"]}
+    result = {"task_name": "NQ", "dataset_revision": "1", "scores": {"test": [entry]}}
+    (folder / "NQ.json").write_text(json.dumps(result))
+    (folder / "model_meta.json").write_text(json.dumps(meta | known))
+    (run,) = read_runs([tmp_path])
+    row = row_of(run, ("NQ", "STS12"))
+    assert row.facts == ModelFacts(
+        dimensions=32, max_length=512, parameters=5, embedding_parameters=3, licence="mit", release_date="2024-01-02",
+        made_from=BGE,
+    )  # fmt: skip
+    assert marks(row) == {"NQ": True, "STS12": None}
+    # what it says of a public model goes before the registry
+    (folder / "model_meta.json").write_text(json.dumps(meta | {"name": BGE, "max_tokens": float("inf")}))
+    (run,) = read_runs([tmp_path])
+    assert (row_of(run).facts.dimensions, row_of(run).facts.max_length) == (32, 512)
+    assert row_of(run).facts.licence == "mit"
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
+MTEB_KEYS = ("embed_dim", "max_tokens", "n_parameters", "n_embedding_parameters", "license", "release_date")
 fields = st.sampled_from([*ModelFacts.__dataclass_fields__, "overrides", "name"])
 
 
@@ -154,4 +179,7 @@ def test_whatever_a_record_says_costs_at_most_the_facts(said: Any) -> None:
     for name in ("licence", "release_date", "made_from", "link"):
         value = getattr(row.facts, name)
         assert value is None or (isinstance(value, str) and 0 < len(value) <= 200)
+    if isinstance(said, dict):
+        renamed = dict(zip(MTEB_KEYS, said.values(), strict=False))
+        assert known_facts(facts_of_meta(renamed)) == facts_of_meta(renamed)
     assert set(known_facts(said)) <= set(ModelFacts.__dataclass_fields__) - {"trained_on", "link"}

@@ -237,15 +237,14 @@ def published(**scores: float) -> StoredRun:
 def test_one_row_without_items_leaves_ranks_on_these_tasks_out(tmp_path: Path) -> None:
     board = board_of(three(tmp_path), more=[published(A=0.5, B=0.5, C=0.5)])
     assert all(row.on_these_tasks is None and row.on_tasks_like_these is not None for row in board.rows)
-    assert board.notes == [
-        "no intervals of ranks on these tasks: 1 of the 4 rows that have a mean lack items of a task"
-    ]
+    assert "no intervals of ranks on these tasks: 1 of the 4 rows that have a mean lack items of a task" in board.notes
     (public,) = [row for row in board.rows if row.origin == "published"]
     assert {span for _, span in spans(public)} == {None}
 
 
 def test_rows_without_a_mean_have_no_rank_and_leave_the_others_theirs(tmp_path: Path) -> None:
-    board = board_of(three(tmp_path), more=[published(A=0.5)])
+    write_results(three(tmp_path), {("A", "test", "default"): queries(1, 0.1)}, spec_of("me/partial"))
+    board = board_of(tmp_path)
     assert board.notes == []
     *whole, partial = board.rows
     assert (partial.on_these_tasks, partial.on_tasks_like_these) == (None, None)

@@ -21,7 +21,7 @@ from evalharness.compare.matching import NotComparedError, PairedJob, ScoresOnly
 from evalharness.compare.pairing import pair_task
 from evalharness.compare.sides import read_side
 from evalharness.compare.single import ScoreEstimate, mean_estimate, score_estimate
-from evalharness.metrics.forms import Mean
+from evalharness.metrics.forms import Correlation, Labels, Mean
 from evalharness.metrics.statistics.intervals import BCA_TRUSTED_FROM, MEANS_TRUSTED_FROM
 from evalharness.results.items import write_items
 from evalharness.results.records import JobId, JobRecord, items_path
@@ -104,7 +104,7 @@ def test_it_is_the_interval_of_a_difference_from_nothing(tmp_path: Path, kind: s
         stored = pairs(gold, (gold + random.normal(0, 2, count)).tolist())
     else:
         found = random.uniform(0.1, 0.7, 60)
-        stored = ndcg(np.where(random.random(60) < 0.7, 0.0, found) if kind == "mostly nothing" else found)
+        stored = ndcg((np.where(random.random(60) < 0.7, 0.0, found) if kind == "mostly nothing" else found).tolist())
     # in the order of the ids, which is that of the draws
     items = stored.items
     assert items is not None
@@ -112,12 +112,14 @@ def test_it_is_the_interval_of_a_difference_from_nothing(tmp_path: Path, kind: s
     if kind.startswith("no mean"):
         mine = score_estimate("Mine", [job], FAST)
         # without another side there is no such pair; half of the difference from the opposite is the same
-        opposite = replace(job.base, similarities=-job.base.similarities)  # type: ignore[union-attr,call-arg]
+        assert isinstance(job.base, Correlation)
+        opposite = replace(job.base, similarities=-job.base.similarities)
         twice = task_difference("Mine", [replace(job, base=opposite)], FAST).estimate
         assert twice.difference == pytest.approx(2 * mine.estimate.difference)
         assert (twice.interval.low / 2, twice.interval.high / 2) == pytest.approx(ends(mine), abs=1e-9)
         return
-    nothing = replace(job.base, values=np.zeros(60))  # type: ignore[call-arg]
+    assert isinstance(job.base, Mean)
+    nothing = replace(job.base, values=np.zeros(60))
     difference = task_difference("Mine", [replace(job, base=nothing)], FAST)
     mine = score_estimate("Mine", [job], FAST)
     told = difference.estimate
@@ -247,8 +249,10 @@ def test_reading_alone_is_reading_with_itself(tmp_path: Path) -> None:
     (one,) = read(tmp_path)
     assert list(one.groups) == sorted(pair.groups)
     order = [list(pair.groups).index(group) for group in one.groups]
-    assert one.candidate.gold.tolist() == pair.candidate.gold[order].tolist()  # type: ignore[union-attr]
-    assert one.candidate.predicted.tolist() == pair.candidate.predicted[:, order].tolist()  # type: ignore[union-attr]
+    assert isinstance(one.candidate, Labels)
+    assert isinstance(pair.candidate, Labels)
+    assert one.candidate.gold.tolist() == pair.candidate.gold[order].tolist()
+    assert one.candidate.predicted.tolist() == pair.candidate.predicted[:, order].tolist()
 
 
 def test_items_that_do_not_tell_are_refused(tmp_path: Path) -> None:

@@ -161,6 +161,9 @@ def choose(runs: Sequence[StoredRun], choice: Choice) -> Chosen:
     if problems:
         raise UsageError("\n".join(problems))
     found = [_cut(item, kept, recorded, is_named=bool(choice.lists or choice.tasks)) for item in lists]
+    if empty := [item.name for item, cut in zip(lists, found, strict=True) if item.tasks and not cut.types]:
+        what = f"nothing is left of {shorten(empty)}"
+        raise UsageError(f"{what}: check --tasks, --task-types and --languages, or leave out these lists")
     return Chosen(shown, found, sort, choice.common or sort == "common")
 
 
@@ -261,11 +264,7 @@ def _sort(name: str, members: Sequence[Member], recorded: _Recorded, problems: l
 
 
 def _cut(item: TaskList, kept: _Kept, recorded: _Recorded, *, is_named: bool) -> ChosenList:
-    """What is kept of a list.
-
-    Raises:
-        UsageError: nothing is.
-    """
+    """What is kept of a list."""
     types: dict[str, list[Member]] = defaultdict(list)
     narrowed: list[str] = []
     unknown: list[str] = []
@@ -279,10 +278,6 @@ def _cut(item: TaskList, kept: _Kept, recorded: _Recorded, *, is_named: bool) ->
         if found or kept.codes is None:
             types[kind].append(member if found == subsets else member.model_copy(update={"subsets": found}))
             narrowed += [] if found == subsets else [member.task]
-    if item.tasks and not types:
-        raise UsageError(
-            f"nothing is left of {item.name}: check --tasks, --task-types and --languages, or leave this list out"
-        )
     return ChosenList(_title(item, types, kept), dict(types), is_named, _notes(narrowed, unknown, kept.shown))
 
 

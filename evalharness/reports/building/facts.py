@@ -14,7 +14,7 @@ from evalharness.results.records import ABOUT
 from evalharness.results.stored import StoredRun
 
 # of what is changed in a model: how many dimensions are kept, by us and by mteb
-_SIZES = ("embed_dim", "dimensions")
+_SIZES = ("dimensions", "embed_dim")
 # changes after which vectors are of another size than the registry says
 _OTHER_VECTORS = (*_SIZES, "mode")
 
@@ -48,11 +48,12 @@ def with_facts(row: Row, run: StoredRun) -> Row:
 
 
 def _recorded(run: StoredRun) -> Mapping[str, Any]:
-    """What the records say of the model, the newest first to be believed; without records, what was changed in it."""
+    """What the newest record says of the model, else an older one, else what was changed in it, else its folder."""
     jobs = (job for task in run.tasks.values() for job in task.jobs if not job.problem)
     records = sorted((job.record for job in jobs if job.record is not None), key=lambda record: record.written)
-    sizes = [{"dimensions": run.overrides[name]} for name in _SIZES if name in run.overrides]
-    found = known_facts({"max_length": run.overrides.get("max_length"), **(sizes[-1] if sizes else {})})
+    changed, own, mtebs = run.overrides, *_SIZES
+    kept = {"max_length": changed.get("max_length"), "dimensions": changed.get(own, changed.get(mtebs))}
+    found = {**run.about, **known_facts(kept)}
     for record in records:
         found |= known_facts(record.facts.get("model")) | known_facts(record.facts.get(ABOUT))
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from evalharness.errors import UsageError
 from evalharness.reports.board import Cell, Row
 from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.reports.building.choosing import Choice, wanted_tasks
@@ -45,8 +46,11 @@ def public_runs(
         is_boxed: whether those that come with evalharness are among them.
 
     Raises:
+        UsageError: nothing is there for models to be near to.
         DataError: the clone holds no results.
     """
+    if choice.nearest is not None and not own:
+        raise UsageError("--nearest shows public models near yours; name a folder with your results")
     tasks = wanted_tasks(choice) or {name for run in own for name in run.tasks} or None
     cloned = [] if clone is None else read_clone(clone, tasks)
     there = {run.model for run in cloned}

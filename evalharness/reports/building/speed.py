@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +13,8 @@ from evalharness.reports.board import Board, Row
 from evalharness.results.records import LOG
 
 _LONGEST_FACT = 40
+# of texts, and of seconds
+_MOST = 1e15
 
 
 def texts_per_second(folder: Path) -> float | None:
@@ -30,17 +31,19 @@ def texts_per_second(folder: Path) -> float | None:
     Returns:
         None where no log tells it.
     """
-    texts, seconds = 0, 0.0
+    texts, seconds = 0.0, 0.0
     for line in _lines(folder / LOG):
         spent = line.get("seconds")
-        encoded, took = line.get("texts_encoded"), spent.get("encode") if isinstance(spent, dict) else None
-        if line.get("error") is None and _is_amount(encoded) and _is_amount(took):
+        encoded = _amount(line.get("texts_encoded"))
+        took = _amount(spent.get("encode")) if isinstance(spent, dict) else None
+        if line.get("error") is None and encoded is not None and took is not None:
             texts, seconds = texts + encoded, seconds + took
     return texts / seconds if seconds > 0 else None
 
 
-def _is_amount(value: Any) -> bool:  # noqa: ANN401 -- JSON
-    return type(value) in (int, float) and 0 < value < math.inf
+def _amount(value: Any) -> float | None:  # noqa: ANN401 -- JSON
+    """A number above 0; None for anything else."""
+    return value if type(value) in (int, float) and 0 < value < _MOST else None
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, Any]]:

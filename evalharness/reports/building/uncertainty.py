@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from evalharness.compare.single import ScoreEstimate
     from evalharness.metrics.statistics.ranks import RankSpan as RankInterval
 
-# the ends of an interval move by some 1% of its length with the draws; so many scores take seconds then
+# fewer than `compare` makes, so that a thousand scores take seconds; with other draws the ends of an interval move by
+# a small share of its length
 _DRAWS = 2_000
 # as `ranks` makes them
 _RANK_DRAWS = 1_000
@@ -41,9 +42,14 @@ class Known:
         problems: by name of the task, why nothing is known although there are items.
     """
 
-    tasks: dict[str, ScoreEstimate] = field(default_factory=dict)
-    parts: dict[tuple[str, str, str], ScoreEstimate] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, ScoreEstimate] = field(default_factory=dict)
+    parts: Mapping[tuple[str, str, str], ScoreEstimate] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def __or__(self, other: Known) -> Known:
+        """Both, of different tasks."""
+        tasks, parts = {**self.tasks, **other.tasks}, {**self.parts, **other.parts}
+        return Known(tasks, parts, {**self.problems, **other.problems})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ def _known(run: StoredRun, row: Row, types: Mapping[str, Sequence[str]]) -> Know
         said = _OF_DRAWS if kind == _CLUSTERING else ""
         for task in tasks:
             if made_of := _made_of(run, row.cells[task], task):
-                _learn(task, _Made(run.folder, made_of, row.cells[task].score is not None, said), known)
+                known |= _of_task(task, _Made(run.folder, made_of, row.cells[task].score is not None, said))
     return known
 
 
@@ -132,7 +138,7 @@ class _Made:
     said: str
 
 
-def _learn(task: str, made: _Made, known: Known) -> None:
+def _of_task(task: str, made: _Made) -> Known:
     from evalharness.compare.comparison import Settings
     from evalharness.compare.matching import NotComparedError, ScoresOnlyError
     from evalharness.compare.single import score_estimate
@@ -142,19 +148,21 @@ def _learn(task: str, made: _Made, known: Known) -> None:
         return replace(found, method=f"{found.method}{made.said}")
 
     read: list[PairedJob] = []
-    several = len({job.part for job in made.jobs if job is not None})
-    for job in (job for job in made.jobs if job is not None):
+    parts: dict[tuple[str, str, str], ScoreEstimate] = {}
+    why: list[str] = []
+    jobs = [job for job in made.jobs if job is not None]
+    for job in jobs:
         try:
-            read.append(_read(made.folder, job, several))
+            read.append(_read(made.folder, job, len({each.part for each in jobs})))
         except (NotComparedError, ScoresOnlyError) as error:
-            known.problems.setdefault(task, str(error))
+            why.append(str(error))
             continue
+        # of the only part, all is known as of the task
         if (len(made.jobs) > 1 and not job.part) or not made.is_whole:
             where = job.record.job
-            alone = [replace(read[-1], weight=1.0)]
-            known.parts[task, where.split, where.subset] = estimated(str(where), alone)
-    if made.is_whole and len(read) == len(made.jobs):
-        known.tasks[task] = estimated(task, read)
+            parts[task, where.split, where.subset] = estimated(str(where), [replace(read[-1], weight=1.0)])
+    is_known = made.is_whole and len(read) == len(made.jobs)
+    return Known({task: estimated(task, read)} if is_known else {}, parts, {task: why[0]} if why else {})
 
 
 def _read(folder: Path, job: _Job, parts: int) -> PairedJob:

@@ -76,5 +76,6 @@ function flag(cell, said) {
   if (said.trained === '1') marks.push(['T', 'in the training data']);
   if (said.notes.length) marks.push(['*', plural(said.notes.length, 'note')]);
   if (!marks.length) return;
+  cell.classList.add('flagged');
   cell.append(make('sup', { class: 'flag', 'aria-hidden': 'true' }, marks.map(([mark]) => mark).join('')), unseen(`, ${marks.map(([, text]) => text).join(', ')}`));
 }

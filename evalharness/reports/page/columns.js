@@ -20,7 +20,7 @@ function once(board, key, made) {
 
 /** A column of scores; `data` as data.py writes it. */
 function scores(board, key, head, data, more = {}) {
-  return once(board, key, () => ({ head, kind: 'score', first: 'desc', values: data.s, data, scale: scaleOf(data), width: 92, ...more }));
+  return once(board, key, () => ({ head, kind: 'score', first: 'desc', values: data.s, data, scale: scaleOf(data), width: 86, ...more }));
 }
 
 /** From which to which score a column goes, intervals included; its best; and how many there are. */
@@ -53,12 +53,12 @@ function overall(board, state) {
   if (state.types) found.push(ofShown(board, state));
   board.more.forEach((more, place) => found.push(scores(board, `more:${place}`, more.title, more)));
   if (board.has('borda')) {
-    found.push(once(board, 'borda', () => ({ head: 'Borda', small: 'rank', kind: 'number', first: 'asc', values: board.rows.borda, show: String, width: 72 })));
+    found.push(once(board, 'borda', () => ({ head: 'Borda', small: 'rank', kind: 'number', first: 'asc', values: board.rows.borda, show: String, width: 66 })));
   }
   const ranks = [['these', 'Rank', 'these tasks'], ['like', 'Rank', 'tasks like these']];
   for (const [key, head, small] of ranks.filter(([name]) => board.has(name))) {
     found.push(once(board, key, () => ({
-      head, small, kind: 'span', first: 'asc', width: 88,
+      head, small, kind: 'span', first: 'asc', width: 84,
       values: board.rows[key].map((span) => span && span[0] + span[1] / 1e4),
       show: (_, row) => board.rows[key][row].join('\u2013'),
     })));
@@ -95,7 +95,7 @@ function ofType(board, type, state) {
 function ofTask(board, task, state) {
   const key = `task:${task.name}`;
   const several = task.parts.length > 1;
-  const more = { task, small: task.metric ?? '', width: roomFor(task.name, 96), inner: true, opens: several ? plural(task.parts.length, 'subset') : null };
+  const more = { task, small: task.metric ?? '', width: roomFor(`${task.name} ${task.metric ?? ''}`, 96), inner: true, opens: several ? plural(task.parts.length, 'subset') : null };
   const column = scores(board, key, task.name, task, more);
   if (!several || !state.open.has(key)) return [column];
   const parts = task.parts.map((part, place) =>

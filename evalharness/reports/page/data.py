@@ -22,6 +22,8 @@ from evalharness.reports.checkpoints import checkpoint_series
 STEPS = 100_000
 # steps of what is shown, a hundredth of a point, and the half of it
 _SHOWN, _HALF = 10, 5
+# scores of subsets, of all boards together: some benchmarks have a thousand languages
+MOST_SUBSETS = 300_000
 # of a JSON text inside a script: what could end it, and what JavaScript takes for the end of a line
 _UNSAFE = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 
@@ -56,7 +58,7 @@ def as_json(boards: Sequence[Board], items: Sequence[Any] = ()) -> str:
         items: by board what `items.item_views` gives.
     """
     texts = _Texts()
-    views = [_board(board, texts) for board in boards]
+    views = [_board(board, texts, MOST_SUBSETS // len(boards)) for board in boards]
     document = {
         "made": f"evalharness {version('evalharness')}",
         "steps": STEPS,
@@ -86,14 +88,17 @@ def _shown(value: Any) -> Any:  # noqa: ANN401 -- JSON
     return list(map(_shown, value)) if isinstance(value, list) else value
 
 
-def _board(board: Board, texts: _Texts) -> dict[str, Any]:
+def _board(board: Board, texts: _Texts, most_subsets: int) -> dict[str, Any]:
+    kept = _with_subsets(board, most_subsets)
+    left = len(board.tasks) - len(kept)
+    notes = [f"Subsets of {left} tasks are left out of this page, for there are too many."] if left else []
     place = {task: number for number, task in enumerate(board.tasks)}
     kinds = {task: kind for kind, tasks in board.types.items() for task in tasks}
     return {
         "title": board.title,
         "protocol": board.protocol,
         "sorted": board.sorted_by,
-        "notes": texts.all_of(board.notes),
+        "notes": texts.all_of([*board.notes, *notes]),
         "common": [place[task] for task in board.common],
         "types": [
             {
@@ -103,7 +108,7 @@ def _board(board: Board, texts: _Texts) -> dict[str, Any]:
             }
             for name, tasks in board.types.items()
         ],
-        "tasks": [_task(board, task, kinds[task], texts) for task in place],
+        "tasks": [_task(board, task, kinds[task], texts, has_parts=task in kept) for task in place],
         "mean": _means([row.mean_task for row in board.rows], texts),
         "byType": _means([row.mean_type for row in board.rows], texts),
         "commonMean": _common(board, texts),
@@ -111,6 +116,17 @@ def _board(board: Board, texts: _Texts) -> dict[str, Any]:
         "series": _series(board.rows),
         "rows": _rows(board.rows, texts),
     }
+
+
+def _with_subsets(board: Board, most: int) -> set[str]:
+    """The tasks whose subsets there is room for, those with few of them first."""
+    counts = {task: len(part_places(row.cells[task] for row in board.rows)) for task in board.tasks}
+    kept = set()
+    for task in sorted(counts, key=lambda task: counts[task]):
+        most -= counts[task] * len(board.rows) if counts[task] > 1 else 0
+        if most >= 0:
+            kept.add(task)
+    return kept
 
 
 def _series(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -165,7 +181,7 @@ def _common(board: Board, texts: _Texts) -> dict[str, Any] | None:
     return _means([mean or Mean(None, 0, len(board.common)) for mean in means], texts)
 
 
-def _task(board: Board, task: str, kind: str, texts: _Texts) -> dict[str, Any]:
+def _task(board: Board, task: str, kind: str, texts: _Texts, *, has_parts: bool) -> dict[str, Any]:
     cells = [row.cells[task] for row in board.rows]
     known = "".join("?" if cell.is_trained_on is None else "01"[cell.is_trained_on] for cell in cells)
     sparse: dict[str, Callable[[Cell], Any]] = {
@@ -181,7 +197,7 @@ def _task(board: Board, task: str, kind: str, texts: _Texts) -> dict[str, Any]:
         **_column(cells, texts),
         **{name: values for name, values in found.items() if values},
         **({"trained": known} if known.strip("?") else {}),
-        "parts": _parts(cells, texts),
+        "parts": _parts(cells, texts) if has_parts else [],
     }
 
 

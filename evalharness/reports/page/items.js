@@ -16,15 +16,15 @@ function itemBlock(shown, column, row) {
   const found = column.part === undefined ? all : all.filter((one) => one.part === column.part);
   if (!found.length) return null;
   const block = make('section', { 'aria-label': 'Items' });
-  const show = (view, other) => block.replaceChildren(...itemsWith(shown, column.task, row, found, view, other, show));
+  const show = (view, other) => block.replaceChildren(...itemsWith(shown, row, found, view, other, show));
   show(found[0], null);
   return block;
 }
 
-function itemsWith(shown, task, row, found, view, other, show) {
+function itemsWith(shown, row, found, view, other, show) {
   const others = Object.keys(view.rows).map(Number).filter((one) => one !== row);
   const second = others.includes(other) ? other : null;
-  const parts = found.map((one) => [one.part, partName(task.parts[one.part])]);
+  const parts = found.map((one) => [one.part, partName(one)]);
   return [
     make('h3', {}, 'Items'),
     make('p', { class: 'under' }, `${view.what}; ${plural(view.rows[row].n, 'item')}. Items have their ids; their texts are not stored.`),

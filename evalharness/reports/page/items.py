@@ -29,7 +29,7 @@ MOST_FILES = 1_000
 _MOST_ROWS = 16
 BINS = 20
 # of a model's lowest items, of its highest, and of those that models differ in
-_MOST_ITEMS = 5
+_MOST_ITEMS = 8
 _LONGEST_ID = 60
 # scores of items are shown with three digits
 _STEPS = 1_000
@@ -111,7 +111,8 @@ def _view(board: Board, room: _Room) -> dict[str, Any]:
             room.left_out += view is not None
             continue
         room.bytes -= size
-        tasks.setdefault(number, []).append({"part": part, **view})
+        named = {"part": part, "split": jobs[0].record.job.split, "subset": jobs[0].record.job.subset}
+        tasks.setdefault(number, []).append({**named, **view})
     return {"tasks": tasks, "left": _left_out(len(rows), room)}
 
 

@@ -4,6 +4,8 @@
 // rows alone, or nothing of the table, need to be made anew when these change
 const ROWS_ONLY = new Set(['query', 'origin', 'families', 'least', 'most', 'zeroShot', 'sort', 'descending']);
 const NOTHING = new Set(['cost', 'by', 'heat']);
+const CALM = 180;
+const NO_CHARTS = new Set(['sort', 'descending', 'open', 'heat', 'facts']);
 
 function show(changed) {
   const only = (names) => changed.every((name) => names.has(name));
@@ -21,9 +23,11 @@ function show(changed) {
     showLegend();
   }
   showTools();
-  // charts are further down and may wait until the table is there
+  if (only(NO_CHARTS)) return;
   clearTimeout(later);
-  later = setTimeout(showCharts, 30);
+  // charts are further down and wait until nothing more is typed; but not for what is chosen above them
+  if (only(NOTHING)) showCharts();
+  else later = setTimeout(showCharts, CALM);
 }
 let later = 0;
 

@@ -1,20 +1,19 @@
 'use strict';
 /* The table: its head at once, its rows in pieces, so that hundreds of models do not keep a reader waiting. */
 
-const PIECE = 60;
+// cells of a piece, and the least height of a row in pixels
+const PIECE = 1500;
 const PIXELS = 45;
-// cells that are made without being asked for, while nothing else is to do
+// cells that are made without being asked for, a piece at a time, in milliseconds from one to the next
 const AT_LEISURE = 16000;
+const PAUSE = 60;
 
-// Safari has none
-const atIdle = window.requestIdleCallback ?? ((then) => setTimeout(then, 20));
-const notIdle = window.cancelIdleCallback ?? clearTimeout;
 const grid = byId('grid');
 const frame = byId('frame');
 let body = null;
 let waiting = [];
 let columns = [];
-let leisure = 0;
+const leisure = { frame: 0, timer: 0 };
 // rows as they were made, for as long as their cells stay the same
 let made = new Map();
 
@@ -24,7 +23,8 @@ function showTable() {
   const groups = groupsOf(shown, state);
   groups.forEach((group) => group.columns.forEach((column, place) => { column.starts = place === 0 && group !== groups[0]; }));
   columns = groups.flatMap((group) => group.columns);
-  const first = matchMedia('(max-width: 720px)').matches ? 168 : 280;
+  const first = innerWidth <= 720 ? 168 : innerWidth < 1400 ? 244 : 280;
+  frame.style.setProperty('--first', `${first}px`);
   const width = first + columns.reduce((sum, column) => sum + column.width, 0);
   const cols = make('colgroup', {}, widthOf(first), ...columns.map((column) => widthOf(column.width)));
   grid.replaceChildren(make('caption', { class: 'hidden' }, `${shown.title}, protocol ${shown.protocol}`), cols, headOf(groups), make('tbody'));
@@ -64,7 +64,7 @@ function headCell(column, number) {
   name.append(arrow);
   const sort = make('button', { type: 'button', class: 'sort', 'data-c': number, tabindex: -1, title: column.head.length > 24 ? column.head : null }, name);
   if (column.opens && !column.task && state.open.has(column.key)) sort.append(make('small', {}, 'mean'));
-  if (column.small) sort.append(make('small', {}, column.small));
+  if (column.small) sort.append(make('small', {}, breakable(column.small)));
   cell.append(sort);
   if (column.opens) {
     const isOpen = state.open.has(column.key);
@@ -75,15 +75,16 @@ function headCell(column, number) {
 
 /** Show the rows anew, the first ones at once. */
 function showRows() {
-  notIdle(leisure);
+  cancelAnimationFrame(leisure.frame);
+  clearTimeout(leisure.timer);
   const shown = board();
   const isAsked = rowFilter(shown);
   waiting = orderedRows(shown).map((row, place) => [row, place]).filter(([row]) => isAsked(row));
   const count = waiting.length;
   grid.setAttribute('aria-rowcount', count + 2);
+  // what can be seen comes first; its height is asked for while nothing has changed, or all would be laid out twice
+  const first = Math.ceil(innerHeight / PIXELS) + 2;
   body.replaceChildren();
-  // what can be seen comes first
-  const first = Math.ceil(innerHeight / PIXELS) + 4;
   if (!count) body.append(make('tr', {}, make('td', { class: 'nobody', colspan: columns.length + 1, 'data-c': 0 }, shown.size ? 'No model fits these filters.' : 'No models yet.')));
   addRows(first);
   atLeisure();
@@ -93,7 +94,7 @@ function showRows() {
 }
 
 /** Add the next rows; gives whether there were any. */
-function addRows(most = PIECE) {
+function addRows(most = Math.max(8, Math.round(PIECE / columns.length))) {
   const next = waiting.splice(0, most);
   body.append(...next.map(([row, place]) => placed(row, place)));
   return next.length > 0;
@@ -110,7 +111,10 @@ function placed(row, place) {
 
 function atLeisure() {
   if (!waiting.length || body.rows.length * columns.length > AT_LEISURE) return;
-  leisure = atIdle(() => { if (addRows()) atLeisure(); });
+  // what is there already is painted first
+  leisure.frame = requestAnimationFrame(() => {
+    leisure.timer = setTimeout(() => { if (addRows()) atLeisure(); }, PAUSE);
+  });
 }
 
 /** Order by a column: its own direction first, then the other. */
@@ -155,9 +159,13 @@ function activate(cell) {
   showDetails(Number(row), column && column.kind === 'score' ? column : null);
 }
 
-new IntersectionObserver((seen) => {
-  if (seen.some((one) => one.isIntersecting) && body) addRows();
-}, { root: frame, rootMargin: '0px 0px 900px 0px' }).observe(byId('more'));
+const ahead = new IntersectionObserver((seen) => {
+  if (!seen.some((one) => one.isIntersecting) || !body || !addRows()) return;
+  // it tells of changes alone, and what was added may be too little
+  ahead.unobserve(byId('more'));
+  ahead.observe(byId('more'));
+}, { root: frame, rootMargin: '0px 0px 200px 0px' });
+ahead.observe(byId('more'));
 addEventListener('beforeprint', () => addRows(Infinity));
 
 function showLegend() {

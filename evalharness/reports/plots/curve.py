@@ -26,13 +26,15 @@ from evalharness.reports.plots.drawing.scores import (
     scales,
     void,
 )
-from evalharness.reports.plots.drawing.sheet import Grid, Sheet, Words, columns_for, make_sheet
+from evalharness.reports.plots.drawing.sheet import Grid, Sheet, Words, columns_for, make_sheet, text_inches
 from evalharness.reports.plots.drawing.style import COLOURS, INK, MARKS
 
 _MOST_SERIES, _MOST_COLUMNS = 8, 4
 _WIDTH, _HEIGHT = 2.1, 1.65
 # how much larger the one panel of a board with a single type is
 _ALONE = 2.0
+# of the legend: the size of its text, and the inches of a line with its mark and of the room around
+_KEY, _HANDLE = 8.0, 0.6
 # more marks than this on a line would hide it
 _MOST_MARKS = 30
 _ALPHA, _PALE = 0.16, 0.07
@@ -77,24 +79,23 @@ def draw(board: Board) -> Figure:
     columns = columns_for(len(panels), _MOST_COLUMNS)
     size = _ALONE if len(panels) == 1 else 1.0
     grid = Grid(len(panels), columns, _WIDTH * size, _HEIGHT * size, left=0.3, between=0.42, below=0.62)
-    title = f"{shown(board.title, 80)}: scores by training step"
     subtitle = f"Main scores in points; protocol: {shown(board.protocol)}"
     if len(series) == 1 and series[0].name:
-        subtitle = f"{shown(series[0].name, 80)}. {subtitle}"
-    is_keyed = len(series) > 1
-    legend_rows = -(-len(series) // columns) if is_keyed else 0
+        subtitle = f"Training: {shown(series[0].name, 80)}. {subtitle}"
+    keys = [shown(one.name) or "(no name)" for one in series] if len(series) > 1 else []
+    across = max(1, int(grid.inner / (text_inches(keys, _KEY) + _HANDLE)))
     sheet = make_sheet(
         grid,
-        Words(title, subtitle, _footnotes(board, found, series, every)),
-        above=0.2 * legend_rows,
+        Words(shown(board.title, 120), "Scores by training step", subtitle, _footnotes(board, found, series, every)),
+        above=0.2 * -(-len(keys) // across),
     )
     for number, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
         _draw_panel(axes, panel, series, number)
         _label_axes(axes, limits.limits[number])
         if number + columns >= len(panels):
             axes.set_xlabel("training step", size=7.5, labelpad=2)
-    if is_keyed:
-        _add_legend(sheet, series, columns)
+    if keys:
+        _add_legend(sheet, keys, across)
     return sheet.figure
 
 
@@ -154,19 +155,19 @@ def _label_axes(axes: Axes, limits: Span) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: big(step)))
 
 
-def _add_legend(sheet: Sheet, series: Sequence[CheckpointSeries], columns: int) -> None:
-    keys = [
+def _add_legend(sheet: Sheet, keys: Sequence[str], across: int) -> None:
+    lines = [
         Line2D([], [], color=COLOURS[place], marker=MARKS[place], markersize=4.5, linewidth=1.5)
-        for place in range(len(series))
+        for place in range(len(keys))
     ]
     legend = sheet.figure.legend(
+        lines,
         keys,
-        [shown(one.name) or "(no name)" for one in series],
         loc="upper left",
         bbox_to_anchor=(sheet.left, sheet.top),
-        ncols=min(columns, len(series)),
+        ncols=min(across, len(keys)),
         frameon=False,
-        fontsize=8,
+        fontsize=_KEY,
         borderpad=0.4,
         borderaxespad=0,
         labelcolor=INK,

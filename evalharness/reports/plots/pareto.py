@@ -122,10 +122,11 @@ def draw(board: Board) -> Figure:
     scored = [Mean(point.mean.score, 1, 1) for panel in panels for point in panel.points]
     barred = [point.mean for panel in panels for point in panel.marked]
     (limits,) = scales([[*scored, *barred]]).limits
-    title = f"{shown(board.title, 80)}: score against size and speed"
     subtitle = f"{whole.title}, in points; protocol: {shown(board.protocol)}"
     grid = Grid(len(panels), len(panels), _WIDTH, _HEIGHT, left=0.3, between=0.3, right=0.15)
-    sheet = make_sheet(grid, Words(title, subtitle, _footnotes(board, rows, panels)))
+    sheet = make_sheet(
+        grid, Words(shown(board.title, 120), "Score against size and speed", subtitle, _footnotes(board, rows, panels))
+    )
     for number, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
         _set_axes(axes, panel, limits, is_first=number == 0)
         _draw_points(axes, panel, number)

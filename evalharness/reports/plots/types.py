@@ -63,9 +63,10 @@ def draw(board: Board) -> Figure:
         between=0.22,
         below=0.62,
     )
-    title = f"{shown(board.title, 80)}: models by task type"
     subtitle = f"Main scores in points; protocol: {shown(board.protocol)}"
-    sheet = make_sheet(grid, Words(title, subtitle, _footnotes(board, rows, every, found)))
+    sheet = make_sheet(
+        grid, Words(shown(board.title, 120), "Models by task type", subtitle, _footnotes(board, rows, every, found))
+    )
     for number, (axes, panel) in enumerate(zip(sheet.panels, panels, strict=True)):
         _draw_panel(axes, panel, rows, number)
         _label_axes(axes, names if number % columns == 0 else [], found, number)

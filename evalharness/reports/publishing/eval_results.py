@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evalharness.errors import plain
+from evalharness.errors import DataError, one_line
 from evalharness.files import file_name
 from evalharness.reports.board import Span
 from evalharness.reports.publishing.own import OwnResults, OwnTask, harness_of, newest, said
@@ -65,7 +65,10 @@ def on_the_hub(results: OwnResults) -> OwnResults:
 def _entries(results: OwnResults, task: OwnTask, source_url: str | None) -> list[EvalResultEntry]:
     from huggingface_hub import EvalResultEntry
 
-    view = results.view(task)
+    try:
+        view = results.view(task)
+    except DataError:  # of an early mteb, under another name
+        view = {"mteb_version": task.stored.mteb}
     written = view.get("date")
     made_by = _made_by(task, view.get("mteb_version"))
 
@@ -84,16 +87,19 @@ def _entries(results: OwnResults, task: OwnTask, source_url: str | None) -> list
         entry(task.part_name(part), part.score, part.interval, newest([part.job] if part.job is not None else []))
         for part in task.cell.parts
     ]
-    # an interval of the whole is the part's where there is one part; of several, the board may know one
+    # of one part, the whole is the part
     interval = task.cell.parts[0].interval if len(task.cell.parts) == 1 else task.cell.interval
-    return [*parts, entry(task.name, task.cell.score or 0.0, interval, newest(task.stored.jobs))]
+    score = task.cell.score
+    whole = [] if score is None else [entry(task.name, score, interval, newest(task.stored.jobs))]
+    return [*parts, *whole]
 
 
 def _made_by(task: OwnTask, mteb_version: object) -> list[str]:
     harness = harness_of(task.stored.jobs)
-    maker = f"{_MARK} {harness}, mteb" if harness else f"published by {_MARK}, made by mteb"
-    version = mteb_version if isinstance(mteb_version, str) else "of an unknown version"
-    notes = [f"{maker} {plain(version)}", "protocol mteb"]
+    # whoever wrote a file of mteb's form does not say who computed it
+    maker = f"{_MARK} {harness}, mteb" if harness else f"published by {_MARK} from a file of mteb"
+    version = mteb_version if mteb_version and isinstance(mteb_version, str) else "of an unknown version"
+    notes = [f"{maker} {one_line(version)}", "protocol mteb"]
     return [*notes, said(task.stored.notes)] if task.stored.notes else notes
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evalharness.catalog.tasks import Member, TaskSpec
-from evalharness.errors import UsageError, printable, shorten
+from evalharness.errors import UsageError, one_line, shorten
 from evalharness.reading import read_object
-from evalharness.reports.board import Board, Cell, Part, Span
+from evalharness.reports.board import Board, Cell, Part
 from evalharness.reports.building.cells import catalogued, member_cell
 from evalharness.results.records import check_name
 from evalharness.results.stored import StoredRun, StoredTask
@@ -19,7 +20,7 @@ from evalharness.results.views import StoredJob, task_view
 from evalharness.types import PROTOCOLS
 
 # what names a folder: a commit, a hash, `no_revision_available`
-_REVISION = re.compile(r"\w[\w.-]*")
+_REVISION = re.compile(r"\w[\w.-]{0,199}")
 _MOST_NOTES, _LONGEST_NOTE = 3, 300
 
 
@@ -103,24 +104,47 @@ def own_results(runs: Sequence[StoredRun], boards: Sequence[Board]) -> list[OwnR
         for row in board.rows:
             if row.origin == "results" and row.folder is not None:
                 shown.setdefault(row.folder, {}).update(dict.fromkeys(board.tasks))
-    intervals = _intervals(boards)
-    return [
-        _own(run, _stored_names(run, list(shown[run.folder])), intervals)
-        for run in runs
-        if not run.is_published and run.folder in shown
-    ]
+    cells = _cells(boards)
+    own = [run for run in runs if not run.is_published and run.folder in shown]
+    count = Counter((run.model, run.revision) for run in own if not _refusal(run))
+    found = []
+    for run in own:
+        if why := _refusal(run) or _twice(run, count[run.model, run.revision]):
+            found.append(OwnResults(run, (), {"": why}))
+        else:
+            found.append(_own(run, _stored_names(run, list(shown[run.folder])), cells))
+    return found
 
 
-def _intervals(boards: Sequence[Board]) -> dict[tuple[Path, str, str, str], Span]:
-    return {
-        (row.folder, task, part.split, part.subset): part.interval
-        for board in boards
-        for row in board.rows
-        if row.folder is not None
-        for task, cell in row.cells.items()
-        for part in cell.parts
-        if part.interval is not None
-    }
+def _twice(run: StoredRun, count: int) -> str:
+    """Why a run is not published whose place another one would have, too; empty where it is the only one."""
+    return f"one of {count} folders of this model at this revision: {run.folder}; name one of them" if count > 1 else ""
+
+
+def _cells(boards: Sequence[Board]) -> dict[tuple[Path, str], list[Cell]]:
+    """A run's scores of a task on all boards."""
+    found: dict[tuple[Path, str], list[Cell]] = {}
+    for board in boards:
+        for row in board.rows:
+            if (folder := row.folder) is not None:
+                for task, cell in row.cells.items():
+                    found.setdefault((folder, task), []).append(cell)
+    return found
+
+
+def _with_intervals(cell: Cell, shown: Sequence[Cell]) -> Cell:
+    """The same with what boards say of its parts, and of the whole where they are of the same parts."""
+    parts = {_place(part): part.interval for other in shown for part in other.parts if part.interval is not None}
+    same = [other for other in shown if list(map(_place, other.parts)) == list(map(_place, cell.parts))]
+    return replace(
+        cell,
+        parts=[replace(part, interval=parts.get(_place(part))) for part in cell.parts],
+        interval=next((other.interval for other in same if other.interval is not None), None),
+    )
+
+
+def _place(part: Part) -> tuple[str, str]:
+    return part.split, part.subset
 
 
 def _stored_names(run: StoredRun, names: Sequence[str]) -> list[str]:
@@ -132,9 +156,7 @@ def _stored_names(run: StoredRun, names: Sequence[str]) -> list[str]:
     return sorted(name for name in found if name in run.tasks)
 
 
-def _own(run: StoredRun, names: Sequence[str], intervals: Mapping[Any, Span]) -> OwnResults:
-    if why := _refusal(run):
-        return OwnResults(run, (), {"": why})
+def _own(run: StoredRun, names: Sequence[str], cells: Mapping[tuple[Path, str], Sequence[Cell]]) -> OwnResults:
     tasks, left_out = [], {}
     for name in names:
         spec = catalogued(name)
@@ -142,11 +164,7 @@ def _own(run: StoredRun, names: Sequence[str], intervals: Mapping[Any, Span]) ->
         if cell.score is None:
             left_out[name] = cell.missing
             continue
-        parts = [
-            replace(part, interval=intervals.get((run.folder, name, part.split, part.subset), part.interval))
-            for part in cell.parts
-        ]
-        tasks.append(OwnTask(run.tasks[name], spec, replace(cell, parts=parts)))
+        tasks.append(OwnTask(run.tasks[name], spec, _with_intervals(cell, cells.get((run.folder, name), ()))))
     return OwnResults(run, tasks, left_out)
 
 
@@ -181,5 +199,4 @@ def harness_of(jobs: Sequence[StoredJob]) -> str:
 
 def said(notes: Sequence[str]) -> str:
     """Footnotes on one line, cut where they are many or long."""
-    line = " ".join(printable(shorten(notes, _MOST_NOTES)).split())
-    return line if len(line) <= _LONGEST_NOTE else f"{line[:_LONGEST_NOTE]}..."
+    return one_line(shorten(notes, _MOST_NOTES), _LONGEST_NOTE)

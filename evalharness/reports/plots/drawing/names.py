@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from textwrap import wrap
 from unicodedata import east_asian_width
 
-from evalharness.errors import printable
+from evalharness.errors import one_line
 from evalharness.reports.board import Row
+from evalharness.reports.wording import count
 
 _LONGEST = 36
+_THOUSAND = 1000
 _OWNED = re.compile(r"[\w.-]+(/[\w.-]+)+")
 # no file of XML may have them
 _NOT_IN_XML = re.compile("[\ufffe\uffff]")
@@ -23,8 +25,7 @@ def shown(text: str, limit: int = _LONGEST) -> str:
     >>> shown("a\nb\u202ec")
     'a b�c'
     """
-    line = " ".join(_NOT_IN_XML.sub("\ufffd", printable(text)).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    return one_line(_NOT_IN_XML.sub("\ufffd", text), limit)
 
 
 def row_names(rows: Sequence[Row]) -> list[str]:
@@ -37,11 +38,11 @@ def row_names(rows: Sequence[Row]) -> list[str]:
     )
     found = [shown(ways[0](row)) for row in rows]
     for way in ways[1:]:
-        count = Counter(found)
-        found = [shown(way(row)) if count[name] > 1 else name for name, row in zip(found, rows, strict=True)]
-    count, numbers = Counter(found), Counter[str]()
+        twice = Counter(found)
+        found = [shown(way(row)) if twice[name] > 1 else name for name, row in zip(found, rows, strict=True)]
+    twice, numbers = Counter(found), Counter[str]()
     for place, name in enumerate(found):
-        if count[name] > 1:
+        if twice[name] > 1:
             numbers[name] += 1
             found[place] = f"{name} #{numbers[name]}"
     return found
@@ -69,13 +70,9 @@ def lines(text: str, columns: int) -> list[str]:
 
 
 def big(value: float) -> str:
-    """A number of things, as short as people say it.
+    """A number of steps, of parameters or of texts per second, as short as an axis needs it.
 
-    >>> big(22_713_216), big(1500), big(384), big(7.1e9), big(2.5)
-    ('23M', '1.5k', '384', '7.1B', '2.5')
+    >>> big(22_713_216), big(1500), big(384), big(2.5)
+    ('22.7M', '1.5K', '384', '2.5')
     """
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1.0, "")):
-        if abs(value) >= size:
-            amount = value / size
-            return f"{amount:.0f}{unit}" if amount >= 10 or amount == round(amount) else f"{amount:.1f}{unit}"  # noqa: PLR2004 -- two digits are enough
-    return f"{value:g}"
+    return count(round(value)) if value >= _THOUSAND else f"{value:.3g}"

@@ -45,12 +45,25 @@ class Grid:
     below: float = 0.6
     right: float = 0.1
 
+    @property
+    def inner(self) -> float:
+        """From the left of the first panel to the right of the last one of a row, in inches."""
+        return self.columns * self.width + (self.columns - 1) * self.between
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a sheet says around its panels."""
+    """What a sheet says around its panels.
+
+    Attributes:
+        title: of the board.
+        kind: what of it is shown.
+        subtitle: how to read it.
+        footnotes: below.
+    """
 
     title: str
+    kind: str
     subtitle: str
     footnotes: Sequence[str] = ()
 
@@ -60,7 +73,7 @@ class Sheet:
     """A figure and its panels.
 
     Attributes:
-        figure: of matplotlib; its label is the title.
+        figure: of matplotlib; its label says what it is.
         panels: in the order of the grid.
         left, top: where the room between the subtitle and the panels begins, in parts of the figure.
     """
@@ -99,16 +112,15 @@ def make_sheet(grid: Grid, words: Words, above: float = 0.0) -> Sheet:
         above: inches left free between the subtitle and the panels, for a legend.
     """
     rows = -(-grid.count // grid.columns)
-    inner = grid.columns * grid.width + (grid.columns - 1) * grid.between
-    width = max(2 * _MARGIN + grid.left + inner + grid.right, 4.0)
+    width = max(2 * _MARGIN + grid.left + grid.inner + grid.right, 4.0)
     room = width - 2 * _MARGIN
     titles = _broken([words.title], _TITLE, room)
-    subtitles = _broken([words.subtitle], _SUBTITLE, room)
+    subtitles = _broken([f"{words.kind}. {words.subtitle}"], _SUBTITLE, room)
     footnotes = _broken(words.footnotes, _FOOTNOTE, room)
     head = _MARGIN + len(titles) * _line(_TITLE) + len(subtitles) * _line(_SUBTITLE) + above + _ABOVE
     foot = _MARGIN + len(footnotes) * _line(_FOOTNOTE) + _BELOW
     height = head + rows * grid.height + (rows - 1) * grid.below + foot
-    figure = Figure(figsize=(width, height), label=words.title)
+    figure = Figure(figsize=(width, height), label=f"{words.title}: {words.kind}")
     y = height - _MARGIN
     for text, size, colour, weight in (
         *((line, _TITLE, INK, "bold") for line in titles),
@@ -132,7 +144,8 @@ def make_sheet(grid: Grid, words: Words, above: float = 0.0) -> Sheet:
 
 def text_size(text: str, size: float) -> TextSize:
     """How large a text is in our font, in printer's points."""
-    width, height, _ = _renderer().get_text_width_height_descent(text, FontProperties(size=size), ismath=False)
+    font = FontProperties(size=size)
+    width, height, _ = _renderer().get_text_width_height_descent(text, font, ismath=False)  # type: ignore[no-untyped-call]
     return TextSize(width, height)
 
 
@@ -143,7 +156,8 @@ def text_inches(texts: Sequence[str], size: float) -> float:
 
 @cache
 def _renderer() -> RendererAgg:
-    return FigureCanvasAgg(Figure(dpi=_POINTS)).get_renderer()
+    found: RendererAgg = FigureCanvasAgg(Figure(dpi=_POINTS)).get_renderer()  # type: ignore[no-untyped-call]
+    return found
 
 
 def _line(size: float) -> float:

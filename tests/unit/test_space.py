@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Cli
+from support.boards import HOSTILE, boards
+from support.stored import random_ndcg, spec_of, write_results
+
+from evalharness.errors import UsageError
+from evalharness.reports.board import Board
+from evalharness.reports.formats import render
+from evalharness.reports.publishing.space import write_space
+
+
+def front_matter(folder: Path) -> dict[str, object]:
+    _, head, _ = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    found: dict[str, object] = yaml.safe_load(head)
+    return found
+
+
+def test_a_space_is_a_page_and_a_readme(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "space"
+    done = write_space(boards(), folder)
+    assert (done.page, done.is_readme_kept) == (folder / "index.html", False)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "index.html"]
+    assert (folder / "index.html").read_text(encoding="utf-8") == render(boards(), "html")
+    front = front_matter(folder)
+    assert front["sdk"] == "static"
+    assert front["app_file"] == "index.html"
+    assert front["title"] == "Every kind of row, Reranking & more, Nothing yet"
+    assert "- Every kind of row (mteb): 20 models, 7 tasks" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("title", [*HOSTILE, "---", "a: b # c", "\u2028\x00", "", "x" * 500])
+def test_a_title_stays_a_title(title: str, tmp_path: Path) -> None:
+    write_space([Board(title, "mteb", {}, [])], tmp_path)
+    front = front_matter(tmp_path)
+    assert front["sdk"] == "static"
+    assert isinstance(front["title"], str)
+    assert 0 < len(front["title"]) <= 101
+    assert "\u202e" not in front["title"]
+
+
+def test_again_it_replaces_its_page_and_keeps_a_readme_that_was_changed(tmp_path: Path) -> None:
+    write_space(boards(), tmp_path)
+    readme = tmp_path / "README.md"
+    changed = readme.read_text(encoding="utf-8").replace("emoji: \U0001f4cf", "emoji: \U0001f980") + "\nMy words.\n"
+    readme.write_text(changed, encoding="utf-8")
+    done = write_space(boards()[1:], tmp_path)
+    assert done.is_readme_kept
+    assert readme.read_text(encoding="utf-8") == changed
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == render(boards()[1:], "html")
+
+
+def test_what_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# my project\n", encoding="utf-8")
+    (tmp_path / "index.html").write_text("<title>my page</title>", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"--space would replace what was not made by it: .*README.md, .*index.html"):
+        write_space(boards(), tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "# my project\n"
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == "<title>my page</title>"
+    (tmp_path / "README.md").unlink()
+    with pytest.raises(UsageError, match=r"index\.html"):
+        write_space(boards(), tmp_path)
+    # all or nothing
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html"]
+    with pytest.raises(UsageError, match="is no folder"):
+        write_space(boards(), tmp_path / "index.html")
+
+
+def test_the_command(here: Cli, tmp_path: Path) -> None:
+    write_results(tmp_path / "results", {("T", "test", "default"): random_ndcg(1)}, spec_of("me/model"))
+    done = here("report", "--space", "space", "--output", "table.md")
+    assert (done.returncode, done.stderr) == (0, "--space: space/index.html and README.md\n")
+    done = here("report", "--space", "space", "--output", "table.html")
+    assert "its README.md stays as it was" in done.stderr
+    page = (tmp_path / "space" / "index.html").read_bytes()
+    assert page == (tmp_path / "table.html").read_bytes()
+    (tmp_path / "space" / "index.html").write_text("mine", encoding="utf-8")
+    done = here("report", "--space", "space", "--output", "other.md")
+    assert done.returncode == 2
+    assert not (tmp_path / "other.md").exists()
