@@ -45,8 +45,8 @@ _NESTS = {
     "max": "max_",
     "similarity": "similarity_",
 }
-# metrics that were called otherwise
-_OLDER = {"map_at_1000": "map", "max_over_subqueries_map_at_1000": "map"}
+# metrics that were called otherwise; the MRR of rerankers was cut at ten documents then, too
+_OLDER = {"map_at_1000": "map", "max_over_subqueries_map_at_1000": "map", "mrr_at_10": "mrr"}
 _MAIN = "main_score"
 # key of an entry that has no score, with the reason
 NO_SCORE = "no_score"
