@@ -139,8 +139,8 @@ def page(files: Sequence[Path], found: Mapping[str, Measured], load: float) -> s
     size = sum(path.stat().st_size for path in files) / 1e6
     how = (
         f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/report_speed.py` with CPython "
-        f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores, {load:.1f} other processes at "
-        f'work when it began: `report --benchmark "{NAME}"` on {len(files):,} files of {size:,.0f} MB, each format '
+        f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores, {load:.1f} other processes "
+        f'running when it began: `report --benchmark "{NAME}"` on {len(files):,} files of {size:,.0f} MB, each format '
         "in a process of its own."
     )
     lines = [
