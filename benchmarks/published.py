@@ -1,9 +1,10 @@
-"""Published scores as one file: `python benchmarks/published.py FOLDER [OUTPUT]`.
+"""Published scores as one file: `python benchmarks/published.py FOLDER [OUTPUT]`, or `... --check CLONE COMMIT`.
 
 FOLDER holds `published_scores.csv` and `published_alternatives.csv`, facts from the public results repository that
 results/published/README.md names; OUTPUT is results/published/scores.parquet unless another is given. A row a task,
 subset and published run of a model: nothing is computed, rounded or left out, a score that two benchmarks list is there
-once. What is known of single entries is added from known.toml. Two runs write the same bytes.
+once. What is known of single entries is added from known.toml. Two runs write the same bytes. With `--check`, nothing
+is written: all preferred scores of a commit are read from a clone that is checked out there, and compared.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from evalharness.catalog.tasks import Member
 from evalharness.reading import read_toml
-from evalharness.results.published import COLUMNS, published_folder
+from evalharness.reports.building.cells import member_cell
+from evalharness.results.clone import read_clone
+from evalharness.results.legacy import SPLITS
+from evalharness.results.published import COLUMNS, published_folder, published_scores
 
 _NUMBERS = ("score", "cosine_ap")
 _NOTHING = ("", "None")
+# points; four decimals are published, and a mean may be a half of the last one off
+LAST_DIGIT = 6e-5
 
 
 def rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -66,12 +73,49 @@ def table(folder: Path) -> pa.Table:
     return pa.Table.from_pylist(found, schema=schema)
 
 
+def disagreements(clone: Path, commit: str) -> tuple[int, list[str]]:
+    """How many preferred scores of a commit a clone has as the box has them, and those that it has otherwise.
+
+    Args:
+        clone: a checkout of it.
+        commit: its first digits.
+    """
+    wanted = [row for row in published_scores() if row.preferred and row.commit == commit[: len(row.commit)]]
+    cloned = read_clone(clone, {row.task for row in wanted}, {row.model for row in wanted})
+    rows = {run.model: run for run in cloned}
+    same, wrong = 0, []
+    for row in wanted:
+        split = SPLITS.get(row.task, {}).get(row.split, row.split)
+        member = Member(task=row.task, splits=tuple(split.split("+")), subsets=(row.subset,))
+        run = rows.get(row.model)
+        cell = None if run is None else member_cell(run, member, "", strict=False)
+        if cell is not None and (cell.score is None) == (row.unusable is not None) and _is_near(cell.score, row.score):
+            same += 1
+        else:
+            wrong.append(f"{row.model} {row.task} [{row.split}, {row.subset}]: {row.score}, the clone has {cell}")
+    return same, wrong
+
+
+def _is_near(score: float | None, published: float) -> bool:
+    """Whether it is the same to the four decimals that are published, or none."""
+    return score is None or abs(100 * score - published) < LAST_DIGIT
+
+
 def main() -> None:
-    """Write the file."""
+    """Write the file, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("output", type=Path, nargs="?", default=published_folder() / "scores.parquet")
+    parser.add_argument("--check", nargs=2, metavar=("CLONE", "COMMIT"))
     arguments = parser.parse_args()
+    if arguments.check:
+        same, wrong = disagreements(Path(arguments.check[0]), arguments.check[1])
+        print(
+            "\n".join([*wrong, f"{same:,} preferred scores of {arguments.check[1]} are alike, {len(wrong):,} are not"])
+        )
+        raise SystemExit(bool(wrong))
+    if arguments.folder is None:
+        parser.error("FOLDER is missing")
     found = table(arguments.folder)
     pq.write_table(found, arguments.output, compression="zstd", compression_level=19, store_schema=False)
     print(f"{arguments.output}: {found.num_rows:,} scores, {arguments.output.stat().st_size:,} bytes")

@@ -65,27 +65,11 @@ class Public:
         return bool(self.names) and not (named or self.has_rows or choice.lists or choice.tasks)
 
     def runs(self, own: Sequence[StoredRun], choice: Choice) -> list[StoredRun]:
-        """The public rows; a model that is in the clone is not shown from the box, too.
+        """The public rows: see `public_runs`."""
+        from evalharness.reports.building.public import public_runs
 
-        Args:
-            own: the user's results.
-            choice: whose tasks are read.
-
-        Raises:
-            UsageError: nothing is there for models to be near to.
-            DataError: the clone holds no results.
-        """
-        if self.nearest is not None and not own:
-            raise UsageError("--nearest shows public models near yours; name a folder with your results")
-        from evalharness.reports.building.choosing import wanted_tasks
-        from evalharness.results.clone import read_clone
-        from evalharness.results.published import published_runs
-
-        tasks = wanted_tasks(choice) or {name for run in own for name in run.tasks} or None
-        cloned = [] if self.clone is None else read_clone(self.clone, tasks)
-        there = {run.model for run in cloned}
-        boxed = published_runs() if self.with_scores or (self.has_rows and self.clone is None) else []
-        return [*cloned, *(run for run in boxed if run.model not in there)]
+        is_boxed = self.with_scores or (self.has_rows and self.clone is None)
+        return public_runs(own, choice, self.clone, is_boxed=is_boxed)
 
     def tables(self) -> list[Board]:
         """The printed tables."""

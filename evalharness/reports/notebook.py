@@ -9,8 +9,11 @@ from evalharness.reports.board import Board
 from evalharness.reports.layout import Entry, Head, Page, Room, Table, lay_out, marked
 
 _ROOM = Room(rows=30, columns=6, blocks=1)
-_NUMBER = ' style="text-align: right; font-variant-numeric: tabular-nums"'
-_WORD = ' style="text-align: left"'
+_NUMBER = ' style="text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums"'
+_WORD = ' style="text-align: left; white-space: nowrap"'
+_NUMBER_HEAD, _WORD_HEAD = ' style="text-align: right"', ' style="text-align: left"'
+_ROW_HEAD = ' style="text-align: left; font-weight: normal"'
+_WIDE = ' style="overflow-x: auto"'
 _SMALL = ' style="opacity: 0.7; font-size: smaller"'
 
 
@@ -34,10 +37,12 @@ def _page(page: Page) -> str:
 
 def _table(table: Table, title: str) -> str:
     heads = "".join(
-        f'<th scope="col"{_NUMBER if head.is_number else _WORD}>{_entry(head.entry)}</th>' for head in table.head
+        f'<th scope="col"{_NUMBER_HEAD if head.is_number else _WORD_HEAD}>{_entry(head.entry)}</th>'
+        for head in table.head
     )
     body = "\n".join(f"<tr>{_line(table.head, line)}</tr>" for line in table.rows)
-    return f"<table>\n<caption>{title}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    parts = [f"<caption>{title}</caption>", f"<thead><tr>{heads}</tr></thead>", "<tbody>", body, "</tbody>"]
+    return "\n".join([f"<div{_WIDE}><table>", *parts, "</table></div>"])
 
 
 def _line(heads: Sequence[Head], line: Sequence[Entry]) -> str:
@@ -47,7 +52,7 @@ def _line(heads: Sequence[Head], line: Sequence[Entry]) -> str:
         f"<td{_NUMBER if head.is_number else _WORD}>{_entry(entry)}</td>"
         for head, entry in zip(heads[1:], rest, strict=True)
     )
-    return f'<th scope="row"{_WORD}>{_entry(first)}</th>{cells}'
+    return f'<th scope="row"{_ROW_HEAD}>{_entry(first)}</th>{cells}'
 
 
 def _entry(entry: Entry) -> str:

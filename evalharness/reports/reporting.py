@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,8 @@ from evalharness.files import atomic_path, check_writable, storage_errors
 from evalharness.reports import frames, notebook
 from evalharness.reports.board import Board
 from evalharness.reports.building.boards import Choice, make_boards
+from evalharness.reports.building.choosing import wanted_tasks
+from evalharness.reports.building.public import public_runs
 from evalharness.reports.formats import format_of, render, uncoloured
 from evalharness.reports.plots import Plotted, save_plots
 from evalharness.results.evaluation import Evaluation
@@ -119,6 +121,7 @@ def report(
     benchmark: Names = (),
     tasks: Names = (),
     choice: Choice | None = None,
+    published: bool | str | PathLike[str] = False,
 ) -> Report:
     """Make leaderboards from results: what `python -m evalharness report` does, as a value.
 
@@ -129,6 +132,8 @@ def report(
         benchmark: a board for each of these.
         tasks: without a list these tasks are the board; else what is kept of each.
         choice: everything else: task types, languages, models, order; see `Choice`.
+        published: whether public models stand beside yours: those that come with evalharness, or those of your clone
+            of the public results repository.
 
     Raises:
         UsageError: something that was named does not exist.
@@ -137,15 +142,25 @@ def report(
     choice = choice or Choice()
     lists = [*choice.lists, *task_lists(_listed(suite), _listed(benchmark))]
     chosen = replace(choice, lists=lists, tasks=[*choice.tasks, *_listed(tasks)])
-    return Report(make_boards(_runs(results), chosen))
+    clone = Path(published) if isinstance(published, (str, PathLike)) else None
+    if clone is not None and not clone.is_dir():
+        raise UsageError(
+            f"no such folder: {clone.absolute()}; name your clone of github.com/embeddings-benchmark/results"
+        )
+    runs = _runs(results, wanted_tasks(chosen))
+    if clone is not None:
+        runs += public_runs(runs, chosen, clone, is_boxed=False)
+    elif published or chosen.nearest is not None:
+        runs += public_runs(runs, chosen)
+    return Report(make_boards(runs, chosen))
 
 
 def _listed(names: Names) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _runs(results: Results | Sequence[Results]) -> list[StoredRun]:
-    """All runs, those of folders before those that were read before."""
+def _runs(results: Results | Sequence[Results], wanted: Collection[str] | None) -> list[StoredRun]:
+    """All runs, those of folders before those that were read before; of folders the wanted tasks, None for all."""
     named = [results] if isinstance(results, (str, PathLike, Evaluation, StoredRun)) else list(results)
     runs = [one for one in named if isinstance(one, StoredRun)]
     places = [
@@ -155,4 +170,4 @@ def _runs(results: Results | Sequence[Results]) -> list[StoredRun]:
         raise UsageError(f"no such folder: {shorten(missing)}; name one that a run has written")
     if not named:
         raise UsageError("there are no results to report; name a folder, or what evaluate gave")
-    return [*(read_runs(places) if places else []), *runs]
+    return [*(read_runs(places, wanted) if places else []), *runs]

@@ -200,13 +200,14 @@ def _notes(tasks: Iterable[StoredTask]) -> list[str]:
 def _without_aggregates(
     tasks: Mapping[str, StoredTask], candidates: Mapping[str, Sequence[_Candidate]]
 ) -> dict[str, StoredTask]:
-    """The same tasks without aggregates whose parts are all there from no worse runs: the mean of those counts."""
+    """The same tasks without aggregates whose parts are all there from one run, no worse: the mean of those counts."""
 
-    def kind(name: str) -> int:
-        return min((item.rank[0] for item in candidates[name] if item.task.scores), default=_NO_SCORE)
+    def scored(name: str) -> set[str]:
+        return {item.revision for item in candidates.get(name, ()) if item.task.scores}
 
     def is_made_of_parts(name: str) -> bool:
-        parts = _parts(name)
-        return bool(parts) and all(part in tasks and kind(part) <= kind(name) for part in parts)
+        whole = [scored(part) for part in _parts(name)]
+        own = min(map(_kind, scored(name)), default=_NO_SCORE)
+        return bool(whole) and any(_kind(revision) <= own for revision in set.intersection(*whole))
 
     return {name: task for name, task in tasks.items() if not is_made_of_parts(name)}

@@ -45,9 +45,11 @@ _NESTS = {
     "max": "max_",
     "similarity": "similarity_",
 }
-# metrics that were called otherwise
-_OLDER = {"map_at_1000": "map", "max_over_subqueries_map_at_1000": "map"}
+# metrics that were called otherwise; the MRR of rerankers was cut at ten documents then, too
+_OLDER = {"map_at_1000": "map", "max_over_subqueries_map_at_1000": "map", "mrr_at_10": "mrr"}
 _MAIN = "main_score"
+# key of an entry that has no score, with the reason
+NO_SCORE = "no_score"
 _META = ("dataset_revision", "mteb_dataset_name", "task_name", "mteb_version", "evaluation_time", "kg_co2_emissions")
 _NO_REVISION = (None, "", "None", "dataset revision not available")
 # versions of mteb that files name which were copied from a model's card
@@ -69,7 +71,7 @@ class ResultFile:
     Attributes:
         task: its name today.
         revision: of the data; None where the file does not say.
-        scores: split -> entries with `hf_subset` and `main_score`.
+        scores: split -> entries with `hf_subset` and `main_score`, or NO_SCORE and the reason.
         notes: what was read otherwise than it stands there.
         version: of mteb; empty where the file does not say.
     """
@@ -162,8 +164,10 @@ def _entry(entry: object, task: str, notes: list[str], *, in_percent: bool) -> o
     """The same entry with the task's main score, or none; what is no entry is left to whoever reads it."""
     if not isinstance(entry, dict):
         return entry
-    metrics = _flat(entry)
-    score = _main_score(metrics, task, notes)
+    try:
+        score = _main_score(_flat(entry), task, notes)
+    except DataError as error:
+        return {"hf_subset": entry.get("hf_subset"), NO_SCORE: str(error)}
     if in_percent and _is_number(score):
         score /= _PERCENT
     return {"hf_subset": entry.get("hf_subset"), _MAIN: score}
@@ -179,8 +183,8 @@ def _flat(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 def _main_score(metrics: Mapping[str, Any], task: str, notes: list[str]) -> Any:  # noqa: ANN401 -- JSON
     """The number of the main metric; of a task that nobody knows, what is stored.
 
-    Where another metric is stored as the main score, and the main one is not there, the score is a text that says so,
-    which is no score to whoever reads it.
+    Raises:
+        DataError: it is not there, and nothing or another metric is stored as the main score.
     """
     spec, stored = mteb_task(task), metrics.get(_MAIN)
     if spec is None:
@@ -195,9 +199,10 @@ def _main_score(metrics: Mapping[str, Any], task: str, notes: list[str]) -> Any:
             return by_name
         return by_name if stored is None else stored
     if stored is None:
-        return f"no {main}"
-    other = _called(metrics, stored)
-    return f"that of {other.strip(' ()')}, and no {main}" if other else stored
+        raise DataError(f"has no {main}")
+    if other := _called(metrics, stored):
+        raise DataError(f"has no {main}; its main_score is that of{other}")
+    return stored
 
 
 def _called(metrics: Mapping[str, Any], stored: Any) -> str:  # noqa: ANN401 -- JSON

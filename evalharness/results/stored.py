@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from evalharness.catalog.models import facts_of_meta
 from evalharness.errors import DataError, clip, shorten
-from evalharness.reading import checked, read_object
-from evalharness.results.legacy import as_today, current_name
+from evalharness.reading import checked, no_collection, read_object
+from evalharness.results.legacy import NO_SCORE, as_today, current_name
 from evalharness.results.mixing import other_settings, recorded_type
 from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.results.views import StoredJob, read_jobs, settle, task_view
@@ -100,7 +100,8 @@ def read_runs(folders: Sequence[Path], wanted: Collection[str] | None = None) ->
     found = {os.path.realpath(run): run for folder in folders for run in _run_folders(folder)}
     if not found:
         raise DataError(f"no results below {', '.join(map(str, folders))}: expected folders with a {MODEL_META}")
-    return [_read_run(run, wanted) for run in sorted(found.values())]
+    with no_collection():
+        return [_read_run(run, wanted) for run in sorted(found.values())]
 
 
 def count_damage(runs: Iterable[StoredRun]) -> int:
@@ -218,15 +219,15 @@ def _recorded_overrides(jobs: Sequence[StoredJob]) -> Mapping[str, Any]:
 def _listed(folder: Path, problems: list[str]) -> list[Path] | None:
     """What is in a folder, without what is hidden; nothing where there is no folder, None where it cannot be read."""
     try:
-        found = [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]  # noqa: PTH208 -- many
+        names = [name for name in sorted(os.listdir(folder)) if not name.startswith(".")]  # noqa: PTH208 -- of many
     except FileNotFoundError:
         return []
     except OSError as error:
         problems.append(f"{folder}: cannot be read ({error.strerror})")
         return None
-    if unprintable := [clip(path.name) for path in found if not path.name.isprintable()]:
+    if unprintable := [clip(name) for name in names if not name.isprintable()]:
         problems.append(f"{folder}: holds files whose names cannot be shown: {shorten(unprintable)}")
-    return [path for path in found if path.name.isprintable()]
+    return [folder / name for name in names if name.isprintable()]
 
 
 def _task_names(paths: Sequence[Path], problems: list[str]) -> list[str]:
@@ -317,9 +318,9 @@ def _scores(splits: Mapping[str, Any], where: str, problems: dict[str, dict[str,
         scores = found.setdefault(split, {})
         for entry in checked(entries, list, place):
             subset = checked(checked(entry, dict, place).get("hf_subset"), str, f"{place}: hf_subset")
-            why = ""
+            why = f"{place}, {clip(subset)}: {entry[NO_SCORE]}" if NO_SCORE in entry else ""
             try:
-                score = check_score(entry.get("main_score"), f"{place}, {clip(subset)}: main_score")
+                score = 0.0 if why else check_score(entry.get("main_score"), f"{place}, {clip(subset)}: main_score")
             except DataError as error:
                 why = str(error)
             if subset in scores or subset in problems.get(split, {}):

@@ -84,6 +84,8 @@ def test_languages_keep_subsets_and_scores_are_over_those_alone() -> None:
     assert found.rows[0].cells["STS17"].score == pytest.approx(0.4)
     assert [part.subset for part in found.rows[0].cells["STS17"].parts] == ["ar-ar", "es-es"]
     assert list(found.notes) == ["over their subsets with spanish, ara only, not over all that they have: STS17"]
+    # nothing is left out: it is the list itself
+    assert board([MINE], lists=[TRIO], languages=["english"], types=["STS", "retrieval"]).title == "trio"
     both = board(runs, lists=[listed], languages=["en"])
     assert both.tasks == ["STS17", "NFCorpus"]
     assert both.rows[0].mean_task.score == pytest.approx(0.65)

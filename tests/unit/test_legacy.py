@@ -56,6 +56,12 @@ def test_map_of_rerankers_has_another_name_today(tmp_path: Path, task: str) -> N
     assert all(map(is_routine, found.notes))
 
 
+def test_mrr_of_rerankers_has_another_name_today(tmp_path: Path) -> None:
+    entry = {"map": 0.165609, "mrr": 0.148282, "main_score": 0.148282}
+    found = read(tmp_path, "WebLINXCandidatesReranking", today("WebLINXCandidatesReranking", {"validation": [entry]}))
+    assert found.scores == {"validation": {"default": 0.148282}}
+
+
 def test_msmarco_was_scored_on_what_was_called_validation(tmp_path: Path) -> None:
     found = read(tmp_path, "MSMARCO", old("MSMARCO", {"validation": {"ndcg_at_10": 0.4}, "test": {"ndcg_at_10": 0.7}}))
     assert found.scores == {"dev": {"default": 0.4}, "test": {"default": 0.7}}
@@ -89,7 +95,7 @@ def test_average_precision_is_not_accuracy(
 def test_another_metric_is_no_main_score(tmp_path: Path) -> None:
     found = read(tmp_path, "NFCorpus", today("NFCorpus", {"test": [{"map_at_10": 0.2, "main_score": 0.2}]}))
     assert not found.scores
-    assert "that of map_at_10, and no ndcg_at_10" in found.damage
+    assert "has no ndcg_at_10; its main_score is that of (map_at_10)" in found.damage
     assert "no ndcg_at_10" in read(tmp_path, "NFCorpus", old("NFCorpus", {"test": {"map_at_10": 0.2}})).damage
 
 

@@ -135,6 +135,15 @@ def test_only_a_readme_is_changed(here: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_bytes() == b"caf\xe9\n"
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "mine.md").write_text("# Title\n")
+    (tmp_path / "README.md").symlink_to(tmp_path / "cards" / "mine.md")
+    write_model_index(own(stored(tmp_path / "results")), tmp_path / "README.md")
+    assert (tmp_path / "README.md").is_symlink()
+    assert (tmp_path / "cards" / "mine.md").read_text().endswith("---\n# Title\n")
+
+
 def test_several_models_have_a_readme_each(tmp_path: Path) -> None:
     stored(tmp_path / "results")
     results = own(stored(tmp_path / "results", model=public_model("me/other")))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from published import table
+from published import disagreements, table
+from support.old_files import nested, old, write
 
 from evalharness.catalog.tasks import find_task
 from evalharness.errors import DataError
@@ -59,6 +60,25 @@ def test_the_box_is_made_the_same_again(tmp_path: Path) -> None:
     for name in ("one", "two"):
         pq.write_table(table(REFERENCE), tmp_path / name, compression="zstd", store_schema=False)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_clone_is_compared_with_the_box(tmp_path: Path) -> None:
+    commit = "2d8f542631"
+    same, wrong = disagreements(_clone(tmp_path / "one", 0.7), commit)
+    assert (same, len(wrong)) == (0, sum(row.preferred and row.commit == commit for row in published_scores()))
+    of_box = next(row for row in published_scores() if _is_of_instructor(row))
+    same, wrong = disagreements(_clone(tmp_path / "two", of_box.score / 100), commit)
+    assert same == 1
+    assert not [line for line in wrong if line.startswith(f"{of_box.model} {of_box.task} ")]
+
+
+def _is_of_instructor(row: PublishedScore) -> bool:
+    return (row.model, row.task) == ("hkunlp/instructor-xl", "STS12")
+
+
+def _clone(folder: Path, score: float) -> Path:
+    write(folder / "results" / "hkunlp__instructor-xl" / "external", "STS12", old("STS12", {"test": nested(score)}))
+    return folder
 
 
 def test_the_box_is_small() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -37,6 +38,22 @@ def test_it_is_what_the_command_shows(here: Cli) -> None:
     assert (subsets.markdown(), done.stderr) == (done.stdout, "")
 
 
+def test_public_models_stand_beside_mine(here: Cli, tmp_path: Path) -> None:
+    found = report(MEASURED, tasks=["STS12", "SciFact"], choice=Choice(nearest=2))
+    done = here("report", str(MEASURED), "--tasks", "STS12,SciFact", "--nearest", "2")
+    assert found.markdown() == done.stdout
+    assert [row.origin for row in found.boards[0].rows].count("published") == 2
+    every = report(MEASURED, tasks=["STS12", "SciFact"], published=True)
+    assert len(every.boards[0].rows) > 20
+    place = tmp_path / "clone" / "results" / "lab__public" / ("a" * 40)
+    place.mkdir(parents=True)
+    scores = {"test": [{"hf_subset": "default", "languages": ["eng-Latn"], "main_score": 0.5}]}
+    value = {"task_name": "STS12", "dataset_revision": "a", "mteb_version": "1.2.3", "scores": scores}
+    (place / "STS12.json").write_text(json.dumps(value), encoding="utf-8")
+    cloned = report(MEASURED, tasks="STS12", published=tmp_path / "clone")
+    assert {row.model for row in cloned.boards[0].rows if row.origin == "published"} == {"lab/public"}
+
+
 def test_results_are_folders_evaluations_and_runs() -> None:
     (folder,) = (path.parent for path in MEASURED.rglob("model_meta.json"))
     runs = read_runs([folder])
@@ -52,6 +69,8 @@ def test_results_are_folders_evaluations_and_runs() -> None:
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"no such folder: {tmp_path / 'nope'}"):
         report([MEASURED, tmp_path / "nope"])
+    with pytest.raises(UsageError, match=f"no such folder: {tmp_path / 'nope'}; name your clone"):
+        report(MEASURED, published=tmp_path / "nope")
     with pytest.raises(UsageError, match="no results to report"):
         report([])
     with pytest.raises(UsageError, match="did you mean quick-en"):
@@ -162,7 +181,7 @@ def test_a_notebook_shows_tables_and_what_anyone_wrote_stays_text() -> None:
 
 def test_a_notebook_shows_the_first_of_many() -> None:
     text = Report([many()])._repr_html_()
-    assert len(text) < 100_000
+    assert len(text) < 150_000
     assert "30 of 600 rows" in text
 
 

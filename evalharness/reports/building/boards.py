@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from evalharness.reading import no_collection
 from evalharness.reports.board import Board
 from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenList, choose
@@ -37,13 +38,17 @@ def make_boards(runs: Sequence[StoredRun], choice: Choice = _EVERYTHING) -> list
     """
     chosen = choose(runs, choice)
     shown = _versions_noted(_told_apart(chosen.runs))
-    return [
-        with_uncertainty(
-            _board(members, tasks, protocol, choice, chosen), members, intervals=choice.intervals, ranks=choice.ranks
-        )
-        for tasks in chosen.lists
-        for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
-    ]
+    with no_collection():
+        return [
+            with_uncertainty(
+                _board(members, tasks, protocol, choice, chosen),
+                members,
+                intervals=choice.intervals,
+                ranks=choice.ranks,
+            )
+            for tasks in chosen.lists
+            for protocol, members in _by_protocol(shown if tasks.is_named else _revisions_noted(shown))
+        ]
 
 
 def _by_protocol(runs: Sequence[StoredRun]) -> list[tuple[str, list[StoredRun]]]:

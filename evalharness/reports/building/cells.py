@@ -31,7 +31,7 @@ def catalogued(name: str) -> TaskSpec | None:
     return None if name.endswith(".toml") else find_task(name)
 
 
-def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> dict[str, set[str]]:
+def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> Mapping[str, set[str]]:
     """Split -> subsets that a task's score needs; where nobody says, whatever is stored counts."""
     if spec is None:
         wanted = {split: set(scores) for split, scores in stored.scores.items()}
@@ -43,8 +43,14 @@ def _wanted(member: Member, spec: TaskSpec | None, stored: StoredTask) -> dict[s
             for split, found in wanted.items()
             if member.splits is None or split in member.splits
         }
-    subsets = set(member.subsets or spec.languages)
-    return dict.fromkeys(member.splits or spec.splits, subsets)
+    return _of_catalogue(member.task, member.splits, member.subsets)
+
+
+@cache
+def _of_catalogue(task: str, splits: tuple[str, ...] | None, subsets: tuple[str, ...] | None) -> Mapping[str, set[str]]:
+    """The same for a task that the catalogue has; hundreds of rows ask for it."""
+    spec = catalogued(task)
+    return {} if spec is None else {split: set(subsets or spec.languages) for split in splits or spec.splits}
 
 
 def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Cell:

@@ -278,7 +278,7 @@ def _cut(item: TaskList, kept: _Kept, recorded: _Recorded, *, is_named: bool) ->
         if found or kept.codes is None:
             types[kind].append(member if found == subsets else member.model_copy(update={"subsets": found}))
             narrowed += [] if found == subsets else [member.task]
-    return ChosenList(_title(item, types, kept), dict(types), is_named, _notes(narrowed, unknown, kept.shown))
+    return ChosenList(_title(item, types, narrowed, kept), dict(types), is_named, _notes(narrowed, unknown, kept.shown))
 
 
 def _spoken(subsets: Sequence[str], languages: Mapping[str, Sequence[str]], codes: Collection[str]) -> tuple[str, ...]:
@@ -290,12 +290,12 @@ def _spoken(subsets: Sequence[str], languages: Mapping[str, Sequence[str]], code
     )
 
 
-def _title(item: TaskList, types: Mapping[str, Sequence[Member]], kept: _Kept) -> str:
+def _title(item: TaskList, types: Mapping[str, Sequence[Member]], narrowed: Sequence[str], kept: _Kept) -> str:
     """The list's name, and what makes its means other than the list's own."""
     count = sum(map(len, types.values()))
     parts = [f"only {count} of its {len(item.tasks)} tasks"] if count < len(item.tasks) else []
-    parts += [f"only {', '.join(types)}"] if kept.types else []
-    parts += [f"only languages {kept.shown}"] if kept.codes is not None else []
+    parts += [f"only {', '.join(types)}"] if parts and kept.types else []
+    parts += [f"only languages {kept.shown}"] if kept.codes is not None and (parts or narrowed) else []
     return ", ".join([item.name, *parts])
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
+from evalharness.errors import UsageError
 from evalharness.reports.board import Cell, Row
 from evalharness.reports.building.cells import catalogued, other_revision
-from evalharness.results.published import EXTERNAL, UNPINNED
+from evalharness.reports.building.choosing import Choice, wanted_tasks
+from evalharness.results.clone import read_clone
+from evalharness.results.published import EXTERNAL, UNPINNED, published_runs
 from evalharness.results.stored import StoredRun
 
 MIXED = (
@@ -28,6 +32,30 @@ class Shown:
 
     rows: Sequence[Row]
     notes: Sequence[str]
+
+
+def public_runs(
+    own: Sequence[StoredRun], choice: Choice, clone: Path | None = None, *, is_boxed: bool = True
+) -> list[StoredRun]:
+    """Rows of public models; one that is in a clone is not shown from the box, too.
+
+    Args:
+        own: the user's results.
+        choice: whose tasks are read.
+        clone: a clone of the public results repository; None for none.
+        is_boxed: whether those that come with evalharness are among them.
+
+    Raises:
+        UsageError: nothing is there for models to be near to.
+        DataError: the clone holds no results.
+    """
+    if choice.nearest is not None and not own:
+        raise UsageError("--nearest shows public models near yours; name a folder with your results")
+    tasks = wanted_tasks(choice) or {name for run in own for name in run.tasks} or None
+    cloned = [] if clone is None else read_clone(clone, tasks)
+    there = {run.model for run in cloned}
+    boxed = published_runs() if is_boxed else []
+    return [*cloned, *(run for run in boxed if run.model not in there)]
 
 
 def sources_of(run: StoredRun, cells: Mapping[str, Cell]) -> list[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from evalharness.compare.formats.json import Number, Text
+from evalharness.compare.formats.json import Text
 from evalharness.reports.board import Board, Origin
 
 # one higher where a key goes or means something else; a new key changes nothing for whoever reads the others
 SCHEMA: Final = 1
+# what is none of JSON's numbers is written as null
+Number: TypeAlias = float | None
 _OTHER_THAN_ASCII = re.compile(r"[^\x00-\x7e]")
 
 

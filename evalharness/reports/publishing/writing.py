@@ -65,7 +65,8 @@ def write_files(files: Sequence[NewFile], folder: Path, flag: str) -> list[Path]
     refuse_foreign(files, flag)
     with storage_errors(folder, f"nothing can be published in {folder}", f"choose another place with {flag}"):
         for file in files:
-            with atomic_path(file.path) as temporary:
+            # what a link leads to is replaced, not the link
+            with atomic_path(file.path.resolve()) as temporary:
                 temporary.write_bytes(file.content)
     return [file.path for file in files]
 
