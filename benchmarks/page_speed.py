@@ -173,9 +173,9 @@ def main() -> None:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     foot = (
-        "A click's time ends when what it changed is painted. That of a search begins with the last letter, after which\n"
-        "the page waits 60 ms for another one. The cores had other work, too: the machine's load (processes that ran or\n"
-        f"waited) was {load:.1f} when this began."
+        "A click's time ends when what it changed is painted; that of a search begins with the last letter, "
+        "and the page\nwaits 60 ms for another one. The cores had other work, too: the machine's load, "
+        f"of processes that ran or\nwaited, was {load:.1f} when this began."
     )
     output.write_text("\n".join([head, *table, *lines, "", foot, ""]), encoding="utf-8")
     print(output.read_text(encoding="utf-8"))

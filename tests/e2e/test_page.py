@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,34 @@ def test_other_boards(at: Opened) -> None:
     at.press("ArrowRight")
     expect(at.page.locator("#title")).to_have_text("Nothing yet")
     expect(at.page.locator("#grid tbody")).to_contain_text("No models yet.")
+
+
+def test_many_boards_are_picked_from_a_list_and_linked_by_name(browser: Browser, tmp_path: Path) -> None:
+    (first, second, _) = boards()
+    many_boards = [
+        first,
+        *(replace(second, title=f"List {number}") for number in range(4)),
+        replace(first, protocol="x"),
+    ]
+    path = written(many_boards, tmp_path / "page.html")
+    with opened(browser, path) as at:
+        at.page.locator("#boards select").select_option("List 2")
+        expect(at.page.locator("#title")).to_have_text("List 2")
+        fragment = at.page.evaluate("location.hash")
+    with opened(browser, path, fragment) as at:
+        expect(at.page.locator("#title")).to_have_text("List 2")
+        at.page.locator("#boards select").select_option("Every kind of row (x)")
+        expect(at.page.locator("#about")).to_contain_text("x protocol")
+
+
+def test_without_a_browser_it_is_skipped_but_where_one_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", {}.get)
+    monkeypatch.delenv("EVALHARNESS_BROWSER", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="needs Chromium"), chromium():
+        pass
+    monkeypatch.setenv("EVALHARNESS_BROWSER", "required")
+    with pytest.raises(pytest.fail.Exception, match="is required"), chromium():
+        pass
 
 
 def test_download(at: Opened) -> None:

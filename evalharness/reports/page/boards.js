@@ -5,6 +5,12 @@ const DATA = JSON.parse(byId('data').textContent);
 const TEXTS = DATA.texts;
 const BOARDS = DATA.boards.map((board, number) => opened(board, DATA.items[number]));
 
+// what tells boards apart, for people and in links
+for (const one of BOARDS) {
+  const isAlone = BOARDS.filter((other) => other.title === one.title).length === 1;
+  one.name = isAlone ? one.title : `${one.title} (${one.protocol})`;
+}
+
 /** A board with a value for each row's place, and texts for their numbers. */
 function opened(board, items) {
   const rows = board.rows;

@@ -243,9 +243,8 @@ def _means(means: Sequence[Mean], texts: _Texts) -> dict[str, Any]:
 
 def _column(values: Sequence[_Scored], texts: _Texts) -> dict[str, Any]:
     column: dict[str, Any] = {"s": [_steps(value.score) for value in values]}
-    spans = {
-        row: value.interval for row, value in enumerate(values) if value.score is not None and _told(value.interval)
-    }
+    found = {row: _told(value.interval) for row, value in enumerate(values) if value.score is not None}
+    spans = {row: span for row, span in found.items() if span is not None}
     if not spans:
         return column
     score, last = column["s"], range(len(values))
@@ -258,8 +257,9 @@ def _column(values: Sequence[_Scored], texts: _Texts) -> dict[str, Any]:
     return column
 
 
-def _told(span: Span | None) -> bool:
-    return span is not None and math.isfinite(span.low) and math.isfinite(span.high)
+def _told(span: Span | None) -> Span | None:
+    """The same if it says anything."""
+    return span if span is not None and math.isfinite(span.low) and math.isfinite(span.high) else None
 
 
 def _whole(score: float) -> int:

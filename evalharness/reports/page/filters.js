@@ -7,8 +7,7 @@ function showBoards() {
   if (BOARDS.length < 2) return;
   const place = byId('boards');
   place.hidden = false;
-  const titles = BOARDS.map((one) => one.title);
-  const named = BOARDS.map((one) => (titles.filter((title) => title === one.title).length > 1 ? `${one.title} (${one.protocol})` : one.title));
+  const named = BOARDS.map((one) => one.name);
   const go = (number) => choose({ ...fresh(), board: number, ...Object.fromEntries(SWITCHES.map((name) => [name, state[name]])) });
   const tabs = place.querySelectorAll('input');
   const select = place.querySelector('select');

@@ -2,9 +2,9 @@
 /* A score against what it costs, with the models that nothing cheaper beats. */
 
 const COSTS = [
-  ['parameters', 'Parameters', 'fewer parameters', -1, true],
-  ['dimensions', 'Dimension of vectors', 'smaller vectors', -1, true],
-  ['speed', 'Texts per second, as measured', 'faster models', 1, true],
+  ['parameters', 'Parameters', 'model with fewer parameters', -1, true],
+  ['dimensions', 'Dimension of vectors', 'model with smaller vectors', -1, true],
+  ['speed', 'Texts per second, as measured', 'faster model', 1, true],
 ];
 
 const scatterSection = byId('scatter');
@@ -31,7 +31,7 @@ function showScatter() {
   const chart = scatterSection.querySelector('.chart');
   chart.replaceChildren(dots.length ? scatterChart(shown, dots, front, cost, by) : make('p', { class: 'nobody' }, 'No model has both.'));
   const left = shown.size - dots.length;
-  scatterSection.querySelector('.under').textContent = `Filled dots joined by a line: nothing among ${cost[2]} scores higher.${shown.has('published') ? ' Orange rings: own runs.' : ''}${left ? ` ${plural(left, 'model')} of ${shown.size} not shown: filtered out, or a value is unknown.` : ''} Arrow keys go from dot to dot.`;
+  scatterSection.querySelector('.under').textContent = `Filled dots joined by a line: no ${cost[2]} scores higher.${shown.has('published') ? ' Orange rings: own runs.' : ''}${left ? ` ${plural(left, 'model')} of ${shown.size} not shown: filtered out, or a value is unknown.` : ''} Arrow keys go from dot to dot.`;
 }
 
 /** Choices above a chart, made anew without losing the focus. */

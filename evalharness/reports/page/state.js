@@ -71,7 +71,7 @@ function rowFilter(shown = board()) {
 
 function writeAddress() {
   const told = new URLSearchParams();
-  if (state.board) told.set('board', String(state.board + 1));
+  if (state.board) told.set('board', board().name);
   if (state.sort) told.set('sort', `${state.descending ? '-' : ''}${state.sort}`);
   for (const name of ['query', 'origin', 'least', 'most', 'zeroShot', 'cost', 'by']) if (state[name]) told.set(name, state[name]);
   for (const name of ['families', 'types', 'open']) if (state[name]?.size || (name === 'types' && state.types)) told.set(name, JSON.stringify([...state[name]]));
@@ -87,8 +87,7 @@ function writeAddress() {
 function readAddress() {
   const told = new URLSearchParams(location.hash.slice(1));
   const found = fresh();
-  const number = Number(told.get('board') ?? 1) - 1;
-  if (BOARDS[number]) found.board = number;
+  found.board = Math.max(0, BOARDS.findIndex((one) => one.name === told.get('board')));
   for (const name of ['query', 'origin', 'zeroShot', 'cost', 'by']) found[name] = told.get(name) ?? '';
   for (const name of ['least', 'most']) if (Number.isFinite(Number(told.get(name) ?? NaN))) found[name] = told.get(name);
   for (const name of ['families', 'types', 'open']) if (told.has(name)) found[name] = new Set(listIn(told.get(name)));
