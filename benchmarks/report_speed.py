@@ -42,8 +42,8 @@ def metric_names(spec: TaskSpec) -> list[str]:
         nauc = [f"nauc_{kind}_at_{k}_{end}" for kind in kinds[:5] for k in _CUTS for end in ("max", "std", "diff1")]
         return [*(f"{kind}_at_{k}" for kind in kinds for k in _CUTS), *nauc]
     if spec.type == "PairClassification":
-        kinds = ("accuracy", "f1", "precision", "recall", "ap")
-        return [f"{how}_{kind}" for how in ("similarity", "cosine", "dot", "max", "euclidean") for kind in kinds]
+        ways = ("similarity", "cosine", "dot", "max", "euclidean")
+        return [f"{how}_{kind}" for how in ways for kind in ("accuracy", "f1", "precision", "recall", "ap")]
     if spec.type == "Classification":
         return ["accuracy", "f1", "f1_weighted", "precision", "precision_weighted", "recall", "ap", "ap_weighted"]
     if spec.type == "Clustering":
@@ -139,8 +139,8 @@ def page(files: Sequence[Path], found: Mapping[str, Measured], load: float) -> s
     size = sum(path.stat().st_size for path in files) / 1e6
     how = (
         f"Measured on {time.strftime('%Y-%m-%d')} by `python benchmarks/report_speed.py` with CPython "
-        f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores, {load:.1f} other processes "
-        f'running when it began: `report --benchmark "{NAME}"` on {len(files):,} files of {size:,.0f} MB, each format '
+        f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} cores, {load:.1f} other processes at "
+        f'work when it began: `report --benchmark "{NAME}"` on {len(files):,} files of {size:,.0f} MB, each format '
         "in a process of its own."
     )
     lines = [

@@ -166,7 +166,9 @@ def read_bytes(path: Path, error: type[EvalHarnessError] = DataError) -> bytes:
             raise error(f"{path}: is {'a folder' if stat.S_ISDIR(found.st_mode) else 'no regular file'}")
         if found.st_size > LARGEST:
             raise error(f"{path}: has {found.st_size:,} bytes; expected at most {LARGEST:,}")
-        return path.read_bytes()
+        # without Python's own buffer, of which one that is read once makes no use
+        with path.open("rb", buffering=0) as handle:
+            return handle.readall()
     except OSError as failure:
         raise error(f"{path}: cannot be read ({failure.strerror or failure})") from None
     except ValueError as failure:  # a NUL in the name

@@ -62,6 +62,15 @@ def test_all_complete_ones_are_shown_and_the_others_counted() -> None:
     assert "mixed sources" in found.notes[0]
 
 
+def test_a_task_that_nobody_published_keeps_no_model_away() -> None:
+    tasks = TaskList(name="four", tasks=(*TASKS.tasks, Member(task="STS15")))
+    found = board(MINE, *MANY, LACKING, choice=Choice(lists=[tasks]))
+    assert len(found.rows) == 11
+    assert all(row.mean_task.score is None for row in found.rows)
+    nobody = TaskList(name="none", tasks=(Member(task="STS15"),))
+    assert names(board(MINE, *MANY, choice=Choice(lists=[nobody]))) == ["mine"]
+
+
 def test_named_ones_are_shown_whatever_they_lack() -> None:
     found = board(MINE, *MANY, LACKING, choice=Choice(lists=[TASKS], models=["mine", "lacking"]))
     assert names(found) == ["lacking", "mine"]

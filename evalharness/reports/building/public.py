@@ -101,7 +101,9 @@ def shown_rows(rows: Sequence[Row], *, nearest: int | None = None, all_named: bo
     elif all_named:
         kept, notes = public, []
     else:
-        kept = [row for row in public if row.mean_task.score is not None]
+        # of some tasks, own ones for example, nobody publishes a score; they void averages, not rows
+        known = _published_tasks(public)
+        kept = [row for row in public if known and all(row.cells[task].score is not None for task in known)]
         left = len(public) - len(kept)
         said = f"{left} published models lack tasks of this table and are not shown; --models shows them"
         notes = [said] if left else []
@@ -110,7 +112,7 @@ def shown_rows(rows: Sequence[Row], *, nearest: int | None = None, all_named: bo
 
 def _near(own: Sequence[Row], public: Sequence[Row], count: int) -> list[Row]:
     """The published rows that are among the nearest to any of the results, by the tasks that anybody published."""
-    known = {task for row in public for task, cell in row.cells.items() if cell.score is not None}
+    known = _published_tasks(public)
     found: set[int] = set()
     for row in own:
         mine = {task: cell.score for task, cell in row.cells.items() if cell.score is not None and task in known}
@@ -124,6 +126,11 @@ def _near(own: Sequence[Row], public: Sequence[Row], count: int) -> list[Row]:
         }
         found |= set(sorted(distances, key=lambda number: (distances[number], public[number].model))[:count])
     return [row for number, row in enumerate(public) if number in found]
+
+
+def _published_tasks(public: Sequence[Row]) -> set[str]:
+    """Those of which anybody published a score."""
+    return {task for row in public for task, cell in row.cells.items() if cell.score is not None}
 
 
 def _mean_over(row: Row, tasks: Sequence[str]) -> float | None:
