@@ -132,6 +132,7 @@ def measure(browser: Browser, path: Path) -> dict[str, Times]:
         watch.take("search", _SEARCH, "lab-7/")
         page.evaluate(_SEARCH, "")
         page.locator("#view summary").click()
+        page.locator("#view .sheet button").first.wait_for()
         watch.take("open all types", _CLICK, "#view .sheet button")
         for key in ("task:Task3OfType3", "type:Type 5", "mean"):
             watch.take("sort, all types open", _CLICK, f'#grid th[data-key="{key}"] .sort')

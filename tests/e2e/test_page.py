@@ -79,6 +79,8 @@ def test_sorting(at: Opened) -> None:
     assert at.column("mean")[-1].startswith("\u2013")
     assert sort(at, "borda") == "ascending"
     assert at.column("borda")[:3] == ["1", "2", "3"]
+    assert at.column("these")[:3] == ["1\u20132", "1\u20133", "1\u20134"]
+    assert sort(at, "like") == "ascending"
     assert sort(at, "model") == "ascending"
     assert sort(at, "dimensions") == "ascending"
 

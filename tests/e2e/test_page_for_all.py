@@ -248,6 +248,13 @@ def test_hostile_names_stay_text(browser: Browser, tmp_path: Path) -> None:
             at.press("Escape")
 
 
+def scores_of(seed: int) -> dict[str, float]:
+    """By id, what `random_ndcg` gives to each item."""
+    items = random_ndcg(seed).items
+    assert items is not None
+    return dict(zip(items.ids, items.columns["ndcg_at_10"], strict=True))
+
+
 def test_items(browser: Browser, with_items: Path) -> None:
     with opened(browser, with_items) as at:
         page, dialog = at.page, at.page.get_by_role("dialog")
@@ -255,14 +262,11 @@ def test_items(browser: Browser, with_items: Path) -> None:
         at.cell("task:Own", "two").click()
         expect(dialog).to_contain_text("ndcg_at_10; 60 items")
         scores = [float(text) for text in dialog.locator("tbody td:nth-child(2)").all_inner_texts()]
-        own = list(random_ndcg(1).items.columns["ndcg_at_10"])  # type: ignore[union-attr]
+        own = scores_of(1).values()
         assert scores == sorted(scores)
         assert (scores[0], scores[-1]) == (min(own), max(own))
         dialog.get_by_label("Beside").select_option(label="me/one")
-        first, other = (
-            dict(zip((f"q{n}" for n in range(60)), random_ndcg(seed).items.columns["ndcg_at_10"], strict=True))
-            for seed in (1, 0)
-        )  # type: ignore[union-attr]
+        first, other = scores_of(1), scores_of(0)
         lines = dialog.locator("tbody tr").all_inner_texts()
         assert len(lines) >= 20
         apart = []

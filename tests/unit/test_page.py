@@ -14,7 +14,7 @@ import pytest
 from support.boards import HOSTILE, REVISION, boards, many
 from support.stored import ndcg, pairs, random_ndcg, spec_of, write_results
 
-from evalharness.reports.board import Board, Span
+from evalharness.reports.board import Board, Cell, Mean, Span
 from evalharness.reports.building.boards import make_boards
 from evalharness.reports.formats import render
 from evalharness.reports.page import assemble, data
@@ -77,7 +77,11 @@ def test_its_data_are_what_the_boards_have() -> None:
     assert (found["title"], found["protocol"], found["sorted"]) == (board.title, board.protocol, board.sorted_by)
     assert [task["name"] for task in found["tasks"]] == board.tasks
     for place, row in enumerate(board.rows):
-        columns = [(row.mean_task, found["mean"]), (row.mean_type, found["byType"]), (row.common, found["commonMean"])]
+        columns: list[tuple[Mean | Cell | None, Any]] = [
+            (row.mean_task, found["mean"]),
+            (row.mean_type, found["byType"]),
+            (row.common, found["commonMean"]),
+        ]
         columns += [(row.types[kind["name"]], kind) for kind in found["types"]]
         columns += [(row.cells[task["name"]], task) for task in found["tasks"]]
         for wanted, column in columns:

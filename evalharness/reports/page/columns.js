@@ -60,7 +60,7 @@ function overall(board, state) {
     found.push(once(board, key, () => ({
       head, small, kind: 'span', first: 'asc', width: 84,
       values: board.rows[key].map((span) => span && span[0] + span[1] / 1e4),
-      show: (_, row) => board.rows[key][row].join('\u2013'),
+      show: (_, row) => [...new Set(board.rows[key][row])].join('\u2013'),
     })));
   }
   return found;

@@ -72,27 +72,30 @@ function rankIn(column, row) {
   return `${better + 1} of ${column.scale.count}`;
 }
 
-function scoreTable(title, head, lines) {
-  const table = make('table', {}, make('thead', {}, make('tr', {}, make('th', { scope: 'col' }, head), make('th', { scope: 'col' }, 'Score'), make('th', { scope: 'col' }, '95% interval'))),
-    make('tbody', {}, ...lines));
+/** Scores of a row by name, with their intervals where there is any; `lines` are [name, column]. */
+function scoreTable(title, head, lines, row) {
+  const isSpanned = lines.some(([, column]) => spanOf(column, row));
+  const heads = [head, 'Score', ...(isSpanned ? ['95% interval'] : [])];
+  const table = make('table', {}, make('thead', {}, make('tr', {}, ...heads.map((name) => make('th', { scope: 'col' }, name)))),
+    make('tbody', {}, ...lines.map(([name, column]) => scoreLine(name, column, row, isSpanned))));
   return make('section', {}, make('h3', {}, title), make('div', { class: 'list', tabindex: 0, role: 'region', 'aria-label': title }, table));
 }
 
-function scoreLine(name, column, row) {
+function scoreLine(name, column, row, isSpanned) {
   const span = spanOf(column, row);
   const value = column.s[row];
   return make('tr', {}, make('th', { scope: 'row' }, make('bdi', {}, name)), make('td', {}, value === null ? VOID : points(value)),
-    make('td', {}, span ? `${points(span.low)} \u2013 ${points(span.high)}` : ''));
+    isSpanned ? make('td', {}, span ? `${points(span.low)} \u2013 ${points(span.high)}` : '') : null);
 }
 
 function subsetTable(task, row) {
   if (task.parts.length < 2) return null;
-  return scoreTable(plural(task.parts.length, 'subset'), 'Subset', task.parts.map((part) => scoreLine(partName(part), part, row)));
+  return scoreTable(plural(task.parts.length, 'subset'), 'Subset', task.parts.map((part) => [partName(part), part]), row);
 }
 
 function taskTable(shown, type, row) {
   const tasks = type.tasks.map((place) => shown.tasks[place]);
-  return scoreTable(plural(tasks.length, 'task'), 'Task', tasks.map((task) => scoreLine(task.name, task, row)));
+  return scoreTable(plural(tasks.length, 'task'), 'Task', tasks.map((task) => [task.name, task]), row);
 }
 
 function ofModel(shown, row) {
@@ -120,7 +123,7 @@ function ofModel(shown, row) {
     textList('Notes', [...notesOf(shown, row), ...noted]),
     textList('Missing', missing),
     textList('Tasks in its training data', trained),
-    scoreTable(plural(shown.types.length, 'task type'), 'Type', shown.types.map((type) => scoreLine(type.name, type, row))),
+    scoreTable(plural(shown.types.length, 'task type'), 'Type', shown.types.map((type) => [type.name, type]), row),
   ];
 }
 

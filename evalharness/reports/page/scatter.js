@@ -31,7 +31,7 @@ function showScatter() {
   const chart = scatterSection.querySelector('.chart');
   chart.replaceChildren(dots.length ? scatterChart(shown, dots, front, cost, by) : make('p', { class: 'nobody' }, 'No model has both.'));
   const left = shown.size - dots.length;
-  scatterSection.querySelector('.under').textContent = `Filled dots joined by a line: no ${cost[2]} scores higher.${shown.has('published') ? ' Orange rings: own runs.' : ''}${left ? ` ${plural(left, 'model')} of ${shown.size} not shown: filtered out, or a value is unknown.` : ''} Arrow keys go from dot to dot.`;
+  scatterSection.querySelector('.under').textContent = `Filled dots joined by a line: no ${cost[2]} scores higher.${shown.has('published') && shown.rows.published.includes(null) ? ' Orange rings: own runs.' : ''}${left ? ` ${plural(left, 'model')} of ${shown.size} not shown: filtered out, or a value is unknown.` : ''} Arrow keys go from dot to dot.`;
 }
 
 /** Choices above a chart, made anew without losing the focus. */
