@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from evalharness.catalog.models import facts_of_meta
+from evalharness.catalog.tasks import mteb_task
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import checked, no_collection, read_object
 from evalharness.results.legacy import NO_SCORE, as_today, current_name
@@ -122,12 +123,24 @@ def _run_folders(top: Path) -> Iterator[Path]:
         folders.sort()
         place = Path(name)
         # whatever it is: a file, a folder, a link that leads nowhere
-        if MODEL_META in (*files, *folders) or any((place / JOBS).glob("*/*.*.json")):
+        if (
+            MODEL_META in (*files, *folders)
+            or any((place / JOBS).glob("*/*.*.json"))
+            or any(_is_of_mteb(place / file) for file in files)
+        ):
             yield place
             folders[:] = [inner for inner in folders if inner not in (JOBS, MODEL_META)]
         # what somebody writes there is not done yet, or was never finished
         folders[:] = [inner for inner in folders if not inner.startswith(".")]
     yield from (Path(name) for name in unreadable if os.path.isdir(name))  # noqa: PTH112 -- Path.is_dir raises
+
+
+def _is_of_mteb(path: Path) -> bool:
+    """Whether it has scores of one of mteb's tasks, in mteb's form: early versions put nothing beside such files."""
+    if path.suffix != ".json" or path.name.startswith("."):
+        return False
+    name = current_name(unicodedata.normalize("NFC", path.stem))
+    return mteb_task(name) is not None and not read_task_file(path).damage
 
 
 @dataclass(frozen=True, slots=True)

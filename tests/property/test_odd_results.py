@@ -13,6 +13,7 @@ import pytest
 from conftest import Cli
 from support.lookup import spec
 from support.odd import FILES, VALUES, with_each_key_odd
+from support.old_files import nested, old, write
 
 from evalharness.results.records import JobId, JobRecord, items_path, model_meta, record_path, run_folder, write_job
 from evalharness.results.records import write_model_meta as write_meta
@@ -319,3 +320,16 @@ def test_a_folder_without_results_says_what_was_expected(here: Cli, tmp_path: Pa
     done = here("report", "empty")
     assert done.returncode == 2
     assert "no results below empty: expected folders with a model_meta.json" in done.stderr
+
+
+def test_files_that_mteb_wrote_years_ago_need_nothing_beside_them(here: Cli, tmp_path: Path) -> None:
+    model_folder(tmp_path / "results", "good/one", 0.51)
+    value = old("STS12", {"test": nested(0.8)}) | {"dataset_revision": REVISION}
+    write(tmp_path / "results" / "all-MiniLM-L6-v2", "STS12", value)
+    write(tmp_path / "results" / "charts", "STS12", {"x": [1, 2]})
+    write(tmp_path / "results" / "charts", "colours", {"test": {"red": 0.5}})
+    done = here("report", "results", "--format", "json")
+    assert done.returncode == 0
+    (board,) = json.loads(done.stdout)["boards"]
+    scores = {row["model"]: row["cells"]["STS12"]["score"] for row in board["rows"]}
+    assert scores == {"good/one": 0.51, "results/all-MiniLM-L6-v2": 0.8}
