@@ -11,6 +11,7 @@ from support.stored import StoredScores, random_ndcg, spec_of, write_results
 
 from evalharness.reports.board import Board
 from evalharness.reports.building.boards import make_boards
+from evalharness.reports.building.choosing import Choice
 from evalharness.reports.building.speed import texts_per_second
 from evalharness.results.checkpoints import checkpoint_step, step_of
 from evalharness.results.records import LOG, append_log
@@ -92,6 +93,17 @@ def test_speeds_of_different_devices_have_a_footnote(tmp_path: Path) -> None:
     assert board.notes == [
         "speeds do not compare, for they were measured on: cpu float32 (2 rows), cuda float32 (1 row)"
     ]
+
+
+def test_a_row_without_any_of_the_tasks_was_not_measured_elsewhere(tmp_path: Path) -> None:
+    board_of(tmp_path, one="cpu")
+    write_results(tmp_path, {("Other", "test", "default"): random_ndcg(1)}, spec_of("me/other"))
+    runs = read_runs([tmp_path])
+    for run in runs:
+        append_log(run.folder, line(300, 3.0))
+    (board,) = make_boards(runs, Choice(tasks=["Mine"]))
+    assert [row.texts_per_second for row in board.rows] == [100.0, 100.0]
+    assert board.notes == []
 
 
 def test_a_checkpoint_has_its_step(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def with_speed_notes(board: Board) -> Board:
     """The board with a footnote where speeds were measured on different devices or in different precisions."""
-    found = Counter(place for row in board.rows if row.texts_per_second is not None for place in [_measured_on(row)])
+    # a row that has none of the tasks has no records here that could say it
+    timed = [row for row in board.rows if row.texts_per_second is not None and any(c.parts for c in row.cells.values())]
+    found = Counter(map(_measured_on, timed))
     if len(found) < 2:  # noqa: PLR2004 -- one compares with itself
         return board
     named = ", ".join(f"{place} ({count} {'row' if count == 1 else 'rows'})" for place, count in sorted(found.items()))
