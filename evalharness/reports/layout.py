@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from evalharness.errors import MAX_NOTE, one_line
 from evalharness.reports import wording
-from evalharness.reports.board import Board, Cell, Mean, Part, Row
+from evalharness.reports.board import Board, Mean, Part, Row
 
 # a mark of a footnote for which there was no room
 NO_ROOM = 0
@@ -290,21 +290,31 @@ def _tasks(board: Board, names: Mapping[int, Entry], notes: _Footnotes) -> Table
     for kind, tasks in board.types.items():
         for task in tasks:
             best = _best([row.cells[task].score for row in board.rows])
-            cells = [_score(task, board.rows[place].cells[task], best, notes) for place in names]
+            cells = [_score(task, board.rows[place], best, notes) for place in names]
             metric = [Entry(one_line(board.metrics.get(task, wording.VOID)))] if board.metrics else []
             lines.append([Entry(one_line(task)), Entry(one_line(kind)), *cells, *metric])
     metric_head = [_word("Metric")] if board.metrics else []
     return Table("", [_word("Task"), _word("Type"), *map(Head, names.values()), *metric_head], lines)
 
 
-def _score(task: str, cell: Cell, best: str | None, notes: _Footnotes) -> Entry:
+def _score(task: str, row: Row, best: str | None, notes: _Footnotes) -> Entry:
+    cell = row.cells[task]
     text = wording.points(cell.score)
     interval = "" if cell.score is None else wording.span(cell.interval)
     tail = " ".join(filter(None, (interval, wording.TRAINED_ON if cell.is_trained_on else "")))
-    # what the row says of the task already is not said again
-    said = [(one_line(f"{task}: {note}", MAX_NOTE), one_line(note, MAX_NOTE)) for note in cell.notes]
+    # what is said of the task already is not said again
+    said = [(one_line(f"{task}: {note}", MAX_NOTE), one_line(_said(row, task, note), MAX_NOTE)) for note in cell.notes]
     marks = notes.mark(named if named in notes.numbers else note for named, note in said)
     return Entry(text, tail, text == best, marks)
+
+
+def _said(row: Row, task: str, note: str) -> str:
+    """A note of a task as the row has it, where that says it of several tasks at once; else the note alone."""
+    for whole in row.notes:
+        tasks, _, what = whole.partition(": ")
+        if what == note and (task in tasks.split(", ") or tasks.endswith(" more")):
+            return whole
+    return note
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from support.boards import HOSTILE, TYPES, boards, many
 from support.golden import FOLDER, NAMES, golden
 
 from evalharness.catalog.models import ModelFacts
+from evalharness.errors import shorten
 from evalharness.reports.board import Board, Cell, Mean, Row, Span
 from evalharness.reports.formats import files_of_formats, render, uncoloured
 from evalharness.reports.formats.csv import COLUMNS
@@ -144,6 +145,17 @@ def test_footnotes_are_numbered_once_and_are_not_without_end() -> None:
     assert "[201]" not in text
     assert "70 more footnotes" in text
     assert marked([1, 2, 4]) == "[1, 2, 4]"
+
+
+@pytest.mark.parametrize("tasks", [["t", "u"], [f"t{number}" for number in range(30)]], ids=len)
+def test_what_a_row_says_of_several_tasks_is_not_said_again_at_their_scores(tasks: list[str]) -> None:
+    mean = Mean(0.5, len(tasks), len(tasks))
+    cells = {task: Cell(0.5, notes=["vectors cut to 16 dimensions"]) for task in tasks}
+    said = [f"{shorten(tasks)}: vectors cut to 16 dimensions"]
+    row = Row("m", "r", "", "", cells, {"STS": mean}, mean, mean, said)
+    page = lay_out(Board("b", "mteb", {"STS": tasks}, [row]), Room())
+    assert page.notes == said
+    assert [line[2].marks for line in page.tables[1].rows] == [[1]] * len(tasks)
 
 
 def test_what_a_row_says_of_a_task_is_not_said_again_at_its_score() -> None:
