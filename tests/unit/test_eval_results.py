@@ -35,6 +35,20 @@ def one_task(folder: Path, scores: StoredScores | None = None) -> list[OwnResult
     return own(stored(folder, jobs))
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["- notes: evalharness\n  date: 2024-02-31\n", "[" * 5_000, "a: [", "\x00", "- {? [a] : b}\n"],
+    ids=["a day that no month has", "deep", "open", "nul", "a list as a name"],
+)
+def test_a_file_that_is_no_yaml_is_in_the_way(tmp_path: Path, content: str) -> None:
+    place = tmp_path / "repo" / ".eval_results" / "NFCorpus.yaml"
+    place.parent.mkdir(parents=True)
+    place.write_text(content)
+    with pytest.raises(UsageError, match="would replace what was not made by it"):
+        write_eval_results(one_task(tmp_path / "results"), tmp_path / "repo")
+    assert place.read_text() == content
+
+
 def test_a_file_per_task_with_its_parts_and_the_whole(tmp_path: Path) -> None:
     jobs = {
         ("STS22.v2", "test", subset): of_mteb("STS22.v2", replace(random_ndcg(1), score=score, items=None))

@@ -103,6 +103,7 @@ def test_results_of_others_stay_and_older_ones_of_the_same_data_go(tmp_path: Pat
         ("\n---\nlicense: mit\n---\n", "does not begin in its first line"),
         ("\ufeff---\nlicense: mit\n---\n", "byte order mark"),
         ("---\na: [\n---\n", "is no YAML"),
+        ("---\na: &a [*a]\n---\n", "cannot be changed there without changing other values"),
         ("---\n- a\n---\n", "holds no names with values"),
         ("---\nmodel-index: []\nmodel-index: []\n---\n", "has model-index more than once"),
         ("---\nmodel-index:\n# mine\n- name: a\n  results: []\n---\n", "a comment inside model-index would be lost"),

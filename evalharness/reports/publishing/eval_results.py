@@ -135,7 +135,7 @@ def _is_ours(content: bytes) -> bool:
 
     try:
         entries = yaml.safe_load(content)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError, ValueError):  # a day that no month has
         return False
     return (
         isinstance(entries, list)

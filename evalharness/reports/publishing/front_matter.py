@@ -38,7 +38,7 @@ def with_key(text: str, key: str, value: object) -> str:
     new = [*lines[:start], *block, *lines[end:]]
     old = _load(head)
     # a key of another spelling would be there twice
-    if (key in old) != (start < end) or _load("".join(new)) != {**old, key: value}:
+    if (key in old) != (start < end) or not _are_equal(_load("".join(new)), {**old, key: value}):
         raise DataError(f"{key} cannot be changed there without changing other values")
     first = text[: len(text) - len(head) - len(body)]
     return "".join([first, *new, body])
@@ -87,6 +87,14 @@ def _place(lines: list[str], key: str) -> tuple[int, int]:
     while end > starts[0] + 1 and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
         end -= 1
     return starts[0], end
+
+
+def _are_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether they are; False for what has itself in it, of which nobody can tell."""
+    try:
+        return one == other
+    except RecursionError:
+        return False
 
 
 def _load(text: str) -> dict[str, Any]:
