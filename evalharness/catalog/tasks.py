@@ -77,12 +77,16 @@ class Member(Frozen):
 
 
 class TaskList(Frozen):
-    """A benchmark (defined by mteb) or a suite (ours); `categories` are a suite's expected counts by task type."""
+    """A benchmark (defined by mteb) or a suite (ours); `categories` are a suite's expected counts by task type.
+
+    `note` is a footnote of its tables: what its means and ranks are not.
+    """
 
     name: str
     tasks: tuple[Member, ...]
     aliases: tuple[str, ...] = ()
     description: str = ""
+    note: str = ""
     categories: dict[str, int] = {}
 
 

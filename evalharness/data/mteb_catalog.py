@@ -135,7 +135,20 @@ def describe_benchmark(benchmark: Any) -> dict[str, Any] | None:  # noqa: ANN401
         if set(task.hf_subsets) != set(task.metadata.hf_subsets):
             member["subsets"] = list(task.hf_subsets)
         members.append(member)
-    return {"name": benchmark.name, "aliases": list(benchmark.aliases or ()), "tasks": members}
+    note = {"note": said} if (said := _of_other_means(benchmark)) else {}
+    return {"name": benchmark.name, "aliases": list(benchmark.aliases or ()), "tasks": members, **note}
+
+
+def _of_other_means(benchmark: Any) -> str:  # noqa: ANN401
+    """What is said of a benchmark whose means or ranks are others on mteb's leaderboard; empty of all others."""
+    from mteb.benchmarks.benchmark import BenchmarkAggregation, RtebBenchmark
+
+    if BenchmarkAggregation.MEAN_SUBSET in benchmark.aggregations:
+        return "mteb's leaderboard has means and ranks over subsets of this benchmark; these are over its tasks"
+    if isinstance(benchmark, RtebBenchmark):
+        private = [task.metadata.name for task in benchmark.tasks if not task.metadata.is_public]
+        return f"mteb's leaderboard shows no zero-shot share of this benchmark, and leaves out {', '.join(private)}"
+    return ""
 
 
 def describe_model(meta: Any, aliases: Collection[str], tasks: Collection[str]) -> dict[str, Any]:  # noqa: ANN401

@@ -278,7 +278,8 @@ def _cut(item: TaskList, kept: _Kept, recorded: _Recorded, *, is_named: bool) ->
         if found or kept.codes is None:
             types[kind].append(member if found == subsets else member.model_copy(update={"subsets": found}))
             narrowed += [] if found == subsets else [member.task]
-    return ChosenList(_title(item, types, narrowed, kept), dict(types), is_named, _notes(narrowed, unknown, kept.shown))
+    notes = [*([item.note] if item.note else []), *_notes(narrowed, unknown, kept.shown)]
+    return ChosenList(_title(item, types, narrowed, kept), dict(types), is_named, notes)
 
 
 def _spoken(subsets: Sequence[str], languages: Mapping[str, Sequence[str]], codes: Collection[str]) -> tuple[str, ...]:
