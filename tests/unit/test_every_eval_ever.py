@@ -163,6 +163,33 @@ def test_lines_of_pairs_have_the_similarity_and_what_people_say(tmp_path: Path) 
     assert (result["metric_config"]["min_score"], result["metric_config"]["max_score"]) == (-1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("metric", "meaning"),
+    [
+        ("cosine_ap", "the similarity of the pair; the score is the average precision over pairs"),
+        (
+            "max_ap",
+            (
+                "the model's own similarity of the pair; the score is the average precision over pairs, by the best of "
+                "several similarities"
+            ),
+        ),
+        ("cosine_f1", "the similarity of the pair; the score is the f1 at the best threshold"),
+    ],
+)
+def test_lines_of_decisions_say_what_the_score_is(tmp_path: Path, metric: str, meaning: str) -> None:
+    own_one, cosine = [0.9, 0.2, 0.4, 0.3], [0.8, 0.1, 0.3, 0.2]
+    columns = {"label": [1.0, 0.0, 0.0, 1.0], "similarity": own_one}
+    columns |= {f"{name}_similarity": cosine for name in ("cosine", "manhattan", "euclidean", "dot")}
+    items = ItemScores(["1", "2", "3", "4"], columns)
+    scores = StoredScores(items, metric, "PairClassification")
+    write_records(own(stored(tmp_path / "r", {("Mine", "test", "default"): scores})), tmp_path / "out")
+    _, _, lines = record_of(tmp_path / "out")
+    assert {line["metadata"]["score"] for line in lines} == {meaning}
+    assert [line["evaluation"]["score"] for line in lines] == (own_one if metric == "max_ap" else cosine)
+    assert [line["input"]["reference"] for line in lines] == [["1"], ["0"], ["0"], ["1"]]
+
+
 def test_lines_of_sets_of_labels(tmp_path: Path) -> None:
     names: tuple[Any, ...] = (["a"], ["a", "b"], [])
     columns = {"label": [0.0, 1.0, 2.0], "predicted_0": [0.0, 0.0, 2.0], "exact_match": [1.0, 0.0, 1.0]}

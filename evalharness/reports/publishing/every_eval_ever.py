@@ -33,7 +33,7 @@ _LIBRARY = "evalharness"
 _UNKNOWN = "unknown"
 # beginnings of backends whose models may be anywhere
 _ANYWHERE = (_UNKNOWN, "python", "http")
-_TEXTS = "not stored: input.raw is empty, and sample_id names the item in the data set"
+_TEXTS = "not stored: input.raw is empty, and sample_id names the item in the data set, or a draw that was clustered"
 # lowest and highest value of measures that are not from 0 to 1
 _BOUNDS: Mapping[str, tuple[float | str, float | str]] = {
     **dict.fromkeys(("pearson", "spearman", "kendalltau", "p-MRR", "ami"), (-1.0, 1.0)),

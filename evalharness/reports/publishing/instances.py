@@ -23,7 +23,7 @@ from evalharness.results.records import JobRecord
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from evalharness.metrics.forms import Form, Labels, LabelSets, Values
+    from evalharness.metrics.forms import Decision, Form, Labels, LabelSets, Values
     from evalharness.types import ItemScores
 
 VERSION = "0.3.0"
@@ -142,11 +142,18 @@ def _scores(form: Form) -> tuple[Values, str]:
         case Correlation():
             return form.similarities, "the similarity of the pair; the score is its correlation with the reference"
         case Decision():
-            return form.similarities[0], "the similarity of the pair; the score is that of the best threshold"
+            return form.similarities[0], _of_decision(form)
         case Labels():
             return _share(form), _SHARE
         case _:
             return _share_of_sets(form), _SHARE
+
+
+def _of_decision(form: Decision) -> str:
+    how = "average precision over pairs" if form.measure == "ap" else f"{form.measure} at the best threshold"
+    if len(form.similarities) == 1:
+        return f"the similarity of the pair; the score is the {how}"
+    return f"the model's own similarity of the pair; the score is the {how}, by the best of several similarities"
 
 
 def _share(form: Labels) -> Values:
