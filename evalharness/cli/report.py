@@ -45,7 +45,7 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     subsets: Annotated[
         bool, typer.Option("--subsets", help="Also a table of each task's subsets (languages), in formats of text.")
     ] = False,
-    no_intervals: Annotated[bool, typer.Option("--no-intervals", help="Leave intervals out.")] = False,
+    no_intervals: Annotated[bool, typer.Option("--no-intervals", help="Leave intervals of scores out.")] = False,
     format: Annotated[  # noqa: A002 -- the flag's name
         str | None, typer.Option(help=f"{', '.join(formats())}; default: as the output's ending says, or md.")
     ] = None,

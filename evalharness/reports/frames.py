@@ -28,7 +28,7 @@ _PLACE: Final = {"split": _TEXT, "subset": _TEXT, "languages": _TEXT}
 SUMMARY: Mapping[str, str] = {
     **_IDENTITY,
     # over tasks, with its interval, and how many of the tasks have a score
-    "mean_task": _NUMBER, "low": _NUMBER, "high": _NUMBER, "present": _COUNT, "expected": _COUNT,
+    "mean_task": _NUMBER, **_SPAN, "present": _COUNT, "expected": _COUNT,
     # over the means of the task types, and over the tasks that all rows have
     "mean_type": _NUMBER, "mean_common": _NUMBER,
     # by mteb's Borda count; intervals of the rank by mean_task, items or tasks resampled

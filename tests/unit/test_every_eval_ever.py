@@ -209,6 +209,19 @@ def test_a_score_without_items_says_why_it_has_no_lines(tmp_path: Path) -> None:
     assert result["score_details"] == {"score": 0.5, "details": {"instances": "no items of it are stored"}}
 
 
+def test_a_metric_says_what_it_can_be_and_which_end_is_better(tmp_path: Path) -> None:
+    result, _ = write(tmp_path, random_ndcg(1, 20))
+    assert result["metric_config"] == {
+        "metric_id": "ndcg_at_10", "metric_name": "ndcg_at_10", "metric_kind": "ndcg", "metric_parameters": {"k": 10},
+        "lower_is_better": False, "score_type": "continuous", "min_score": 0.0, "max_score": 1.0,
+    }  # fmt: skip
+    error = replace(random_ndcg(1), items=None, metric="mae", score=0.5)
+    write_records(own(stored(tmp_path / "mine", {("Mine", "test", "default"): error})), tmp_path / "other")
+    _, record, _ = record_of(tmp_path / "other")
+    metric = record["evaluation_results"][0]["metric_config"]
+    assert (metric["lower_is_better"], metric["min_score"], metric["max_score"]) == (True, 0.0, "Infinity")
+
+
 def test_uncertainty_is_that_of_the_board(tmp_path: Path) -> None:
     (results,) = own(stored(tmp_path / "r", {("NFCorpus", "test", "default"): of_mteb("NFCorpus", random_ndcg(1, 20))}))
     (task,) = results.tasks

@@ -108,7 +108,10 @@ def test_a_summary_has_a_line_for_each_row() -> None:
     first, row = summary.iloc[0], rows[0]
     assert row.mean_task.interval is not None
     assert first["mean_task"] == row.mean_task.score
-    assert (first["low"], first["high"]) == (row.mean_task.interval.low, row.mean_task.interval.high)
+    span = row.mean_task.interval
+    assert (first["low"], first["high"], first["interval"], first["is_trusted"]) == (
+        (span.low, span.high, span.method, span.is_trusted)
+    )
     assert (first["mean_type"], first["mean_common"]) == (row.mean_type.score, row.common and row.common.score)
     assert (first["borda"], first["rank_best"], first["rank_worst_such_tasks"]) == (1, 1, 6)
     assert (first["parameters"], first["licence"], first["step"]) == (109482240, "apache-2.0", 2500)
