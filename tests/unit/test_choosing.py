@@ -110,6 +110,16 @@ def test_languages_of_other_tasks_are_those_of_their_records() -> None:
     assert "left out, for nobody says their languages: Bare" in found.notes
 
 
+def test_a_language_may_be_asked_for_in_one_script() -> None:
+    texts = {"old": ["srp-Cyrl"], "new": ["srp-Latn"], "both": ["srp-Cyrl", "eng-Latn"]}
+    mine = replace(MINE, tasks={"Mine": recorded("Mine", texts)})
+    kept = {
+        asked: [part.subset for part in board([mine], languages=[asked]).rows[0].cells["Mine"].parts]
+        for asked in ("srp", "srp-Cyrl", "srp-latn")
+    }
+    assert kept == {"srp": ["both", "new", "old"], "srp-Cyrl": ["both", "old"], "srp-latn": ["new"]}
+
+
 def test_models_by_name_short_name_and_revision() -> None:
     second = replace(run("me/other", {"STS12": 0.3}), revision="d" * 40)
     third = replace(second, model="you/mine")

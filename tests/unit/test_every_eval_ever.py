@@ -291,6 +291,26 @@ def test_texts_of_others_stay_texts(tmp_path: Path) -> None:
     assert lines[0]["input"]["reference"] == [names[0]]
 
 
+@pytest.mark.parametrize(("is_open", "said"), [("true", "open_weights"), ("false", "closed_weights"), ("1", "unknown")])
+def test_whose_weights_can_be_had_is_what_its_facts_say(tmp_path: Path, is_open: str, said: str) -> None:
+    results = own(stored(tmp_path / "r"))
+    (results[0].run.folder / "model_meta.json").write_text(f'{{"open_weights": {is_open}}}', encoding="utf-8")
+    write_records(results, tmp_path / "out")
+    _, record, _ = record_of(tmp_path / "out")
+    assert record["model_info"]["additional_details"]["model_availability"] == said
+
+
+def test_a_score_has_its_own_time_and_the_record_the_last_of_them(tmp_path: Path) -> None:
+    results = own(stored(tmp_path / "r"))
+    write_records(results, tmp_path / "out")
+    _, record, _ = record_of(tmp_path / "out")
+    jobs = {task.part_name(part): part.job for task in results[0].tasks for part in task.cell.parts}
+    written = {name: job.record.written for name, job in jobs.items() if job is not None and job.record is not None}
+    times = {one["evaluation_name"]: one["evaluation_timestamp"] for one in record["evaluation_results"]}
+    assert {name: float(time) for name, time in times.items()} == pytest.approx(written, abs=1e-6)
+    assert float(record["evaluation_timestamp"]) == pytest.approx(max(written.values()), abs=1e-6)
+
+
 def test_a_server_may_be_anybody_s(tmp_path: Path) -> None:
     write_records(own(stored(tmp_path / "r", model=public_model(backend="http"))), tmp_path / "out")
     _, record, _ = record_of(tmp_path / "out")

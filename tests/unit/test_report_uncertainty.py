@@ -79,6 +79,16 @@ def test_every_score_and_mean_has_an_interval_that_it_is_in(tmp_path: Path) -> N
     assert board.notes == []
 
 
+def test_a_score_that_was_rounded_is_in_its_interval(tmp_path: Path) -> None:
+    thirds = StoredScores(ndcg([1 / 3] * 40).items, "ndcg_at_10", "Retrieval", score=0.33333)
+    (row,) = board_of(write_results(tmp_path, {("A", "test", "default"): thirds})).rows
+    found = row.cells["A"].interval
+    assert row.cells["A"].score == 0.33333
+    assert found is not None
+    assert found.low <= 0.33333 <= found.high == pytest.approx(1 / 3)
+    assert found.high > 0.33333
+
+
 def test_they_are_those_of_the_items(tmp_path: Path) -> None:
     board = board_of(write_results(tmp_path, of_types()))
     (row,) = board.rows

@@ -100,6 +100,20 @@ def test_frames_have_the_same_columns_and_types_whatever_is_there(given: list[Bo
         assert {column: str(kind) for column, kind in frame.dtypes.items()} == columns
 
 
+def test_counts_are_whole_numbers_and_scores_are_floats() -> None:
+    kinds: dict[str, list[str]] = {}
+    for name, kind in SHOWN.summary.dtypes.items():
+        kinds.setdefault(str(kind), []).append(str(name))
+    assert kinds["Int64"] == [
+        "place", "present", "expected", "borda", "rank_best", "rank_worst", "rank_best_such_tasks",
+        "rank_worst_such_tasks", "dimensions", "max_length", "parameters", "embedding_parameters", "zero_shot", "step",
+    ]  # fmt: skip
+    assert kinds["float64"] == ["mean_task", "low", "high", "mean_type", "mean_common", "texts_per_second"]
+    assert kinds["boolean"] == ["is_trusted"]
+    for frame in (SHOWN.types, SHOWN.tasks, SHOWN.subsets):
+        assert {str(frame[name].dtype) for name in ("score", "low", "high")} == {"float64"}
+
+
 def test_a_summary_has_a_line_for_each_row() -> None:
     summary = SHOWN.summary
     rows = [*EVERYTHING.rows, *PUBLISHED.rows]
