@@ -76,9 +76,12 @@ def items_of(results: Results, record: JobRecord) -> ItemScores:
 
 def _read(folder: Path, record: JobRecord, read: Callable[[Path], ItemScores]) -> ItemScores:
     try:
-        return read(items_path(folder, record.job))
+        items = read(items_path(folder, record.job))
     except DataError as error:
         raise NotComparedError(first_line(str(error))) from None
+    if not items.ids:
+        raise NotComparedError(f"the file of items of {record.job} holds none")
+    return items
 
 
 def alone(folder: Path, record: JobRecord, weight: float) -> PairedJob:
@@ -94,7 +97,7 @@ def alone(folder: Path, record: JobRecord, weight: float) -> PairedJob:
         NotComparedError: they cannot be read, or do not give the score that is stored.
     """
     items = _by_id(_read(folder, record, read_arrays))
-    form = _checked_form(items, record, _score_of)
+    form = checked_form(items, record, _score_of)
     return PairedJob(weight, form, form, _groups(items, record.job.split), (record, record))
 
 
@@ -119,7 +122,7 @@ def pair_items(one: ItemScores, other: ItemScores, records: Sequence[JobRecord],
         NotComparedError: they are not the same items, or do not give the score that is stored.
     """
     one, other = matched(one, other, records[0].job)
-    forms = [_checked_form(items, record) for items, record in zip((one, other), records, strict=True)]
+    forms = [checked_form(items, record) for items, record in zip((one, other), records, strict=True)]
     if _experiments(forms[0]) != _experiments(forms[1]):
         raise NotComparedError(f"{records[0].job}: the experiments are not the same, or did not test the same items")
     return PairedJob(weight, forms[0], forms[1], _groups(one, records[0].job.split), records)
@@ -152,8 +155,18 @@ def _score_of(form: Form) -> float:
     return score_of(form) if values is None else float(np.nanmean(values))
 
 
-def _checked_form(items: ItemScores, record: JobRecord, score: Callable[[Form], float] = score_of) -> Form:
-    """How the main score is made of the items, which do give it."""
+def checked_form(items: ItemScores, record: JobRecord, score: Callable[[Form], float] = score_of) -> Form:
+    """How the main score is made of the items, which do give it.
+
+    Args:
+        items: at least one.
+        record: that vouches for them.
+        score: of a form.
+
+    Raises:
+        ScoresOnlyError: the items do not have what the main score is made of.
+        NotComparedError: they do not give the score that is stored.
+    """
     try:
         form = form_of(record.main_score, items.columns, items.names)
         given = math.nan if form is None else score(form)

@@ -185,6 +185,13 @@ def rewrite(folder: Path, name: str, items: ItemScores, split: str = "test") -> 
     stored.write_text(json.dumps({**value, "items": sha256(path.read_bytes()).hexdigest()}))
 
 
+def test_a_file_of_no_items_leaves_a_footnote(tmp_path: Path) -> None:
+    rewrite(write_results(tmp_path, of_types()), "A", ItemScores([], {"ndcg_at_10": []}))
+    (row,) = board_of(tmp_path).rows
+    assert row.cells["A"].interval is None
+    assert row.cells["A"].notes == ["no interval: the file of items of A [test, default] holds none"]
+
+
 @pytest.mark.parametrize(
     ("items", "why"),
     [
