@@ -222,6 +222,14 @@ def test_a_metric_says_what_it_can_be_and_which_end_is_better(tmp_path: Path) ->
     assert (metric["lower_is_better"], metric["min_score"], metric["max_score"]) == (True, 0.0, "Infinity")
 
 
+def test_items_that_do_not_give_the_score_are_not_published_as_what_it_is_made_of(tmp_path: Path) -> None:
+    items = ItemScores(["q0", "q1"], {"ndcg_at_10": [0.25, 0.75]})
+    result, lines = write(tmp_path, StoredScores(items, "ndcg_at_10", score=0.875))
+    assert lines == []
+    assert "uncertainty" not in result["score_details"]
+    assert result["score_details"]["details"]["instances"].endswith("give 0.500000, and its record says 0.875000")
+
+
 def test_uncertainty_is_that_of_the_board(tmp_path: Path) -> None:
     (results,) = own(stored(tmp_path / "r", {("NFCorpus", "test", "default"): of_mteb("NFCorpus", random_ndcg(1, 20))}))
     (task,) = results.tasks

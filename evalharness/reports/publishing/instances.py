@@ -77,6 +77,8 @@ def write_samples(path: Path, origins: Sequence[Origin], folder: Path) -> Sample
         origins: the jobs.
         folder: of the run that they are in.
     """
+    from evalharness.compare.matching import NotComparedError, ScoresOnlyError, checked_form
+
     items: dict[str, int] = {}
     without: dict[str, str] = {}
     digest = sha256()
@@ -84,12 +86,13 @@ def write_samples(path: Path, origins: Sequence[Origin], folder: Path) -> Sample
         for origin in origins:
             try:
                 found = JobResult(origin.record, folder).items
-                form = _form(origin.record, found)
-            except (DataError, UsageError) as error:
+                # what contradicts the score beside it is not published as what it is made of
+                form = checked_form(found, origin.record) if found.ids else None
+            except (DataError, UsageError, NotComparedError, ScoresOnlyError) as error:
                 without[origin.name] = str(error)
                 continue
             if form is None:
-                without[origin.name] = "no items of it are stored" if not found.ids else "its items do not make it"
+                without[origin.name] = "no items of it are stored"
                 continue
             for line in _lines(origin, form, found):
                 handle.write(line)
@@ -98,12 +101,6 @@ def write_samples(path: Path, origins: Sequence[Origin], folder: Path) -> Sample
     if not items:
         path.unlink()
     return Samples(sum(items.values()), digest.hexdigest(), items, without)
-
-
-def _form(record: JobRecord, items: ItemScores) -> Form | None:
-    from evalharness.metrics.from_items import form_of
-
-    return form_of(record.main_score, items.columns, items.names) if items.ids else None
 
 
 def _lines(origin: Origin, form: Form, items: ItemScores) -> Iterator[bytes]:
