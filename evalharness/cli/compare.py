@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -166,7 +167,8 @@ def _write(path: Path, text: str) -> None:
     advice = "name another file with --write"
     with (
         storage_errors(path.parent, f"the comparison cannot be written to {path}", advice),
-        atomic_path(path) as temporary,
+        # what a link leads to is replaced, not the link
+        atomic_path(Path(os.path.realpath(path))) as temporary,
     ):
         temporary.write_text(text, encoding="utf-8")
     tell(f"written: {path}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from evalharness.results.stored import StoredRun
 
 _DEFAULT = Path("results")
+_STANDARD_OUTPUT = 1
 # what stands behind an option's value is a folder of results
 _COMMAS = ". Several values of an option are given with commas: --tasks A,B"
 
@@ -166,7 +169,8 @@ def _write(text: str, output: Path | None) -> None:
         return
     with (
         storage_errors(output.parent, f"the report cannot be written to {output}", "choose another file with --output"),
-        atomic_path(output) as temporary,
+        # what a link leads to is replaced, not the link
+        atomic_path(Path(os.path.realpath(output))) as temporary,
     ):
         temporary.write_text(uncoloured(text), encoding="utf-8")
     typer.echo(f"report: {output}")
@@ -201,16 +205,20 @@ def _draw(boards: Sequence[Board], names: Sequence[str], folder: Path) -> Sequen
 
 def _check_file(output: Path) -> None:
     try:
-        mode = output.stat().st_mode
+        found = output.stat()
     except OSError:  # not there yet; what keeps it from being written says so then
         return
-    if S_ISDIR(mode):
+    if S_ISDIR(found.st_mode):
         raise UsageError(
             f"--output {output} is a folder ({output.absolute()}); give a file, for example {output / 'report.md'}"
         )
-    if not S_ISREG(mode):
+    if not S_ISREG(found.st_mode):
         # a file would take its place
         raise UsageError(f"--output {output} is a device or a pipe; give a file")
+    with suppress(OSError):  # it is closed
+        # /dev/stdout > file
+        if os.path.samestat(found, os.fstat(_STANDARD_OUTPUT)):
+            raise UsageError(f"--output {output} is where the terminal's text goes; leave --output out")
 
 
 def _check_folders(folders: Sequence[Path], advice: str) -> None:

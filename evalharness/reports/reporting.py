@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -85,7 +86,8 @@ class Report:
         how = "choose another file"
         with (
             storage_errors(file.parent, f"the report cannot be written to {file}", how),
-            atomic_path(file) as temporary,
+            # what a link leads to is replaced, not the link
+            atomic_path(Path(os.path.realpath(file))) as temporary,
         ):
             temporary.write_text(uncoloured(text), encoding="utf-8")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,31 @@ def test_a_pipe_is_not_replaced(here: Cli, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "is a device or a pipe; give a file" in done.stderr
     assert pipe.is_fifo()
+
+
+def test_what_a_link_leads_to_is_replaced_and_not_the_link(here: Cli, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "report.md"
+    link.symlink_to(Path("there", "report.md"))
+    for _ in range(2):
+        assert here("report", MEASURED, "--suite", "quick-en", "--output", "report.md").returncode == 0
+        assert link.is_symlink()
+        assert (tmp_path / "there" / "report.md").read_text(encoding="utf-8").startswith("# quick-en")
+
+
+def test_the_output_itself_is_not_replaced(tmp_path: Path) -> None:
+    # as /dev/stdout is one
+    link = tmp_path / "stdout"
+    link.symlink_to("/proc/self/fd/1")
+    taken = tmp_path / "taken.md"
+    taken.write_text("before\n")
+    with taken.open("a") as handle:
+        command = [sys.executable, "-m", "evalharness", "report", MEASURED, "--output", str(link)]
+        done = subprocess.run(command, stdout=handle, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "is where the terminal's text goes; leave --output out" in done.stderr
+    assert link.is_symlink()
+    assert taken.read_text() == "before\n"
 
 
 def test_values_that_stand_for_folders_are_told_from_values_of_options(here: Cli) -> None:
