@@ -51,6 +51,26 @@ def other_settings(tasks: Mapping[str, Sequence[StoredJob]]) -> dict[str, str]:
     return found
 
 
+def other_models(tasks: Mapping[str, Sequence[StoredJob]], whose: Mapping[str, Any]) -> dict[str, str]:
+    """Tasks whose records say that they are of another model than their folder.
+
+    Args:
+        tasks: the settled jobs of each task of one folder of results.
+        whose: `name`, `revision` and `overrides` of the folder's model.
+
+    Returns:
+        Task -> why its scores do not belong into the row.
+    """
+    found = {}
+    for task, jobs in tasks.items():
+        for said in (job.record.facts.get("model") for job in jobs if job.record is not None and not job.problem):
+            told = {name: said[name] for name in whose if name in said} if isinstance(said, dict) else {}
+            if wrong := [name for name, value in told.items() if content_digest(value) != content_digest(whose[name])]:
+                shown = shorten([f"{name} {_shown(told[name])} instead of {_shown(whose[name])}" for name in wrong])
+                found[task] = f"its record is of another model than the folder ({shown})"
+    return found
+
+
 def recorded_type(jobs: Sequence[StoredJob]) -> str | None:
     """The type of a task as its newest record has it; None if none says it."""
     said = (job.record.facts.get("task_type") for job in newest_first(jobs) if job.record is not None)

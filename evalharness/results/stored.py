@@ -21,7 +21,7 @@ from evalharness.catalog.tasks import mteb_task
 from evalharness.errors import DataError, clip, shorten
 from evalharness.reading import checked, no_collection, read_object
 from evalharness.results.legacy import NO_SCORE, as_today, current_name
-from evalharness.results.mixing import other_settings, recorded_type
+from evalharness.results.mixing import other_models, other_settings, recorded_type
 from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder
 from evalharness.results.views import StoredJob, read_jobs, settle, task_view
 from evalharness.types import PROTOCOLS
@@ -178,6 +178,8 @@ def _read_run(folder: Path, wanted: Collection[str] | None) -> StoredRun:
     tasks = {name: _within(folder, task) for name, task in tasks.items()}
     try:
         owner = _owner(read_object(folder / MODEL_META), str(folder / MODEL_META))
+        whose = {"name": owner.model, "revision": owner.revision, "overrides": owner.overrides}
+        tasks |= {name: _void(tasks[name], why) for name, why in other_models(jobs, whose).items()}
     except DataError as error:
         problems.append(f"{error}; the row is named by its folder. The next run of the model into it writes the file")
         overrides = _recorded_overrides([job for members in jobs.values() for job in members])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -181,3 +182,16 @@ def test_nothing_is_written_where_something_is_in_the_way(tmp_path: Path) -> Non
     assert (tmp_path / "ours").read_text() == "ours, old"
     assert write_files(files, tmp_path, "--to") == [file.path for file in files]
     assert (tmp_path / "ours").read_text() == "ours"
+
+
+@pytest.mark.parametrize("changed", [{"name": "a/famous-one"}, {"revision": "f" * 40}])
+def test_what_the_records_say_is_of_another_model_is_not_published_as_the_folders(
+    tmp_path: Path, changed: dict[str, str]
+) -> None:
+    folder = stored(tmp_path / "results")
+    (path,) = folder.rglob("model_meta.json")
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changed}), encoding="utf-8")
+    (results,) = own(folder)
+    assert results.tasks == []
+    assert set(results.left_out) == {task for task, _, _ in three_tasks()}
+    assert all("its record is of another model than the folder" in why for why in results.left_out.values())
