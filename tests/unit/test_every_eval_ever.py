@@ -319,6 +319,15 @@ def test_a_score_has_its_own_time_and_the_record_the_last_of_them(tmp_path: Path
     assert float(record["evaluation_timestamp"]) == pytest.approx(max(written.values()), abs=1e-6)
 
 
+def test_nobody_says_who_made_a_folder_of_ones_own(tmp_path: Path) -> None:
+    write_records(own(stored(tmp_path / "r", model=public_model("local/mine"))), tmp_path / "out")
+    _, record, _ = record_of(tmp_path / "out")
+    assert (record["model_info"]["id"], "developer" in record["model_info"]) == ("local/mine", False)
+    write_records(own(stored(tmp_path / "hub")), tmp_path / "hubs")
+    _, record, _ = record_of(tmp_path / "hubs")
+    assert record["model_info"]["developer"] == NAME.partition("/")[0]
+
+
 def test_a_server_may_be_anybody_s(tmp_path: Path) -> None:
     write_records(own(stored(tmp_path / "r", model=public_model(backend="http"))), tmp_path / "out")
     _, record, _ = record_of(tmp_path / "out")

@@ -23,7 +23,7 @@ from evalharness.metrics.measures import parse
 from evalharness.reading import NoJsonError, parse_json, read_object
 from evalharness.reports.board import Part, Span
 from evalharness.reports.publishing.instances import VERSION, Origin, Samples, result_id, write_samples
-from evalharness.reports.publishing.own import OwnResults, OwnTask, harness_of, newest, said
+from evalharness.reports.publishing.own import LOCAL, OwnResults, OwnTask, harness_of, newest, said
 from evalharness.reports.publishing.writing import NewFile, Publication, check_any, refuse_foreign, write_files
 from evalharness.results.records import MODEL_META, JobRecord
 from evalharness.types import content_digest
@@ -191,7 +191,8 @@ def _model_info(results: OwnResults) -> dict[str, Any]:
     return {
         "name": run.model,
         "id": run.model,
-        "developer": run.model.partition("/")[0],
+        # of a folder of one's own, nobody says who made it
+        **({} if run.model.startswith(LOCAL) else {"developer": run.model.partition("/")[0]}),
         "inference_engine": {"name": backend, "version": str(packages.get(backend, _UNKNOWN))},
         "additional_details": {
             # of a server, nobody says whose it is

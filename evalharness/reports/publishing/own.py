@@ -21,6 +21,8 @@ from evalharness.types import PROTOCOLS
 
 # what names a folder: a commit, a hash, `no_revision_available`
 _REVISION = re.compile(r"\w[\w.-]{0,199}")
+# how models are named that are folders of a machine, not repositories of the Hub
+LOCAL = "local/"
 _MOST_NOTES, _LONGEST_NOTE = 3, 300
 
 

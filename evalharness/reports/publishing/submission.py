@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from evalharness.catalog.tasks import mteb_task, mteb_task_names
 from evalharness.errors import DataError, UsageError
 from evalharness.reading import parse_json, read_bytes, read_object
-from evalharness.reports.publishing.own import OwnResults, OwnTask, harness_of
+from evalharness.reports.publishing.own import LOCAL, OwnResults, OwnTask, harness_of
 from evalharness.reports.publishing.writing import NewFile, Publication, check_any, write_files
 from evalharness.results.records import MODEL_META
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 FLAG = "--submit-to"
 _TOP = "results"
-_LOCAL = "local/"
 # of a fingerprint, in the revision of a folder
 _DIGITS = 40
 _NO_REVISION = ("no_revision_available", "external")
@@ -68,7 +67,7 @@ def _of_a_commit(results: OwnResults) -> OwnResults:
     """The same without tasks that another one could not evaluate again: of models that are nowhere but here."""
     run = results.run
     why = ""
-    if run.model.startswith(_LOCAL):
+    if run.model.startswith(LOCAL):
         why = f"of a folder of this machine; {_ADVICE}"
     elif run.revision in _NO_REVISION or any(_is_of_files(run.revision, task) for task in results.tasks):
         why = f"its revision {run.revision} is no commit of the Hub; {_ADVICE}"
