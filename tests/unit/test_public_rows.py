@@ -154,6 +154,12 @@ def test_splits_of_published_scores(
     assert tuple(cell.notes) == note
 
 
+def test_a_split_that_was_published_with_another_one_says_so() -> None:
+    wanted = TaskList(name="one", tasks=(Member(task="MultilingualSentiment", splits=("validation",)),))
+    found = board(sentiment({"validation+test": 0.8}), choice=Choice(lists=[wanted], models=["m"]))
+    assert found.rows[0].cells["MultilingualSentiment"].missing == "published over validation+test together"
+
+
 def test_results_are_never_shown_for_some_of_their_splits() -> None:
     mine = replace(sentiment({"validation": 0.6}), is_published=False)
     task = replace(mine.tasks["MultilingualSentiment"], sources={}, revision="46958b007a63fdbf239b7672c25d0bea67b5ea1a")

@@ -73,12 +73,18 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
     reasons = [
         (f"{split}, {subset}", first_line(why))
         for split, subset in absent
-        if (why := stored.problems.get(split, {}).get(subset)) is not None
+        if (why := stored.problems.get(split, {}).get(subset) or _published_together(stored, split))
     ]
     if len(places) == 1 and reasons:
         return Cell(None, reasons[0][1], parts=parts)
     named = shorten([f"[{place}] {why}" for place, why in reasons], _MOST_REASONS)
     return Cell(None, f"{len(absent)} of {len(places)} subsets missing{': ' if named else ''}{named}", parts=parts)
+
+
+def _published_together(stored: StoredTask, split: str) -> str:
+    """What is said of a split that was published in a mean with others; empty where it was not."""
+    joint = (name for name in stored.scores if stored.sources and name != split and split in name.split("+"))
+    return next((f"published over {name} together" for name in joint), "")
 
 
 def _as_published(stored: StoredTask, wanted: Mapping[str, set[str]]) -> Mapping[str, set[str]]:
