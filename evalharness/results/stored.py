@@ -259,6 +259,9 @@ def _can_be_a_task(name: str) -> bool:
 
 
 def _from_records(task: str, jobs: Sequence[StoredJob], folder: Path) -> StoredTask:
+    copies = [f"{job.copy} is a copy beside the record, and does not count" for job in jobs if job.copy]
+    # a folder that holds nothing else is damaged
+    jobs = [job for job in jobs if not job.copy] or jobs
     view, problems = task_view(jobs), _by_place(jobs)
     damage = "" if any(job.record is not None for job in jobs) else jobs[0].problem
     if view is None:
@@ -272,7 +275,7 @@ def _from_records(task: str, jobs: Sequence[StoredJob], folder: Path) -> StoredT
         revision=view["dataset_revision"],
         problems=problems,
         damage=damage,
-        notes=sorted(notes),
+        notes=[*sorted(notes), *copies],
         type=recorded_type(jobs),
         jobs=jobs,
         # of several, no board has them all

@@ -16,8 +16,17 @@ from urllib.parse import unquote
 
 from evalharness.errors import DataError
 from evalharness.files import lock, write_json
-from evalharness.reading import read_object
-from evalharness.results.records import JOBS, JobId, JobRecord, damage, read_record, result_errors, task_folder
+from evalharness.reading import checked, read_object
+from evalharness.results.records import (
+    JOBS,
+    JobId,
+    JobRecord,
+    damage,
+    read_record,
+    record_path,
+    result_errors,
+    task_folder,
+)
 from evalharness.types import content_digest
 
 # how a problem begins that only says that a newer run did not need the job
@@ -59,12 +68,15 @@ class StoredJob:
         split, subset: as its name says.
         record: None if it cannot be read.
         problem: why it gives no score; empty if it gives one.
+        copy: its path below the folder of results, if it is of a job that has a record of its own: what programs that
+            copy or synchronise folders leave. Else empty.
     """
 
     split: str
     subset: str
     record: JobRecord | None
     problem: str = ""
+    copy: str = ""
 
 
 def read_jobs(folder: Path, task: str) -> list[StoredJob]:
@@ -86,13 +98,25 @@ def _read(folder: Path, path: Path) -> StoredJob:
     try:
         record = read_record(path)
     except DataError as error:
-        return StoredJob(split, subset, None, f"damaged: {error}; run the task again")
+        copy = str(path.relative_to(folder)) if _is_beside_its_record(folder, path) else ""
+        return StoredJob(split, subset, None, f"damaged: {error}; run the task again", copy)
     found = StoredJob(record.job.split, record.job.subset, record)
     if record.error is not None:
         return replace(found, problem=f"failed: {record.error}")
     if what := damage(folder, record):
         return replace(found, problem=f"damaged: {what}; run the task again")
     return found
+
+
+def _is_beside_its_record(folder: Path, path: Path) -> bool:
+    """Whether a file is about a job that has another file, which is named by it."""
+    try:
+        named = checked(read_object(path).get("job"), dict, str(path))
+        job = JobId(*(checked(named.get(name), str, str(path)) for name in ("task", "split", "subset")))
+        own = record_path(folder, job)
+        return own != path and own.is_file()
+    except (DataError, OSError, ValueError):
+        return False
 
 
 def newest_first(jobs: Iterable[StoredJob], now: float | None = None) -> list[StoredJob]:

@@ -333,3 +333,22 @@ def test_files_that_mteb_wrote_years_ago_need_nothing_beside_them(here: Cli, tmp
     (board,) = json.loads(done.stdout)["boards"]
     scores = {row["model"]: row["cells"]["STS12"]["score"] for row in board["rows"]}
     assert scores == {"good/one": 0.51, "results/all-MiniLM-L6-v2": 0.8}
+
+
+@pytest.mark.parametrize("task", ["STS12", "Mine"])
+def test_copies_that_synchronising_leaves_beside_a_record_cost_nothing(here: Cli, tmp_path: Path, task: str) -> None:
+    folder = model_folder(tmp_path / "results", "good/one", 0.51)
+    if task != JOB.task:
+        record = json.loads(record_path(folder, JOB).read_text())
+        record["job"]["task"] = task
+        shutil.copytree(folder / "jobs" / JOB.task, folder / "jobs" / task)
+        record_path(folder, JobId(task, "test", "default")).write_text(json.dumps(record))
+    place = record_path(folder, JobId(task, "test", "default"))
+    for name in ("test.default (1).json", "test.default.sync-conflict-20260102-101010-ABCDEFG.json"):
+        shutil.copyfile(place, place.with_name(name))
+    done = here("report", "results", "--tasks", task, "--format", "json")
+    (board,) = json.loads(done.stdout)["boards"]
+    (row,) = board["rows"]
+    assert row["cells"][task]["score"] == 0.51
+    assert f"jobs/{task}/test.default (1).json is a copy beside the record, and does not count" in str(row["notes"])
+    assert done.stderr == ""
