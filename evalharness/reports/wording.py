@@ -22,10 +22,10 @@ _FEW = 10
 def points(score: float | None) -> str:
     """A score times 100.
 
-    >>> points(0.5)
-    '50.00'
+    >>> points(0.5), points(-0.00001)
+    ('50.00', '0.00')
     """
-    return VOID if score is None else f"{100 * score:.2f}"
+    return VOID if score is None else f"{100 * score:z.2f}"
 
 
 def best_points(scores: Iterable[float | None]) -> str | None:
