@@ -184,6 +184,12 @@ def test_on_a_phone(browser: Browser, kinds: Path) -> None:
         at.page.locator("#frame").evaluate("frame => frame.scrollTo(300, 0)")
         assert name.bounding_box() == before
         assert at.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        buttons = at.page.locator("#app button:visible, #app summary:visible, #app select:visible").all()
+        assert len(buttons) > 10
+        assert all(min(box["width"], box["height"]) >= 24 for button in buttons if (box := button.bounding_box()))
+        # the end of a name is what tells models of a family apart
+        names = "names => names.filter((name) => name.scrollHeight > name.clientHeight + 1).length"
+        assert at.page.locator("#grid .name", has_text="checkpoint").evaluate_all(names) == 0
         at.page.locator("#grid tbody td").nth(2).tap()
         box = at.page.get_by_role("dialog").bounding_box()
         assert box is not None
@@ -205,6 +211,27 @@ def test_on_paper(at: Opened) -> None:
     expect(at.page.locator(".tools")).to_be_hidden()
     assert at.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert at.page.evaluate("getComputedStyle(document.querySelector('#frame')).overflow") == "visible"
+    # whole names, and no column cut off where a browser could not know of it
+    for _ in range(3):
+        at.page.evaluate("document.querySelector('#grid .open[aria-expanded=false]').click()")
+    at.page.set_viewport_size({"width": 700, "height": 900})
+    width = at.page.locator("#grid").evaluate("grid => Math.floor(grid.getBoundingClientRect().width)")
+    assert width > 700
+    assert at.page.evaluate("document.documentElement.scrollWidth") >= width
+    widths = "names => names.map((name) => name.getBoundingClientRect().width)"
+    assert min(at.page.locator("#grid .name", has_text="checkpoint").evaluate_all(widths)) > 50
+
+
+def test_with_colours_of_the_readers_own(browser: Browser, kinds: Path) -> None:
+    with opened(browser, kinds, forced_colors="active") as at:
+        expect(at.page.locator("#scatter .dot.front").first).to_be_attached()
+        fill = "circle => getComputedStyle(circle).fill"
+        # what only widens a dot for fingers is not seen
+        assert at.page.locator("#scatter .dot.front .reach").first.evaluate(fill) == "rgba(0, 0, 0, 0)"
+        bar = at.page.locator("#grid td.spanned i").first
+        assert bar.evaluate("bar => getComputedStyle(bar).backgroundColor") != at.page.evaluate(
+            "getComputedStyle(document.querySelector('#frame')).backgroundColor"
+        )
 
 
 def test_those_who_want_no_motion_see_none(browser: Browser, kinds: Path) -> None:
