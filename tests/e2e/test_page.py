@@ -196,9 +196,79 @@ def test_a_view_can_be_linked(browser: Browser, kinds: Path) -> None:
         assert at.rows() == rows
         expect(at.page.locator('#grid th[aria-sort="descending"]')).to_have_attribute("data-key", "type:STS")
         expect(at.page.locator('#grid th[data-key="task:STS12"]')).to_have_count(1)
-    for nonsense in ("#board=99&sort=-nothing&open=[1&types=7", "#%E0%A4%A", "#least=a&zeroShot=x"):
-        with opened(browser, kinds, nonsense) as at:
+    nonsense = ("#board=99&sort=-nothing&open=[1&types=7", "#%E0%A4%A", "#least=a&zeroShot=x", "#origin=x")
+    for fragment in (*nonsense, '#types=["Gone"]', '#families=["gone"]', "#sort=shown"):
+        with opened(browser, kinds, fragment) as at:
             expect(at.page.locator("#title")).to_have_text("Every kind of row")
+            expect(at.page.locator("#count")).to_have_text("20 models")
+            expect(at.page.locator('#grid th[data-key="type:STS"]')).to_have_count(1)
+            expect(at.page.locator("#reset")).to_be_hidden()
+
+
+def test_what_orders_rows_is_said_where_no_column_shows_it(browser: Browser, kinds: Path) -> None:
+    with opened(browser, kinds, "#sort=-task:STS12") as at:
+        expect(at.page.locator("#count")).to_have_text("20 models, ordered by STS12")
+        at.page.locator('#grid th[data-key="type:STS"] .open').click()
+        expect(at.page.locator("#count")).to_have_text("20 models")
+        expect(at.page.locator('#grid th[aria-sort="descending"]')).to_have_attribute("data-key", "task:STS12")
+    with opened(browser, kinds, '#types=["STS"]&sort=-shown') as at:
+        shown = [cell for cell in at.column("shown") if not cell.startswith("\u2013")]
+        assert shown == [cell for cell in at.column("type:STS") if not cell.startswith("\u2013")]
+        assert shown == sorted(shown, reverse=True)
+        # without the column, its order ends
+        at.page.locator("#reset").click()
+        expect(at.page.locator("#count")).to_have_text("20 models")
+        expect(at.page.locator('#grid th[aria-sort="descending"]')).to_have_attribute("data-key", "mean")
+
+
+def test_places_are_among_all_models_and_only_of_those_with_a_value(at: Opened) -> None:
+    page = at.page
+    rows = [row for row in boards()[0].rows if row.mean_task.score is not None]
+    places = page.locator("#grid tbody .place").all_inner_texts()
+    assert [place for place in places if place] == [str(number) for number in range(1, len(rows) + 1)]
+    assert not any(places[len(rows) :])
+    expect(page.locator("#legend")).not_to_contain_text("filtered out")
+    page.get_by_label("Search models").fill("public")
+    expect(page.locator("#count")).to_have_text("6 of 20 models")
+    kept = [str(number) for number, row in enumerate(rows, start=1) if "public" in row.model]
+    assert [place for place in page.locator("#grid tbody .place").all_inner_texts() if place] == kept
+    expect(page.locator("#legend")).to_contain_text("among all models, also those that are filtered out")
+    # a screen reader hears of the rows that are there
+    numbers = page.locator("#grid tbody tr").evaluate_all("rows => rows.map((row) => row.ariaRowIndex)")
+    assert numbers == [str(number) for number in range(3, 9)]
+    expect(page.locator("#grid")).to_have_attribute("aria-rowcount", "8")
+
+
+def test_scores_that_look_the_same_are_marked_the_same(browser: Browser, tmp_path: Path) -> None:
+    board = boards()[0]
+    scores = {"one": 0.612341, "two": 0.612338, "three": 0.61229}
+    rows = [
+        replace(board.rows[0], model=name, mean_task=replace(board.rows[0].mean_task, score=score, interval=None))
+        for name, score in scores.items()
+    ]
+    with opened(browser, written([replace(board, rows=rows)], tmp_path / "page.html")) as at:
+        assert at.column("mean") == ["61.23", "61.23", "61.23"]
+        assert all("best" in (at.cell("mean", name).get_attribute("class") or "") for name in scores)
+
+
+def test_search_knows_no_capitals_accents_or_widths_but_revisions(browser: Browser, tmp_path: Path) -> None:
+    board = boards()[0]
+    names = ("\u00c9cole/Mod\u00e8le-\uff21", "other/e5")
+    rows = [
+        replace(row, model=name, experiment="", second_stage="", revision=f"{number}bcdef0{'9' * 33}")
+        for number, (row, name) in enumerate(zip(board.rows, names, strict=False))
+    ]
+    with opened(browser, written([replace(board, rows=rows)], tmp_path / "page.html")) as at:
+        for query, found in {
+            "ecole modele-a": 1,
+            "MODE\u0300LE": 1,
+            "1bcdef0": 1,
+            "bcdef0": 0,
+            "99": 0,
+            "E5": 1,
+        }.items():
+            at.page.get_by_label("Search models").fill(query)
+            expect(at.page.locator("#count")).to_have_text(f"{found} of 2 models")
 
 
 def test_other_boards(at: Opened) -> None:
@@ -249,6 +319,9 @@ def test_download(at: Opened) -> None:
     told = dict(zip(head, line, strict=True))
     # what a spreadsheet would compute
     assert told["Model"] == f"'{HOSTILE[2]}"
+    assert (
+        told["Scores"] == "published" if "published" in at.page.locator("#grid tbody .by").inner_text() else "own run"
+    )
     row = next(row for row in boards()[0].rows if row.model == HOSTILE[2])
     assert float(told["Mean"]) == pytest.approx(100 * (row.mean_task.score or 0), abs=1e-3)
 

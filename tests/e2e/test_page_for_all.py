@@ -122,6 +122,23 @@ def test_by_keyboard_alone(at: Opened) -> None:
     expect(at.page.get_by_role("dialog")).to_be_visible()
 
 
+def test_the_focus_comes_back_and_nothing_lies_over_it(at: Opened) -> None:
+    at.page.locator("#types summary").focus()
+    at.press("Enter")
+    expect(at.page.locator("#types .sheet")).to_be_visible()
+    at.page.locator("#types .sheet button").last.focus()
+    at.press("Tab")
+    expect(at.page.locator("#types .sheet")).to_be_hidden()
+    # a phone is turned while a sheet is open: the table is made anew
+    at.cell("type:STS", "partial").click()
+    expect(at.page.get_by_role("dialog")).to_be_visible()
+    at.page.locator("#grid").evaluate("grid => { grid.tHead.id = 'before'; }")
+    at.page.set_viewport_size({"width": 700, "height": 900})
+    expect(at.page.locator("#before")).to_have_count(0)
+    at.press("Escape")
+    expect(at.cell("type:STS", "partial")).to_be_focused()
+
+
 def test_a_type_by_keyboard(at: Opened) -> None:
     at.page.locator('#grid th[data-key="type:Retrieval"] .sort').focus()
     at.press("ArrowRight", "Enter")

@@ -56,6 +56,9 @@ function saidOf(task, row) {
   };
 }
 
+/** Whether some scores are published ones and some are not. */
+const hasBoth = (board) => board.has('published') && board.rows.published.includes(null);
+
 const notesOf = (board, row) => (board.of('notes', row) ?? []).map((place) => TEXTS[place]);
 
 /** Name of a model as it is shown: whose it is, what it is called, and what was done to it. */

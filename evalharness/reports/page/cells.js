@@ -15,8 +15,10 @@ function modelCell(shown, row) {
   const { name, owner, changes } = namesOf(shown, row);
   const notes = notesOf(shown, row).length;
   const by = make('span', { class: 'by' });
-  if (shown.has('published') && !shown.of('published', row)) by.append(make('span', { class: 'own' }, 'own run'), ' \u00b7 ');
+  const isPublished = shown.of('published', row) === 1;
+  if (shown.has('published') && !isPublished) by.append(make('span', { class: 'own' }, 'own run'), ' \u00b7 ');
   by.append(make('bdi', {}, [owner, ...changes].filter(Boolean).join(' \u00b7 ')));
+  if (isPublished && hasBoth(shown)) by.append(owner ? ' \u00b7 published' : 'published');
   const title = make('span', { class: 'name' }, make('bdi', {}, name));
   if (notes) title.append(make('sup', { class: 'flag', 'aria-hidden': 'true' }, '*'), unseen(`, ${plural(notes, 'note')}`));
   return make('th', { scope: 'row', class: 'model', 'data-c': 0 },
@@ -42,11 +44,13 @@ function scoreCell(cell, column, row, value) {
     cell.append(VOID);
     if (counted) cell.append(make('small', { 'aria-hidden': 'true' }, `${counted.present}/${counted.of}`), unseen(`void: ${counted.present} of ${counted.of}`));
   } else {
-    cell.append(points(value));
-    const { least, most, count } = column.scale;
+    const text = points(value);
+    cell.append(text);
+    const { least, most, count, best } = column.scale;
     if (count > 1 && most > least) {
       cell.classList.add(`h${Math.round(SHADES * (value - least) / (most - least))}`);
-      if (value === most) cell.classList.add('best');
+      // what looks the same is marked the same
+      if (text === best) cell.classList.add('best');
     }
     if (state.bars && column.data.l) addInterval(cell, column, row);
   }

@@ -3,7 +3,7 @@
 
 const FACTS = [
   ['parameters', 'Parameters', short, 'asc'],
-  ['embedding', 'of embeddings', short, 'asc'],
+  ['embedding', 'Embedding parameters', short, 'asc'],
   ['dimensions', 'Dimension', (value) => value.toLocaleString('en'), 'asc'],
   ['length', 'Max tokens', (value) => value.toLocaleString('en'), 'desc'],
   ['speed', 'Texts/s', (value) => value.toLocaleString('en', { maximumSignificantDigits: 3 }), 'desc'],
@@ -23,7 +23,7 @@ function scores(board, key, head, data, more = {}) {
   return once(board, key, () => ({ head, kind: 'score', first: 'desc', values: data.s, data, scale: scaleOf(data), width: 86, ...more }));
 }
 
-/** From which to which score a column goes, intervals included; its best; and how many there are. */
+/** From which to which score a column goes, intervals included; its best, and how that is shown; and how many there are. */
 function scaleOf(data) {
   const there = data.s.filter((score) => score !== null);
   let [low, high, least, most] = [Infinity, -Infinity, Infinity, -Infinity];
@@ -36,11 +36,11 @@ function scaleOf(data) {
     least = Math.min(least, score);
     most = Math.max(most, score);
   });
-  return { low, high, least, most, count: there.length };
+  return { low, high, least, most, count: there.length, best: there.length ? points(most) : '' };
 }
 
 /** Pixels that the longest word of a name needs. */
-const roomFor = (name, least) => Math.min(150, Math.max(least, Math.ceil(24 + 7.6 * Math.max(...piecesOf(name).map((piece) => piece.length)))));
+const roomFor = (name, least) => Math.min(156, Math.max(least, Math.ceil(24 + 8.2 * Math.max(...piecesOf(name).map((piece) => piece.length)))));
 
 function overall(board, state) {
   const found = [
@@ -70,7 +70,7 @@ function overall(board, state) {
 function ofShown(board, state) {
   const types = board.types.filter((type) => state.types.has(type.name));
   const tasks = types.flatMap((type) => type.tasks.map((place) => board.tasks[place]));
-  return once(board, `shown:${types.map((type) => type.name).join()}`, () => {
+  const found = once(board, `shown:${JSON.stringify(types.map((type) => type.name))}`, () => {
     const s = [];
     const present = {};
     for (let row = 0; row < board.size; row += 1) {
@@ -79,9 +79,14 @@ function ofShown(board, state) {
       s.push(isWhole ? Math.round(there.reduce((sum, task) => sum + task.s[row], 0) / tasks.length) : null);
       if (!isWhole) present[row] = there.length;
     }
+    // a mean that is there already is not made again of rounded scores
+    if (types.length === 1) s.splice(0, s.length, ...types[0].s);
     const data = { s, of: tasks.length, present };
     return { head: 'Mean, shown', small: plural(tasks.length, 'task'), kind: 'score', first: 'desc', values: s, data, scale: scaleOf(data), width: 92 };
   });
+  // an order by it goes on when other types are chosen
+  found.key = 'shown';
+  return found;
 }
 
 /** A type, its tasks if it is open, and the subsets of those that are. */
@@ -107,9 +112,12 @@ function facts(board) {
   return FACTS.filter(([key]) => board.has(key)).map(([key, head, show, first]) =>
     once(board, key, () => {
       const isText = key === 'licence';
-      return { head, kind: isText ? 'words' : 'number', first, values: board.rows[key], show, width: isText ? 118 : 96 };
+      return { head, kind: isText ? 'words' : 'number', first, values: board.rows[key], show, width: roomFor(head, isText ? 118 : 96) };
     }));
 }
+
+/** A column's head where the task's own is not beside it. */
+const headOfPart = (column) => (column.part === undefined ? column.head : `${column.task.name} ${column.head}`);
 
 const isShown = (type, state) => !state.types || state.types.has(type.name);
 
@@ -131,6 +139,7 @@ const columnsOf = (board, state) => groupsOf(board, state).flatMap((group) => gr
 
 /** Every column that a board can be ordered by, whether it is shown or not; null for any other key. */
 function columnByKey(board, state, key) {
+  if (key === 'shown') return state.types ? ofShown(board, state) : null;
   if (!board.columns.has(key)) {
     // a column is made when it is first asked for
     const all = { ...state, open: { has: () => true }, facts: true };

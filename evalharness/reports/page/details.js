@@ -2,10 +2,12 @@
 /* What is known of a score, or of a model, in a sheet of its own. */
 
 const dialog = byId('details');
+let cellOfDetails = null;
 
 /** Show all that is known of a row in a column; of the row itself where there is none. */
 function showDetails(row, column) {
   const shown = board();
+  cellOfDetails = { row, key: column?.key ?? 'model' };
   byId('details-title').replaceChildren(make('bdi', {}, labelOf(shown, row)));
   byId('details-about').replaceChildren(column ? make('bdi', {}, aboutColumn(column)) : `revision ${shown.of('revision', row)}`);
   const parts = column ? ofScore(shown, row, column) : ofModel(shown, row);
@@ -100,7 +102,7 @@ function taskTable(shown, type, row) {
 
 function ofModel(shown, row) {
   const of = (name) => shown.of(name, row);
-  const known = FACTS.map(([name, term, show]) => [name === 'embedding' ? 'parameters of embeddings' : term.toLowerCase(), of(name) === null ? null : show(of(name))]);
+  const known = FACTS.map(([name, term, show]) => [term.toLowerCase(), of(name) === null ? null : show(of(name))]);
   const missing = shown.tasks.filter((task) => saidOf(task, row).missing).map((task) => `${task.name}: ${saidOf(task, row).missing}`);
   const noted = shown.tasks.flatMap((task) => saidOf(task, row).notes.map((note) => `${task.name}: ${note}`));
   const trained = shown.tasks.filter((task) => saidOf(task, row).trained === '1').map((task) => task.name);
@@ -133,6 +135,13 @@ function linkTo(address) {
   return /^https?:\/\//i.test(address) ? make('a', { href: address, rel: 'noreferrer noopener', target: '_blank' }, address) : address;
 }
 
+// the browser gives the focus back, but for what was made anew since: its successor gets it
+dialog.addEventListener('close', () => {
+  if (document.activeElement !== document.body && !dialog.contains(document.activeElement)) return;
+  const { row, key } = cellOfDetails;
+  const line = body.querySelector(`[data-row="${row}"]`);
+  goTo(line ? cellAt(line, columns.findIndex((column) => column.key === key) + 1) : headButtons()[0]);
+});
 byId('close').addEventListener('click', () => dialog.close());
 // the sheet's own ground is the dialog's edge: a click there is beside it
 dialog.addEventListener('click', (event) => {

@@ -12,14 +12,15 @@ function field(value) {
 function tableAsCsv() {
   const shown = board();
   const isAsked = rowFilter(shown);
-  const heads = ['Model', 'Revision', 'Settings'];
+  const heads = ['Model', 'Revision', 'Settings', ...(shown.has('published') ? ['Scores'] : [])];
   columns.forEach((column) => {
-    const name = column.part === undefined ? column.head : `${column.task.name} ${column.head}`;
+    const name = headOfPart(column);
     heads.push([name, column.kind === 'score' || column.key === 'borda' ? null : column.small].filter(Boolean).join(', '));
     if (column.data?.l) heads.push(`${name}, low`, `${name}, high`);
   });
   const lines = orderedRows(shown).filter(isAsked).map((row) => {
     const cells = [shown.of('model', row), shown.of('revision', row), namesOf(shown, row).changes.join(' ')];
+    if (shown.has('published')) cells.push(shown.of('published', row) ? 'published' : 'own run');
     columns.forEach((column) => {
       const value = column.values[row];
       if (column.kind === 'span') cells.push(value === null ? null : column.show(value, row));
@@ -45,8 +46,10 @@ async function copyLink() {
   try {
     await navigator.clipboard.writeText(location.href);
     button.textContent = 'Copied';
+    byId('said').textContent = 'The link is copied.';
   } catch {
     button.textContent = 'See address';
+    byId('said').textContent = 'The link could not be copied; it is the address of this page.';
   }
-  setTimeout(() => { button.textContent = 'Link'; }, 1600);
+  setTimeout(() => { button.textContent = 'Link'; byId('said').textContent = ''; }, 1600);
 }

@@ -23,7 +23,7 @@ function showBoards() {
 function showTitle() {
   const shown = board();
   byId('title').replaceChildren(make('bdi', {}, shown.title));
-  byId('about').textContent = [`${shown.protocol} protocol`, plural(shown.size, 'model'), `${plural(shown.tasks.length, 'task')} of ${plural(shown.types.length, 'type')}`, 'scores \u00d7 100'].join(' \u00b7 ');
+  byId('about').textContent = [`${shown.protocol} protocol`, shown.has('published') && !hasBoth(shown) ? plural(shown.size, 'published model') : plural(shown.size, 'model'), `${plural(shown.tasks.length, 'task')} of ${plural(shown.types.length, 'type')}`, 'scores \u00d7 100'].join(' \u00b7 ');
 }
 
 /** The sheet below a button, made anew where it is open; what had the focus in it has it again. */
@@ -67,22 +67,19 @@ function showModelFilters() {
     families.set(family, (families.get(family) ?? 0) + 1);
   }
   const sorted = [...families].sort(([one, a], [other, b]) => b - a || LETTERS.compare(one, other));
-  const both = shown.has('published') && shown.rows.published.includes(null);
   const count = [state.origin, state.families.size, state.least || state.most, state.zeroShot].filter(Boolean).length;
   const toggled = (name, isOn) => new Set(sorted.map(([one]) => one).filter((one) => (one === name ? isOn : state.families.has(one))));
-  const origins = [['', 'All'], ['results', 'Own runs'], ['published', 'Published scores']];
-  const zeroShots = [['', 'Any'], ['100', '100 %: no task of this list'], ['90', 'at least 90 %'], ['75', 'at least 75 %'], ['0', 'known']];
   fillSheet('models', count ? String(count) : '', () => [
-    both ? group('Scores', ...origins.map(([value, text]) => tick(text, state.origin === value, () => choose({ origin: value }), null, 'radio', 'origin'))) : null,
+    hasBoth(shown) ? group('Scores', ...ORIGINS.map(([value, text]) => tick(text, state.origin === value, () => choose({ origin: value }), null, 'radio', 'origin'))) : null,
     shown.has('parameters') ? group('Parameters (millions)', make('div', { class: 'between' }, numberBox('at least', 'least'), 'to', numberBox('at most', 'most')), make('p', { class: 'hint' }, 'Leaves out models of unknown size.')) : null,
-    shown.has('zeroShot') ? group('Zero-shot: share of tasks not trained on', zeroShotChoice(zeroShots)) : null,
+    shown.has('zeroShot') ? group('Zero-shot: share of tasks not trained on', zeroShotChoice(), make('p', { class: 'hint' }, 'Leaves out models of which nobody says what they were trained on.')) : null,
     families.size > 1 ? group('Families', ...sorted.map(([name, many]) => tick(name || '(no owner)', state.families.has(name), (isOn) => choose({ families: toggled(name, isOn) }), many))) : null,
   ]);
 }
 
-function zeroShotChoice(options) {
+function zeroShotChoice() {
   const select = make('select', { 'aria-label': 'Zero-shot', change: (event) => choose({ zeroShot: event.target.value }) });
-  for (const [value, text] of options) select.append(make('option', { value, selected: state.zeroShot === value }, text));
+  for (const [value, text] of ZERO_SHOTS) select.append(make('option', { value, selected: state.zeroShot === value }, text));
   return select;
 }
 
@@ -146,6 +143,8 @@ function bindTools() {
     if (!event.target.isConnected) return;
     menus.forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
   });
+  // a sheet would lie over what has the focus now
+  document.addEventListener('focusin', (event) => menus.forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; }));
   document.addEventListener('keydown', (event) => {
     const open = menus.find((menu) => menu.open);
     if (event.key !== 'Escape' || !open) return;

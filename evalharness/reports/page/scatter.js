@@ -16,7 +16,7 @@ function showScatter() {
   if (!costs.length) return;
   const cost = costs.find(([key]) => key === state.cost) ?? costs[0];
   const scoresOf = [['mean', 'Mean over tasks', shown.mean], ['byType', 'Mean over types', shown.byType], ...shown.types.map((type) => [`type:${type.name}`, type.name, type])];
-  const by = scoresOf.find(([key]) => key === state.by) ?? scoresOf[0];
+  const by = scoresOf.find(([key]) => key === state.by) ?? scoresOf.find(([, , column]) => column.s.some((score, row) => score !== null && shown.of(cost[0], row) > 0)) ?? scoresOf[0];
   const isAsked = rowFilter(shown);
   const dots = [];
   for (let row = 0; row < shown.size; row += 1) {
@@ -31,7 +31,7 @@ function showScatter() {
   const chart = scatterSection.querySelector('.chart');
   chart.replaceChildren(dots.length ? scatterChart(shown, dots, front, cost, by) : make('p', { class: 'nobody' }, 'No model has both.'));
   const left = shown.size - dots.length;
-  scatterSection.querySelector('.under').textContent = `Filled dots joined by a line: no ${cost[2]} scores higher.${shown.has('published') && shown.rows.published.includes(null) ? ' Orange rings: own runs.' : ''}${left ? ` ${plural(left, 'model')} of ${shown.size} not shown: filtered out, or a value is unknown.` : ''} Arrow keys go from dot to dot.`;
+  scatterSection.querySelector('.under').textContent = `Filled dots joined by a line: no ${cost[2]} scores higher.${hasBoth(shown) ? ' Orange rings: own runs.' : ''}${left ? ` ${plural(left, 'model')} of ${shown.size} not shown: filtered out, or a value is unknown.` : ''} Arrow keys go from dot to dot.`;
 }
 
 /** Choices above a chart, made anew without losing the focus. */

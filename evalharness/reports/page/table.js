@@ -12,6 +12,8 @@ const grid = byId('grid');
 const frame = byId('frame');
 let body = null;
 let waiting = [];
+// how many models the filters leave
+let asked = 0;
 let columns = [];
 const leisure = { frame: 0, timer: 0 };
 // rows as they were made, for as long as their cells stay the same
@@ -79,8 +81,14 @@ function showRows() {
   clearTimeout(leisure.timer);
   const shown = board();
   const isAsked = rowFilter(shown);
-  waiting = orderedRows(shown).map((row, place) => [row, place]).filter(([row]) => isAsked(row));
+  const values = valuesOf(shown, orderOf(shown).key);
+  // a place is among all models, whether they are shown or not; what has no value has none
+  waiting = orderedRows(shown)
+    .map((row, before) => ({ row, place: values && values[row] === null ? '' : String(before + 1) }))
+    .filter(({ row }) => isAsked(row))
+    .map((one, number) => ({ ...one, number }));
   const count = waiting.length;
+  asked = count;
   grid.setAttribute('aria-rowcount', count + 2);
   // what can be seen comes first; its height is asked for while nothing has changed, or all would be laid out twice
   const first = Math.ceil(innerHeight / PIXELS) + 2;
@@ -89,23 +97,30 @@ function showRows() {
   addRows(first);
   atLeisure();
   refocus();
-  const told = count === shown.size ? plural(count, 'model') : `${count.toLocaleString('en')} of ${plural(shown.size, 'model')}`;
+  const told = `${count === shown.size ? '' : `${count.toLocaleString('en')} of `}${plural(shown.size, 'model')}${hiddenOrder(shown)}`;
   if (byId('count').textContent !== told) byId('count').textContent = told;
+}
+
+/** What orders the rows, where it is in no column that is shown: of a type that was closed, or of the report. */
+function hiddenOrder(shown) {
+  const { key } = orderOf(shown);
+  const by = key === 'model' || columns.some((column) => column.key === key) ? null : columnByKey(shown, state, key);
+  return by ? `, ordered by ${headOfPart(by)}` : '';
 }
 
 /** Add the next rows; gives whether there were any. */
 function addRows(most = Math.max(8, Math.round(PIECE / columns.length))) {
   const next = waiting.splice(0, most);
-  body.append(...next.map(([row, place]) => placed(row, place)));
+  body.append(...next.map(placed));
   return next.length > 0;
 }
 
 /** A row at its place in the order. */
-function placed(row, place) {
+function placed({ row, place, number }) {
   if (!made.has(row)) made.set(row, rowOf(board(), columns, row));
   const line = made.get(row);
-  line.setAttribute('aria-rowindex', place + 3);
-  line.querySelector('.place').textContent = String(place + 1);
+  line.setAttribute('aria-rowindex', number + 3);
+  line.querySelector('.place').textContent = place;
   return line;
 }
 
@@ -172,6 +187,9 @@ function showLegend() {
   const shown = board();
   const said = [make('span', {}, make('b', {}, 'Bold'), ': best of its column')];
   const add = (mark, text) => said.push(make('span', {}, make('span', { class: 'flag' }, mark), ` ${text}`));
+  if (asked < shown.size) said.push(make('span', {}, 'Places, ranks, bold and heat are among all models, also those that are filtered out'));
+  const ranks = [['these', 'on these tasks: with other items'], ['like', 'on tasks like these: with other tasks']].filter(([name]) => shown.has(name));
+  if (ranks.length) said.push(make('span', {}, `Rank: by the mean, 95% interval; ${ranks.map(([, text]) => text).join(', ')}`));
   if (shown.mean.s.includes(null)) said.push(make('span', {}, `${VOID} 5/6: void, for only 5 of 6 have a score`));
   if (shown.tasks.some((task) => task.trained?.includes('1'))) add('T', 'the task is in the model\u2019s training data');
   if (shown.has('notes') || shown.tasks.some((task) => task.notes)) add('*', 'has notes');
