@@ -78,7 +78,7 @@ const labelOf = (board, row) => [board.of('model', row), ...namesOf(board, row).
 
 /** 109482240 as 109M. */
 function short(count) {
-  const [unit, size] = count >= 1e9 ? ['B', 1e9] : count >= 1e6 ? ['M', 1e6] : count >= 1e4 ? ['k', 1e3] : ['', 1];
+  const [unit, size] = count >= 9.995e8 ? ['B', 1e9] : count >= 9.995e5 ? ['M', 1e6] : count >= 1e4 ? ['k', 1e3] : ['', 1];
   const value = count / size;
   return `${size === 1 ? value.toLocaleString('en') : Number(value.toFixed(value < 9.95 ? 1 : 0))}${unit}`;
 }

@@ -76,7 +76,8 @@ function ofShown(board, state) {
     for (let row = 0; row < board.size; row += 1) {
       const there = tasks.filter((task) => task.s[row] !== null);
       const isWhole = there.length === tasks.length && tasks.length > 0;
-      s.push(isWhole ? Math.round(there.reduce((sum, task) => sum + task.s[row], 0) / tasks.length) : null);
+      // rounded once, where it is shown
+      s.push(isWhole ? there.reduce((sum, task) => sum + task.s[row], 0) / tasks.length : null);
       if (!isWhole) present[row] = there.length;
     }
     // a mean that is there already is not made again of rounded scores

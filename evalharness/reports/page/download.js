@@ -24,7 +24,7 @@ function tableAsCsv() {
     columns.forEach((column) => {
       const value = column.values[row];
       if (column.kind === 'span') cells.push(value === null ? null : column.show(value, row));
-      else cells.push(column.kind === 'score' && value !== null ? value / 1000 : value);
+      else cells.push(column.kind === 'score' && value !== null ? Math.round(value) / 1000 : value);
       if (!column.data?.l) return;
       const span = spanOf(column.data, row);
       cells.push(span && span.low / 1000, span && span.high / 1000);
