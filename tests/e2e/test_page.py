@@ -241,13 +241,14 @@ def test_places_are_among_all_models_and_only_of_those_with_a_value(at: Opened) 
 
 def test_scores_that_look_the_same_are_marked_the_same(browser: Browser, tmp_path: Path) -> None:
     board = boards()[0]
-    scores = {"one": 0.612341, "two": 0.612338, "three": 0.61229}
+    scores = {"one": 0.612341, "two": 0.612338, "three": 0.61229, "four": 0.61229}
     rows = [
         replace(board.rows[0], model=name, mean_task=replace(board.rows[0].mean_task, score=score, interval=None))
         for name, score in scores.items()
     ]
     with opened(browser, written([replace(board, rows=rows)], tmp_path / "page.html")) as at:
-        assert at.column("mean") == ["61.23", "61.23", "61.23"]
+        assert at.column("mean") == ["61.23"] * 4
+        assert at.page.locator("#grid tbody .place").all_inner_texts() == ["1", "1", "3", "3"]
         assert all("best" in (at.cell("mean", name).get_attribute("class") or "") for name in scores)
 
 

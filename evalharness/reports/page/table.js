@@ -82,19 +82,25 @@ function showRows() {
   const shown = board();
   const isAsked = rowFilter(shown);
   const values = valuesOf(shown, orderOf(shown).key);
-  // a place is among all models, whether they are shown or not; what has no value has none
-  waiting = orderedRows(shown)
-    .map((row, before) => ({ row, place: values && values[row] === null ? '' : String(before + 1) }))
+  const ordered = orderedRows(shown);
+  // a place is among all models, whether they are shown or not; equal numbers share one, what has no value has none
+  let first = 0;
+  const placeOf = (row, before) => {
+    const value = values?.[row];
+    if (typeof value !== 'number' || value !== values[ordered[before - 1]]) first = before + 1;
+    return value === null ? '' : String(first);
+  };
+  waiting = ordered.map((row, before) => ({ row, place: placeOf(row, before) }))
     .filter(({ row }) => isAsked(row))
     .map((one, number) => ({ ...one, number }));
   const count = waiting.length;
   asked = count;
   grid.setAttribute('aria-rowcount', count + 2);
   // what can be seen comes first; its height is asked for while nothing has changed, or all would be laid out twice
-  const first = Math.ceil(innerHeight / PIXELS) + 2;
+  const seen = Math.ceil(innerHeight / PIXELS) + 2;
   body.replaceChildren();
   if (!count) body.append(make('tr', {}, make('td', { class: 'nobody', colspan: columns.length + 1, 'data-c': 0 }, shown.size ? 'No model fits these filters.' : 'No models yet.')));
-  addRows(first);
+  addRows(seen);
   atLeisure();
   refocus();
   const told = `${count === shown.size ? '' : `${count.toLocaleString('en')} of `}${plural(shown.size, 'model')}${hiddenOrder(shown)}`;
