@@ -194,8 +194,8 @@ function showLegend() {
   const said = [make('span', {}, make('b', {}, 'Bold'), ': best of its column')];
   const add = (mark, text) => said.push(make('span', {}, make('span', { class: 'flag' }, mark), ` ${text}`));
   if (asked < shown.size) said.push(make('span', {}, 'Places, ranks, bold and heat are among all models, also those that are filtered out'));
-  const ranks = [['these', 'on these tasks: with other items'], ['like', 'on tasks like these: with other tasks']].filter(([name]) => shown.has(name));
-  if (ranks.length) said.push(make('span', {}, `Rank: by the mean, 95% interval; ${ranks.map(([, text]) => text).join(', ')}`));
+  const ranks = [['these', '\u201cthese tasks\u201d with other items'], ['like', '\u201ctasks like these\u201d with other tasks']].filter(([name]) => shown.has(name));
+  if (ranks.length) said.push(make('span', {}, `Rank: 95% interval of the place by the mean; ${ranks.map(([, text]) => text).join(', ')}`));
   if (shown.mean.s.includes(null)) said.push(make('span', {}, `${VOID} 5/6: void, for only 5 of 6 have a score`));
   if (shown.tasks.some((task) => task.trained?.includes('1'))) add('T', 'the task is in the model\u2019s training data');
   if (shown.has('notes') || shown.tasks.some((task) => task.notes)) add('*', 'has notes');
