@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from evalharness.errors import MAX_NOTE, one_line
 from evalharness.reports import wording
 from evalharness.reports.board import Board, Mean, Part, Row
+from evalharness.reports.noting import footnote_of
 
 # a mark of a footnote for which there was no room
 NO_ROOM = 0
@@ -302,19 +303,9 @@ def _score(task: str, row: Row, best: str | None, notes: _Footnotes) -> Entry:
     text = wording.points(cell.score)
     interval = "" if cell.score is None else wording.span(cell.interval)
     tail = " ".join(filter(None, (interval, wording.TRAINED_ON if cell.is_trained_on else "")))
-    # what is said of the task already is not said again
-    said = [(one_line(f"{task}: {note}", MAX_NOTE), one_line(_said(row, task, note), MAX_NOTE)) for note in cell.notes]
-    marks = notes.mark(named if named in notes.numbers else note for named, note in said)
+    # what is said of the row already is not said again
+    marks = notes.mark(footnote_of(task, note, row.notes) for note in cell.notes)
     return Entry(text, tail, text == best, marks)
-
-
-def _said(row: Row, task: str, note: str) -> str:
-    """A note of a task as the row has it, where that says it of several tasks at once; else the note alone."""
-    for whole in row.notes:
-        tasks, _, what = whole.partition(": ")
-        if what == note and (task in tasks.split(", ") or tasks.endswith(" more")):
-            return whole
-    return note
 
 
 @dataclass(frozen=True, slots=True)

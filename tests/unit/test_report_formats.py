@@ -24,6 +24,7 @@ from evalharness.reports.formats import files_of_formats, render, uncoloured
 from evalharness.reports.formats.csv import COLUMNS
 from evalharness.reports.formats.json import Document
 from evalharness.reports.layout import Room, lay_out, marked
+from evalharness.reports.noting import together
 
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "report.schema.json"
 (EVERYTHING, PUBLISHED, EMPTY) = boards()
@@ -156,6 +157,37 @@ def test_what_a_row_says_of_several_tasks_is_not_said_again_at_their_scores(task
     page = lay_out(Board("b", "mteb", {"STS": tasks}, [row]), Room())
     assert page.notes == said
     assert [line[2].marks for line in page.tables[1].rows] == [[1]] * len(tasks)
+
+
+def test_what_is_counted_in_several_tasks_is_one_footnote_which_their_scores_have() -> None:
+    notes = {"t": ["40 texts cut"], "u": ["3 texts cut", "2 texts cut"], "v": ["42 texts cut", "odd"], "w": ["9 empty"]}
+    mean = Mean(0.5, 4, 4)
+    cells = {task: Cell(0.5, notes=found) for task, found in notes.items()}
+    said = together(notes)
+    row = Row("m", "r", "", "", cells, {"STS": mean}, mean, mean, said)
+    page = lay_out(Board("b", "mteb", {"STS": list(notes)}, [row]), Room())
+    assert page.notes == said == ["texts cut: t (40), u (5), v (42)", "v: odd", "w: 9 empty"]
+    assert [line[2].marks for line in page.tables[1].rows] == [[1], [1], [1, 2], [3]]
+
+
+def test_many_tasks_of_a_footnote_are_not_all_named_and_have_it() -> None:
+    notes = {f"t{number}": [f"{number} texts cut"] for number in range(30)}
+    mean = Mean(0.5, 30, 30)
+    cells = {task: Cell(0.5, notes=found) for task, found in notes.items()}
+    row = Row("m", "r", "", "", cells, {"STS": mean}, mean, mean, together(notes))
+    page = lay_out(Board("b", "mteb", {"STS": list(notes)}, [row]), Room())
+    assert page.notes == ["texts cut: t0 (0), t1 (1), t2 (2), t3 (3), t4 (4) and 25 more"]
+    assert [line[2].marks for line in page.tables[1].rows] == [[1]] * 30
+
+
+@pytest.mark.parametrize(("why", "marks"), [("items of t do not tell", [1]), ("x" * 400, [1, 2])], ids=["whole", "cut"])
+def test_why_there_is_no_interval_is_said_once(why: str, marks: list[int]) -> None:
+    mean = Mean(0.5, 1, 1)
+    said = f"no interval of 1 task whose items do not tell: t ({why})"
+    row = Row("m", "r", "", "", {"t": Cell(0.5, notes=[f"no interval: {why}"])}, {"STS": mean}, mean, mean, [said])
+    page = lay_out(Board("b", "mteb", {"STS": ["t"]}, [row]), Room())
+    assert len(page.notes) == len(marks)
+    assert page.tables[1].rows[0][2].marks == marks[-1:]
 
 
 def test_what_a_row_says_of_a_task_is_not_said_again_at_its_score() -> None:

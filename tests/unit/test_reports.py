@@ -11,7 +11,9 @@ from evalharness.errors import UsageError
 from evalharness.reports.board import Board
 from evalharness.reports.building.boards import Choice, make_boards
 from evalharness.reports.formats import formats, render
+from evalharness.results.records import JobId, JobRecord
 from evalharness.results.stored import StoredRun, StoredTask
+from evalharness.results.views import StoredJob
 
 SUITE = TaskList(
     name="trio",
@@ -84,6 +86,20 @@ def test_notes_become_footnotes() -> None:
     text = render([board], "markdown")
     assert "a/x (cccccccc) [1]" in text
     assert "[1] STS12: 7 texts cut to 256 tokens" in text
+
+
+def test_counts_of_one_kind_are_summed_over_splits_and_subsets_in_one_footnote() -> None:
+    jobs = [
+        StoredJob("test", subset, JobRecord(JobId("Mine", "test", subset), {}, "f1", (), "1", 1.0, {}, {}, [note]))
+        for subset, note in {"en": "3 texts cut to 8 tokens", "de": "3 texts cut to 8 tokens", "fr": "odd"}.items()
+    ]
+    notes = ["3 texts cut to 8 tokens", "odd", "b.json is a copy"]
+    both = changed(run("a/x", STS12=0.5, Mine=0.4), "Mine", jobs=jobs, notes=notes)
+    both = changed(both, "STS12", notes=["40 texts cut to 8 tokens"])
+    board = only_board([both], None)
+    assert board.rows[0].notes == ["texts cut to 8 tokens: Mine (6), STS12 (40)", "Mine: odd", "Mine: b.json is a copy"]
+    assert board.rows[0].cells["Mine"].notes == notes
+    assert "| a/x (cccccccc) [1-3] |" in render([board], "md")
 
 
 def test_without_a_list_all_stored_tasks_count() -> None:

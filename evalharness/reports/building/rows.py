@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from evalharness.catalog.tasks import Member
-from evalharness.errors import shorten
 from evalharness.reports.board import Cell, Mean, Row
 from evalharness.reports.building.cells import catalogued, first_line, mean_of, member_cell
 from evalharness.reports.building.public import sources_of
 from evalharness.reports.building.speed import texts_per_second
+from evalharness.reports.noting import together
 from evalharness.results.checkpoints import checkpoint_step
 from evalharness.results.records import experiment_name
 from evalharness.results.stored import StoredRun, StoredTask
@@ -23,6 +22,16 @@ _SHOWN_ELSEWHERE = ("protocol", "reranker", "rerank_top_k")
 def _left_out(stored: StoredTask) -> list[str]:
     places = [(f"[{split}, {name}]", why) for split, found in stored.problems.items() for name, why in found.items()]
     return [f"{place} {why}" for place, why in places if why.startswith(STALE)]
+
+
+def _every_note(stored: StoredTask) -> list[str]:
+    """Notes of a task, those of its records as often as records have them, for what they count is summed."""
+    done = [job.record.notes for job in stored.jobs if job.record is not None and not job.problem]
+    recorded = sorted(note for notes in done for note in notes)
+    return [
+        *(note for note in recorded if note in stored.notes),
+        *(note for note in stored.notes if note not in recorded),
+    ]
 
 
 def mean(scores: Sequence[float | None]) -> Mean:
@@ -43,15 +52,14 @@ def make_row(
     """
     cells: dict[str, Cell] = {}
     notes = list(run.problems)
-    said: dict[str, list[str]] = defaultdict(list)
+    said: dict[str, Sequence[str]] = {}
     for member in (member for members in types.values() for member in members):
         cells[member.task] = member_cell(run, member, (metrics or {}).get(member.task, ""), strict=strict)
         # what is said of each of hundreds of published scores stands with the score alone
         if not run.is_published and (stored := run.tasks.get(member.task)):
-            for note in stored.notes:
-                said[note].append(member.task)
+            said[member.task] = _every_note(stored)
             notes += [f"{member.task}: {why}" for why in _left_out(stored)] if catalogued(member.task) is None else []
-    notes += [f"{shorten(tasks)}: {note}" for note, tasks in said.items()]
+    notes += together(said)
     notes += sources_of(run, cells) if run.is_published else []
     notes += [first_line(task.damage) for task in run.tasks.values() if task.damage and task.task not in cells]
     second = str(run.overrides.get("reranker", "")).partition("@")[0]
