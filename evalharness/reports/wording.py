@@ -89,11 +89,12 @@ def system(row: Row) -> str:
 
 
 def named(row: Row) -> str:
-    """The system, its revision, and whether somebody published its scores."""
+    """The system, what options changed in it, its revision, and whether somebody published its scores."""
+    changed = f" [{one_line(row.experiment)}]" if row.experiment else ""
     revision = one_line(row.revision[:8])
     if row.origin == "published":
         revision = f"{revision}, published" if _REVISION.fullmatch(row.revision) else "published"
-    return f"{system(row)} ({revision})"
+    return f"{system(row)}{changed} ({revision})"
 
 
 def missing(row: Row) -> str:
@@ -107,9 +108,10 @@ def missing(row: Row) -> str:
 
 def footnotes(row: Row) -> list[str]:
     """What is said of a row as a whole."""
-    changed = f"run with other settings than the model's own: {one_line(row.experiment, MAX_NOTE)}"
+    # beside the name it may be cut
+    whole, shown = one_line(row.experiment, MAX_NOTE), one_line(row.experiment)
     return [
-        *([changed] if row.experiment else []),
+        *([f"run with other settings than the model's own: {whole}"] if whole != shown else []),
         *([f"no averages over missing tasks: {missing(row)}"] if row.missing else []),
         *(one_line(note, MAX_NOTE) for note in row.notes),
     ]
@@ -123,6 +125,8 @@ def remarks(board: Board) -> list[str]:
     found = [f"Main scores times 100; protocol: {one_line(board.protocol)}."]
     if board.sorted_by != "mean":
         found.append(f"Sorted by {one_line(board.sorted_by)}.")
+    if any(row.experiment for row in board.rows):
+        found.append("In brackets behind a model's name: what was set otherwise than the model has it.")
     if any(spans):
         found.append("In brackets: 95% intervals, on items like these.")
     if any(text.endswith(DOUBTFUL) for text in spans):

@@ -11,6 +11,7 @@ from evalharness.errors import UsageError
 from evalharness.reports.board import Board
 from evalharness.reports.building.boards import Choice, make_boards
 from evalharness.reports.formats import formats, render
+from evalharness.reports.notebook import to_html
 from evalharness.results.records import JobId, JobRecord
 from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.results.views import StoredJob
@@ -211,8 +212,32 @@ def test_protocols_are_never_in_one_table_and_named_in_every_title() -> None:
         "# all stored tasks (protocol: mteb)", "## Tasks (protocol: mteb)",
         "# all stored tasks (protocol: published)", "## Tasks (protocol: published)",
     ]  # fmt: skip
-    # the protocol is no change that needs a footnote
-    assert "other settings" not in render(boards, "md")
+    # the protocol is no change that stands beside a name
+    text = render(boards, "md")
+    assert text.count("| a/x (cccccccc) |") == 4
+    assert "set otherwise" not in text
+
+
+def test_what_options_changed_stands_beside_the_name_in_all_formats_of_text() -> None:
+    boards = make_boards([run("a/x", STS12=0.5), replace(run("a/x", STS12=0.4), overrides={"dimensions": 16})])
+    for text in (*(render(boards, form) for form in ("md", "tex", "terminal")), to_html(boards)):
+        flat = " ".join(text.replace("\\", "").split())
+        assert "a/x (cccccccc)" in flat
+        assert "a/x [dimensions_16] (cccccccc)" in flat
+    text = render(boards, "md")
+    assert text.count(r"a/x \[dimensions_16\] (cccccccc)") == 3
+    assert "In brackets behind a model's name: what was set otherwise than the model has it." in text
+    # there is nothing more to say in a footnote
+    assert "[1]" not in text
+
+
+def test_what_is_too_long_beside_a_name_has_a_footnote() -> None:
+    long = {"document_prompt": "<b>" + "x" * 90 + "|"}
+    text = render(make_boards([replace(run("a/x", STS12=0.4), overrides=long)]), "md")
+    assert "x\u2026\\] (cccccccc) [1] |" in text
+    assert "x" * 90 not in text.partition("[1] run with")[0]
+    (footnote,) = [line for line in text.splitlines() if line.startswith("[1] run with other settings than")]
+    assert "x" * 90 in footnote
 
 
 def test_a_second_stage_stands_beside_the_name() -> None:
