@@ -149,9 +149,9 @@ def _own_runs(
     _check_folders(folders, advice)
     runs = read_runs(folders, wanted)
     if skipped := count_damage(runs):
-        _warn(
-            f"{skipped} files or folders are odd or damaged, which costs their scores; the footnotes say which and why"
-        )
+        what = "1 file or folder is" if skipped == 1 else f"{skipped} files or folders are"
+        were = "was" if skipped == 1 else "were"
+        _warn(f"{what} odd or damaged and {were} left out; the footnotes say which and why")
     return runs
 
 

@@ -106,7 +106,7 @@ def read_runs(folders: Sequence[Path], wanted: Collection[str] | None = None) ->
 
 
 def count_damage(runs: Iterable[StoredRun]) -> int:
-    """How many files and folders give no score because of what is in them; failed and stale jobs are not among them."""
+    """How many files and folders are left out for what is in them; failed and stale jobs are not among them."""
     found = 0
     for run in runs:
         found += len(run.problems)

@@ -174,6 +174,10 @@ def test_what_failed_or_is_damaged_is_named_as_that() -> None:
     assert only_board([part], suite).rows[0].missing == ["STSB (1 of 2 subsets missing: [test, default] damaged: cut)"]
     long = changed(failed, "STS12", problems={"test": {"default": "failed: " + "x" * 1000}})
     assert len(only_board([long], None).rows[0].missing[0]) < 200
+    advised = changed(failed, "STS12", problems={"test": {"default": "damaged: " + "x" * 200 + "; run the task again"}})
+    (missing,) = only_board([advised], None).rows[0].missing
+    assert missing.endswith("xxx...; run the task again)")
+    assert len(missing) < 200
 
 
 def test_what_a_newer_run_of_an_own_task_did_not_need_is_only_a_footnote() -> None:
@@ -191,6 +195,17 @@ def test_what_cannot_be_read_makes_no_column() -> None:
     board = only_board([odd, run("a/y", STS12=0.5)], None)
     assert board.types == {"STS": ["STS12"]}
     assert [list(row.notes) for row in board.rows] == [[], ["damaged: Odd.json"]]
+    assert board.rows[0].mean_task.score == 0.5
+
+
+def test_why_a_file_is_no_result_is_a_whole_footnote() -> None:
+    damage = (
+        "damaged: STS12 (conflicted copy 2024-05-01 of somebody else).json: says that it is of the task 'STS12'; "
+        "expected the name of the file; remove the file, or run the task again"
+    )
+    odd = changed(run("a/x", STS12=0.5, Copy=0.5), "Copy", scores={}, damage=damage)
+    board = only_board([odd], None)
+    assert board.rows[0].notes == [damage]
     assert board.rows[0].mean_task.score == 0.5
 
 

@@ -14,6 +14,7 @@ from evalharness.results.stored import StoredRun, StoredTask
 from evalharness.results.views import STALE
 
 _LONGEST_REASON = 160
+_LONGEST_ADVICE = 60
 _MOST_REASONS = 3
 # of a commit or a content hash; mteb's catalogue also has "main", "1" and commits that are cut
 _REVISION = re.compile(r"[0-9a-f]{7,}")
@@ -116,10 +117,19 @@ def _parts(stored: StoredTask, places: Sequence[tuple[str, str]], spec: TaskSpec
     ]
 
 
-def first_line(text: str) -> str:
-    """The first line of a message, cut where it is long."""
+def first_line(text: str, limit: int = _LONGEST_REASON) -> str:
+    """The first line of a message, cut where it is long, but not in the advice that it ends with.
+
+    >>> first_line("this is damaged: " + 20 * "x" + "; run it again", 36)
+    'this is damaged: x...; run it again'
+    """
     line = next(iter(text.splitlines()), "")
-    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
+    if len(line) <= limit:
+        return line
+    what, mark, advice = line.rpartition("; ")
+    if mark and len(advice) <= min(_LONGEST_ADVICE, limit // 2):
+        return f"{what[: limit - len(advice) - 5]}...; {advice}"
+    return f"{line[:limit]}..."
 
 
 def other_revision(stored: StoredTask | None, spec: TaskSpec | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evalharness.catalog.tasks import Member
+from evalharness.errors import MAX_NOTE
 from evalharness.reports.board import Cell, Mean, Row
 from evalharness.reports.building.cells import catalogued, first_line, mean_of, member_cell
 from evalharness.reports.building.public import sources_of
@@ -61,7 +62,9 @@ def make_row(
             notes += [f"{member.task}: {why}" for why in _left_out(stored)] if catalogued(member.task) is None else []
     notes += together(said)
     notes += sources_of(run, cells) if run.is_published else []
-    notes += [first_line(task.damage) for task in run.tasks.values() if task.damage and task.task not in cells]
+    notes += [
+        first_line(task.damage, MAX_NOTE) for task in run.tasks.values() if task.damage and task.task not in cells
+    ]
     second = str(run.overrides.get("reranker", "")).partition("@")[0]
     other = {key: value for key, value in run.overrides.items() if key not in _SHOWN_ELSEWHERE}
     means = {name: mean([cells[member.task].score for member in members]) for name, members in types.items()}
