@@ -66,7 +66,7 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     submit_to: Annotated[Path | None, typer.Option(help="Folder in the layout of mteb's results repository.")] = None,
     every_eval_ever: Annotated[Path | None, typer.Option(help="Folder for a record of Every Eval Ever.")] = None,
     with_published: Annotated[
-        bool, typer.Option("--with-published", help="Also public models: all that have every task of the table.")
+        bool, typer.Option("--with-published", help="Also public models that have each task that any of them has.")
     ] = False,
     nearest: Annotated[
         int | None, typer.Option(min=1, help="Also this many public models that are nearest to each of mine.")

@@ -58,7 +58,15 @@ LACKING = run("lacking", {"STS12": 0.5}, is_published=True)
 def test_all_complete_ones_are_shown_and_the_others_counted() -> None:
     found = board(MINE, *MANY, LACKING)
     assert names(found) == [*(f"public {number}" for number in reversed(range(10))), "mine"]
-    assert "1 published models lack tasks of this table and are not shown; --models shows them" in found.notes
+    assert (
+        "1 published model lacks tasks that other published ones have, and is not shown; --models shows it"
+        in found.notes
+    )
+    two = board(MINE, *MANY, LACKING, replace(LACKING, model="lacking too"))
+    assert (
+        "2 published models lack tasks that other published ones have, and are not shown; --models shows them"
+        in two.notes
+    )
     assert "mixed sources" in found.notes[0]
 
 

@@ -105,9 +105,14 @@ def shown_rows(rows: Sequence[Row], *, nearest: int | None = None, all_named: bo
         known = _published_tasks(public)
         kept = [row for row in public if known and all(row.cells[task].score is not None for task in known)]
         left = len(public) - len(kept)
-        said = f"{left} published models lack tasks of this table and are not shown; --models shows them"
-        notes = [said] if left else []
+        notes = [_lacking(left)] if left else []
     return Shown([*own, *kept], [*([MIXED] if kept else []), *notes])
+
+
+def _lacking(count: int) -> str:
+    if count == 1:
+        return "1 published model lacks tasks that other published ones have, and is not shown; --models shows it"
+    return f"{count} published models lack tasks that other published ones have, and are not shown; --models shows them"
 
 
 def _near(own: Sequence[Row], public: Sequence[Row], count: int) -> list[Row]:
