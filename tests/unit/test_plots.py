@@ -190,7 +190,18 @@ def test_types_show_each_mean_and_its_interval_in_points() -> None:
                 assert drawn(figure, f"interval-{number}-{lane}") == [[end, lane] for end in ends]
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["Mean (7)", "Classification (2)", "Retrieval (3)", "STS (2)"]
-    assert "8 of 20 models not shown" in said(figure)
+    assert "8 of 20 models not shown for lack of room; choose with --models." in said(figure)
+
+
+def test_models_that_have_no_type_complete_are_told_from_those_without_room() -> None:
+    void = Mean(None, 1, 2)
+    lacking = [replace(row, types=dict.fromkeys(row.types, void)) for row in BOARD.rows[:2]]
+    text = said(draw(with_rows([*lacking, *BOARD.rows[2:5]]), "types"))
+    assert "2 of 5 models have all tasks of no type, so have no mark." in text
+    assert "--models" not in text
+    text = said(draw(with_rows([*lacking[:1], *BOARD.rows[1:]]), "types"))
+    assert "1 of 20 models has all tasks of no type, so has no mark." in text
+    assert "7 of 20 models not shown for lack of room; choose with --models." in text
 
 
 def test_scores_of_the_user_come_before_published_ones() -> None:

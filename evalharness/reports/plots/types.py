@@ -45,7 +45,7 @@ def draw(board: Board) -> Figure:
     Raises:
         UsageError: no model has a score of any type.
     """
-    able = [row for row in board.rows if any(mean.score is not None for mean in row.types.values())]
+    able = [row for row in board.rows if _has_a_type(row)]
     rows = _chosen(able)
     if not rows:
         raise void(board, "model with all tasks of a type")
@@ -71,6 +71,10 @@ def draw(board: Board) -> Figure:
         _draw_panel(axes, panel, rows, number)
         _label_axes(axes, names if number % columns == 0 else [], found, number)
     return sheet.figure
+
+
+def _has_a_type(row: Row) -> bool:
+    return any(mean.score is not None for mean in row.types.values())
 
 
 def _chosen(rows: Sequence[Row]) -> list[Row]:
@@ -135,7 +139,6 @@ def _footnotes(board: Board, rows: Sequence[Row], panels: Sequence[_Panel], foun
     void_means = any(
         mean is None or mean.score is None for panel in panels if has_score(panel.means) for mean in panel.means
     )
-    left_out = len(board.rows) - len(rows)
     notes = [
         "In brackets: how many tasks.",
         same_scale(found),
@@ -143,6 +146,15 @@ def _footnotes(board: Board, rows: Sequence[Row], panels: Sequence[_Panel], foun
         "Hollow marks: published scores." if any(row.origin == "published" for row in rows) else "",
         "No mark: a task is missing." if void_means else "",
         empty_note([panel.title for panel in panels if not has_score(panel.means)]),
-        f"{left_out} of {len(board.rows)} models not shown; choose with --models." if left_out else "",
+        *_not_shown(board, len(rows)),
     ]
     return [" ".join(note for note in notes if note)]
+
+
+def _not_shown(board: Board, shown_rows: int) -> list[str]:
+    """Why models have no line: they have no mean of any type, or there was no room for them."""
+    every, able = len(board.rows), sum(map(_has_a_type, board.rows))
+    void = every - able
+    why = "has all tasks of no type, so has no mark" if void == 1 else "have all tasks of no type, so have no mark"
+    no_room = f"{able - shown_rows} of {every} models not shown for lack of room; choose with --models."
+    return [*([f"{void} of {every} models {why}."] if void else []), *([no_room] if able > shown_rows else [])]
