@@ -9,7 +9,7 @@ from support.boards import HOSTILE, boards
 from support.stored import random_ndcg, spec_of, write_results
 
 from evalharness.errors import UsageError
-from evalharness.reports.board import Board
+from evalharness.reports.board import NAMED, STORED, Board, Cell, Mean, Row
 from evalharness.reports.formats import render
 from evalharness.reports.publishing.space import write_space
 
@@ -31,6 +31,29 @@ def test_a_space_is_a_page_and_a_readme(tmp_path: Path) -> None:
     assert front["app_file"] == "index.html"
     assert front["title"] == "Every kind of row, Reranking & more, Nothing yet"
     assert "- Every kind of row (mteb): 20 models, 7 tasks" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("titles", "expected"),
+    [
+        ([STORED], "Text embedding models: STS12"),
+        ([STORED, f"{STORED}, only languages eng"], "Text embedding models: STS12"),
+        ([NAMED], "Text embedding models: STS12"),
+        (["MTEB(eng, v2)", "bge"], "MTEB(eng, v2), bge"),
+    ],
+)
+def test_a_list_without_a_name_has_a_title_by_its_tasks(titles: list[str], expected: str, tmp_path: Path) -> None:
+    mean = Mean(0.5, 1, 1)
+    row = Row("m", "r", "", "", {"STS12": Cell(0.5)}, {"STS": mean}, mean, mean)
+    write_space([Board(title, "mteb", {"STS": ["STS12"]}, [row]) for title in titles], tmp_path)
+    assert front_matter(tmp_path)["title"] == expected
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert text.count(" (mteb): 1 model, 1 task\n") == len(titles)
+
+
+def test_many_tasks_of_a_list_without_a_name_are_counted(tmp_path: Path) -> None:
+    write_space([Board(STORED, "mteb", {"STS": [f"t{number}" for number in range(30)]}, [])], tmp_path)
+    assert front_matter(tmp_path)["title"] == "Text embedding models: 30 tasks"
 
 
 @pytest.mark.parametrize("title", [*HOSTILE, "---", "a: b # c", "\u2028\x00", "", "x" * 500])

@@ -10,6 +10,7 @@ from evalharness.catalog.languages import language_codes
 from evalharness.catalog.lists import named_tasks
 from evalharness.catalog.tasks import Member, TaskList, all_task_names, name_of, task_types
 from evalharness.errors import UsageError, clip, letters, shorten, unknown_names
+from evalharness.reports.board import NAMED, STORED
 from evalharness.reports.building.cells import catalogued
 from evalharness.results.stored import StoredRun
 
@@ -226,7 +227,7 @@ def _lists(choice: Choice, named: Sequence[str], recorded: _Recorded, problems: 
     """The lists that were named; of none, one of the named tasks, or of all that there are."""
     if not choice.lists:
         names = named if choice.tasks else sorted(recorded.own or recorded.readable)
-        title = "the named tasks" if choice.tasks else "all stored tasks"
+        title = NAMED if choice.tasks else STORED
         return [TaskList(name=title, tasks=tuple(Member(task=name) for name in names))]
     for item in choice.lists:
         problems += _odd_members(item, recorded)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalharness.errors import UsageError, plain, printable
-from evalharness.reports.board import Board
+from evalharness.reports.board import NAMED, STORED, Board
 from evalharness.reports.formats.html import render
 from evalharness.reports.publishing.writing import NewFile, write_files
 
@@ -19,6 +19,7 @@ PAGE, README = "index.html", "README.md"
 _OURS = b'<meta name="generator" content="evalharness">'
 _STATIC = re.compile(rb"\A---\r?\n(?:.*\n)*?sdk: static\s*\n(?:.*\n)*?---")
 _LONGEST_TITLE = 100
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,21 @@ def write_space(boards: Sequence[Board], folder: Path) -> Space:
 
 
 def _title(boards: Sequence[Board]) -> str:
-    """Names of the boards, on one line."""
-    names = " ".join(printable(", ".join(dict.fromkeys(board.title for board in boards))).split()) or "Leaderboard"
+    """Names of the boards, on one line; of those that have none, what they are of."""
+    found = ", ".join(dict.fromkeys(map(_name, boards)))
+    names = " ".join(printable(found).split()) or "Leaderboard"
     return names if len(names) <= _LONGEST_TITLE else f"{names[:_LONGEST_TITLE]}\u2026"
+
+
+def _name(board: Board) -> str:
+    if not board.title.startswith((NAMED, STORED)):
+        return board.title
+    of = ", ".join(board.tasks) if len(board.tasks) <= _MOST_NAMED else f"{len(board.tasks)} tasks"
+    return f"Text embedding models: {of}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _readme(boards: Sequence[Board]) -> str:
@@ -67,7 +80,8 @@ def _readme(boards: Sequence[Board]) -> str:
         "pinned": "false",
     }
     counts = [
-        f"- {plain(board.title)} ({plain(board.protocol)}): {len(board.rows)} models, {len(board.tasks)} tasks"
+        f"- {plain(board.title)} ({plain(board.protocol)}): "
+        f"{_counted(len(board.rows), 'model')}, {_counted(len(board.tasks), 'task')}"
         for board in boards
     ]
     lines = [
