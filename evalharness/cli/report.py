@@ -95,7 +95,7 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     lists |= {"--published-table": published_table}
     asked = split_lists({**lists, "--languages": languages, "--models": models, "--plot": plot})
     public = Public(with_published, nearest, published, asked["--published-table"])
-    form = format_of(format, output)
+    form = format_of(format, output, flag="--output ", advice="Name the format with --format")
     choice = Choice(
         lists=task_lists(asked["--suite"], asked["--benchmark"]),
         tasks=asked["--tasks"],

@@ -79,7 +79,7 @@ class Report:
             StorageError: the file cannot be written.
         """
         file = Path(path)
-        text = self.render(format_of(format, file))
+        text = self.render(format_of(format, file, flag="", advice="Name the format: save(path, format='md')"))
         check_writable(file.parent)
         if file.is_dir():
             raise UsageError(f"{file} is a folder; name a file, for example {file / 'report.md'}")

@@ -85,8 +85,11 @@ def test_a_file_is_in_the_format_of_its_ending(tmp_path: Path) -> None:
         assert (tmp_path / "new" / name).read_text(encoding="utf-8") == SHOWN.render(name.partition(".")[2])
     SHOWN.save(str(tmp_path / "b.dat"), "csv")
     assert (tmp_path / "b.dat").read_text(encoding="utf-8").startswith("board,protocol,")
-    with pytest.raises(UsageError, match="unknown format 'dat'"):
+    with pytest.raises(UsageError, match="unknown format 'dat'") as caught:
         SHOWN.save(tmp_path / "c.dat")
+    assert "c.dat: " in str(caught.value)
+    assert "Name the format: save(path, format='md')" in str(caught.value)
+    assert "--" not in str(caught.value)
     (tmp_path / "d.md").mkdir()
     with pytest.raises(UsageError, match=r"d\.md is a folder"):
         SHOWN.save(tmp_path / "d.md")

@@ -29,8 +29,14 @@ def files_of_formats() -> list[str]:
     return [path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")]
 
 
-def format_of(name: str | None, output: Path | None) -> str:
+def format_of(name: str | None, output: Path | None, *, flag: str, advice: str) -> str:
     """The format that was named; else the one that the output's ending names; else markdown.
+
+    Args:
+        name: of a format; None where none was named.
+        output: the file; None where there is none.
+        flag: that named the file, with a space behind it; empty where it was no flag.
+        advice: how whoever asked names a format.
 
     Raises:
         UsageError: there is no such format, or the ending names none.
@@ -39,9 +45,7 @@ def format_of(name: str | None, output: Path | None) -> str:
         ending = output.suffix.removeprefix(".").lower()
         ending = _ENDINGS.get(ending, ending)
         if ending not in formats():
-            raise UsageError(
-                f"--output {output}: {unknown_names('format', [ending], formats())}\nName the format with --format"
-            )
+            raise UsageError(f"{flag}{output}: {unknown_names('format', [ending], formats())}\n{advice}")
         return ending
     found = name or "md"
     if found not in formats():
