@@ -66,9 +66,13 @@ def publish(wanted: Publishing, runs: Sequence[StoredRun], boards: Sequence[Boar
         (wanted.submit_to, submission.write_submission),
         (wanted.every_eval_ever, every_eval_ever.write_records),
     ]
+    done: list[Publication] = []
     for place, write in forms:
         if place is not None:
-            _tell(write(own, place))
+            done.append(write(own, place))
+            _tell(done[-1])
+    for line in _left_out(done):
+        tell(line)
     if wanted.space is not None:
         made = write_space(boards, wanted.space)
         tell(f"{FLAG}: {made.page}{' (its README.md stays as it was)' if made.is_readme_kept else ' and README.md'}")
@@ -76,12 +80,25 @@ def publish(wanted: Publishing, runs: Sequence[StoredRun], boards: Sequence[Boar
 
 def _tell(publication: Publication) -> None:
     """On standard error, for a report may be on standard output."""
-    from evalharness.reports.publishing.writing import left_out_lines
-
     files = publication.files
     tell(f"{publication.form}: {files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''}")
-    for one in publication.results:
-        for line in left_out_lines(one):
-            tell(f"  {one.run.model} left out: {line}")
     for note in publication.notes:
         tell(f"  note: {note}")
+
+
+def _left_out(done: Sequence[Publication]) -> list[str]:
+    """What was left out, each task of each model once: with the forms that lack it, where others have it."""
+    forms: dict[tuple[str, str, str], list[str]] = {}
+    for publication in done:
+        for one in publication.results:
+            for task, why in one.left_out.items():
+                forms.setdefault((one.run.model, task, why), []).append(publication.form)
+    tasks: dict[tuple[str, str, str], list[str]] = {}
+    for (model, task, why), lacking in forms.items():
+        named = dict.fromkeys(lacking)
+        of = "" if len(named) == len(done) else f" of {', '.join(named)}"
+        tasks.setdefault((model, why, of), []).append(task)
+    models: dict[tuple[str, str], list[str]] = {}
+    for (model, why, of), names in tasks.items():
+        models.setdefault((of, f"{', '.join(names)}: {why}" if any(names) else why), []).append(model)
+    return [f"{', '.join(names)} left out{of}: {what}" for (of, what), names in models.items()]

@@ -152,6 +152,23 @@ def test_a_report_is_printed_beside_what_is_published(here: Cli, tmp_path: Path)
     assert "BAAI/bge-base-en-v1.5 left out: Mine: mteb names no data set of it on the Hub\n" in done.stderr
 
 
+def test_what_is_left_out_is_said_once_for_all_forms_and_models(here: Cli, tmp_path: Path) -> None:
+    stored(tmp_path / "results")
+    stored(tmp_path / "results", model=public_model("me/other"))
+    for number in (1, 2):
+        stored(tmp_path / "results", model=public_model("me/cut", overrides={"max_length": number}))
+    done = here("report", "--every-eval-ever", "e", "--eval-results", "h", "--model-index", "i", "--output", "r.md")
+    assert done.returncode == 0, done.stderr
+    models, forms = "BAAI/bge-base-en-v1.5, me/other", "--eval-results, --model-index"
+    both = f"{models} left out of {forms}: Mine: mteb names no data set of it on the Hub"
+    lines = [line for line in done.stderr.splitlines() if "left out" in line]
+    assert lines == [
+        both,
+        "me/cut left out: not of the model itself, which options changed: max_length 1",
+        "me/cut left out: not of the model itself, which options changed: max_length 2",
+    ]
+
+
 def test_tasks_and_models_are_chosen_as_for_the_report(here: Cli, tmp_path: Path) -> None:
     stored(tmp_path / "results")
     stored(tmp_path / "results", model=public_model("me/other"))
