@@ -159,8 +159,9 @@ def test_latex_prints_a_text_and_does_nothing_else(text: str) -> None:
 
 
 OWN = re.compile(
-    r"\\(begin|end)\{(table|tabular|longtable|flushleft)\}|\\(begingroup|endgroup|centering|footnotesize|scriptsize"
-    r"|toprule|midrule|bottomrule|endhead|caption|textbf|textsuperscript|par)(?![a-z])"
+    r"\\(begin|end)\{(table|tabular|center|flushleft)\}|\\(centering|footnotesize|scriptsize|resizebox|ifdim|else|fi"
+    r"|width|linewidth|toprule|midrule|bottomrule|caption|refstepcounter|tablename|thetable|nobreak|textbf"
+    r"|textsuperscript|par)(?![a-z])"
 )
 
 

@@ -284,11 +284,21 @@ def test_no_spreadsheet_computes_what_anyone_wrote() -> None:
 
 def test_long_tables_go_over_pages_and_short_ones_float() -> None:
     text = render([many(50, 7)], "latex")
-    assert text.startswith("% needs \\usepackage{booktabs,longtable}")
-    assert text.count("\\begin{longtable}") == text.count("\\endhead") == 2
-    assert text.count("\\begin{table}") == 8
-    for name in ("longtable", "table", "tabular", "flushleft"):
+    assert text.startswith("% needs \\usepackage{booktabs,graphicx}\n")
+    # two of 50 rows, 40 and 10 of them with a head each
+    assert text.count("\\begin{center}") == text.count("\\thetable: ") == 2
+    assert text.count("\\begin{table}") == text.count("\\caption{") == 8
+    assert text.count("\\begin{tabular}") == text.count("\\toprule") == 8 + 4
+    (means, *_) = text.split("\\end{center}")
+    assert [part.count(" \\\\\n") for part in means.split("\\begin{tabular}")] == [0, 1 + 40, 1 + 10]
+    for name in ("center", "table", "tabular", "flushleft"):
         assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}")
+
+
+def test_no_table_is_wider_than_its_page_and_none_is_made_wider() -> None:
+    text = render([EVERYTHING, many(50, 7)], "latex")
+    fitted = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{\\begin{tabular}"
+    assert text.count(fitted) == text.count("\\begin{tabular}") == text.count("\\end{tabular}}\n")
 
 
 # terminal

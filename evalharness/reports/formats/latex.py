@@ -1,4 +1,4 @@
-r"""Leaderboards as LaTeX tables, to be read with `\input` by a document that uses booktabs and longtable.
+r"""Leaderboards as LaTeX tables, to be read with `\input` by a document that uses booktabs and graphicx.
 
 Nothing in a name is a command: each character that TeX would do something with is written as what prints it.
 """
@@ -12,7 +12,7 @@ from functools import lru_cache
 from evalharness.reports.board import Board
 from evalharness.reports.layout import NO_ROOM, Entry, Page, Room, Table, lay_out
 
-_HEAD = r"% needs \usepackage{booktabs,longtable}"
+_HEAD = r"% needs \usepackage{booktabs,graphicx}"
 _UNICODE = "; letters beyond ASCII need XeLaTeX or LuaLaTeX, and a font that has them"
 # that fit on a page
 _MOST_LINES = 40
@@ -54,7 +54,7 @@ def _page(page: Page) -> str:
     for table in page.tables:
         marks = "" if table.title else _marks(page.marks)
         title = ": ".join(filter(None, (page.title, table.title)))
-        caption = f"\\caption{{{escaped(title)} (protocol: {escaped(page.protocol)}){marks}}}"
+        caption = f"{escaped(title)} (protocol: {escaped(page.protocol)}){marks}"
         lines += _long(table, caption) if len(table.rows) > _MOST_LINES else _short(table, caption)
     lines += [r"\begin{flushleft}\footnotesize", " ".join(map(escaped, page.remarks))]
     lines += [rf"\par [{number}] {escaped(text)}" for number, text in enumerate(page.notes, start=1)]
@@ -65,26 +65,31 @@ def _short(table: Table, caption: str) -> list[str]:
     return [
         r"\begin{table}[htbp]",
         r"\centering\footnotesize",
-        caption,
-        rf"\begin{{tabular}}{{{_columns(table)}}}",
-        *_top(table),
-        *_body(table),
-        r"\end{tabular}",
+        rf"\caption{{{caption}}}",
+        *_fitted(table, table.rows),
         r"\end{table}",
     ]
 
 
 def _long(table: Table, caption: str) -> list[str]:
-    """A table that goes on over pages, its head on each of them."""
+    """A table that goes on over pages, in parts that have its head each: nothing shrinks a longtable to the page."""
+    parts = [table.rows[start : start + _MOST_LINES] for start in range(0, len(table.rows), _MOST_LINES)]
     return [
-        r"\begingroup\footnotesize",
-        rf"\begin{{longtable}}{{{_columns(table)}}}",
-        rf"{caption}\\",
+        r"\begin{center}\footnotesize",
+        rf"\refstepcounter{{table}}\tablename{{}} \thetable: {caption}\par\nobreak",
+        *(line for part in parts for line in (*_fitted(table, part), r"\par")),
+        r"\end{center}",
+    ]
+
+
+def _fitted(table: Table, rows: Sequence[Sequence[Entry]]) -> list[str]:
+    """Its columns over these rows, no wider than the page."""
+    return [
+        rf"\resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}{{\begin{{tabular}}{{{_columns(table)}}}",
         *_top(table),
-        r"\endhead",
-        *_body(table),
-        r"\end{longtable}",
-        r"\endgroup",
+        *map(_line, rows),
+        r"\bottomrule",
+        r"\end{tabular}}",
     ]
 
 
@@ -94,10 +99,6 @@ def _columns(table: Table) -> str:
 
 def _top(table: Table) -> list[str]:
     return [r"\toprule", _line(head.entry for head in table.head), r"\midrule"]
-
-
-def _body(table: Table) -> list[str]:
-    return [*map(_line, table.rows), r"\bottomrule"]
 
 
 def _line(entries: Iterable[Entry]) -> str:
