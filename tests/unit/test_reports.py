@@ -103,6 +103,18 @@ def test_counts_of_one_kind_are_summed_over_splits_and_subsets_in_one_footnote()
     assert "| a/x (cccccccc) [1-3] |" in render([board], "md")
 
 
+def test_an_incomplete_task_keeps_its_notes() -> None:
+    notes = ["3 texts cut to 8 tokens"]
+    scores, lacking = {"validation": {"default": 0.5}}, {"test": {"default": "failed: no"}}
+    part = changed(run("a/x", STSB=0.5), "STSB", scores=scores, problems=lacking, notes=notes)
+    suite = TaskList(name="one", tasks=(Member(task="STSB"),))
+    cell = only_board([part], suite).rows[0].cells["STSB"]
+    assert (cell.score, list(cell.notes)) == (None, notes)
+    suite = TaskList(name="one", tasks=(Member(task="STSB", splits=("test",)),))
+    cell = only_board([part], suite).rows[0].cells["STSB"]
+    assert (cell.missing, list(cell.notes)) == ("failed: no", notes)
+
+
 def test_without_a_list_all_stored_tasks_count() -> None:
     board = only_board([run("a/x", STS12=0.5), run("a/y", STSB=0.5)], None)
     assert board.types == {"STS": ["STS12", "STSB"]}

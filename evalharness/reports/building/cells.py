@@ -77,9 +77,10 @@ def _task_score(stored: StoredTask, member: Member, spec: TaskSpec | None) -> Ce
         if (why := stored.problems.get(split, {}).get(subset) or _published_together(stored, split))
     ]
     if len(places) == 1 and reasons:
-        return Cell(None, reasons[0][1], parts=parts)
+        return Cell(None, reasons[0][1], parts=parts, notes=stored.notes)
     named = shorten([f"[{place}] {why}" for place, why in reasons], _MOST_REASONS)
-    return Cell(None, f"{len(absent)} of {len(places)} subsets missing{': ' if named else ''}{named}", parts=parts)
+    missing = f"{len(absent)} of {len(places)} subsets missing{': ' if named else ''}{named}"
+    return Cell(None, missing, parts=parts, notes=stored.notes)
 
 
 def _published_together(stored: StoredTask, split: str) -> str:
