@@ -102,6 +102,15 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def as_utf8(path: object) -> str:
+    r"""A path, or a text with one in it, as anything can hold it: bytes of a name that are no UTF-8 by their codes.
+
+    >>> as_utf8("m\udcff/façade")
+    'm\\udcff/façade'
+    """
+    return str(path).encode(errors="backslashreplace").decode()
+
+
 def printable(text: str) -> str:
     r"""A text of anyone's as a terminal may show it: nothing in it moves the cursor, colours or turns what follows.
 

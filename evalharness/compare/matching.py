@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evalharness.compare.sides import Results
-from evalharness.errors import DataError, UsageError, clip, shorten
+from evalharness.errors import DataError, UsageError, as_utf8, clip, shorten
 from evalharness.metrics.forms import NOT_TESTED, Decision, Form, Labels, Mean
 from evalharness.metrics.from_items import contributions, form_of, score_of
 from evalharness.metrics.measures import GROUP, LABEL, PREDICTED
@@ -55,7 +55,7 @@ class PairedJob:
 
 def first_line(text: str) -> str:
     """Of a message that stands inside another."""
-    return next(iter(text.splitlines()), "")
+    return next(iter(as_utf8(text).splitlines()), "")
 
 
 def items_of(results: Results, record: JobRecord) -> ItemScores:

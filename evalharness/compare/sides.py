@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from evalharness.compare.baseline import check_baseline, read_baseline
 from evalharness.compare.comparison import Side
-from evalharness.errors import DataError, UsageError, clip, shorten, unknown_names
+from evalharness.errors import DataError, UsageError, as_utf8, clip, shorten, unknown_names
 from evalharness.reading import checked, read_object
 from evalharness.results.evaluation import Evaluation
 from evalharness.results.records import check_score, experiment_name
@@ -74,7 +74,9 @@ def results_of(run: StoredRun, place: str) -> Results:
         run: as it was read.
         place: how it was named.
     """
-    side = Side(run.model, run.revision, run.overrides, place, str(run.overrides.get("protocol", PROTOCOLS[0])))
+    side = Side(
+        run.model, run.revision, run.overrides, as_utf8(place), str(run.overrides.get("protocol", PROTOCOLS[0]))
+    )
     return Results(side, run.tasks, run.folder, run.absent)
 
 

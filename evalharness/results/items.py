@@ -6,6 +6,7 @@ The schema's metadata hold what the numbers in columns of labels stand for, as J
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from math import isnan
 from pathlib import Path
@@ -30,8 +31,8 @@ def write_items(path: Path, items: ItemScores) -> None:
     table = pa.table({_ID: pa.array(items.ids, type=pa.string()), **columns})
     if items.names:
         table = table.replace_schema_metadata({_NAMES: json.dumps(list(items.names)).encode()})
-    with atomic_path(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd")
+    with atomic_path(path) as temporary, pa.OSFile(os.fsencode(temporary), "wb") as handle:
+        parquet.write_table(table, handle, compression="zstd")
 
 
 def read_items(path: Path) -> ItemScores:
@@ -63,8 +64,9 @@ def _read_table(path: Path) -> Any:  # noqa: ANN401 -- a table of pyarrow's, whi
     if not path.is_file():  # a pipe would be waited for
         raise DataError(f"{path}: is missing or no file; {_ADVICE}")
     try:
-        # a relative path with a colon would be taken for an address
-        table = parquet.ParquetFile(path.absolute()).read()
+        # a path would be taken for an address if it has a colon, and must be UTF-8
+        with pa.OSFile(os.fsencode(path)) as handle:
+            table = parquet.ParquetFile(handle).read()
         # pyarrow reads text that is no UTF-8 and says so later
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:

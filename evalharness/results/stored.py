@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from evalharness.catalog.models import facts_of_meta
 from evalharness.catalog.tasks import mteb_task
-from evalharness.errors import DataError, clip, shorten
+from evalharness.errors import DataError, as_utf8, clip, shorten
 from evalharness.reading import checked, no_collection, read_object
 from evalharness.results.legacy import NO_SCORE, as_today, current_name
 from evalharness.results.mixing import other_models, other_settings, recorded_type
@@ -183,20 +183,14 @@ def _read_run(folder: Path, wanted: Collection[str] | None) -> StoredRun:
     except DataError as error:
         problems.append(f"{error}; the row is named by its folder. The next run of the model into it writes the file")
         overrides = _recorded_overrides([job for members in jobs.values() for job in members])
-        owner = _Owner(_shown(folder), _UNKNOWN, overrides)
+        owner = _Owner(as_utf8(folder), _UNKNOWN, overrides)
     overrides, protocol = dict(owner.overrides), owner.overrides.get("protocol", PROTOCOLS[0])
     if protocol not in PROTOCOLS:
         problems.append(f"{folder}: of an unknown protocol {clip(str(protocol))}, so its scores compare with no others")
         del overrides["protocol"]
         tasks, absent = {}, "of an unknown protocol"
-    said = [_shown(text) for text in problems]
-    place = Path(_shown(folder))
-    return StoredRun(owner.model, owner.revision, overrides, tasks, place, said, absent, about=owner.about)
-
-
-def _shown(text: str | Path) -> str:
-    """A text with a path in it that can be printed, also where a name in the path is no UTF-8."""
-    return str(text).encode(errors="backslashreplace").decode()
+    said = [as_utf8(text) for text in problems]
+    return StoredRun(owner.model, owner.revision, overrides, tasks, folder, said, absent, about=owner.about)
 
 
 def _within(folder: Path, task: StoredTask) -> StoredTask:

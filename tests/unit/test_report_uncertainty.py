@@ -185,6 +185,26 @@ def rewrite(folder: Path, name: str, items: ItemScores, split: str = "test") -> 
     stored.write_text(json.dumps({**value, "items": sha256(path.read_bytes()).hexdigest()}))
 
 
+def test_a_folder_whose_name_is_no_utf8_has_its_intervals_and_is_told_apart(tmp_path: Path) -> None:
+    odd = tmp_path / "r\udcff"
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("names of this file system are UTF-8")
+    (run,) = read_runs([write_results(odd, of_types())])
+    assert run.folder.is_dir()
+    (row,) = board_of(odd).rows
+    assert all(span is not None for _, span in spans(row))
+    write_results(tmp_path / "other", of_types())
+    rewrite(odd, "A", ItemScores([], {"ndcg_at_10": []}))
+    (damaged,) = run.folder.glob("jobs/C/*.parquet")
+    damaged.write_bytes(b"no Parquet")
+    said = [note for row in board_of(tmp_path).rows for note in [*row.notes, *row.cells["C"].notes]]
+    assert any("one of 2 folders of this model" in note and "r\\udcff" in note for note in said)
+    for note in said:
+        note.encode()
+
+
 def test_a_file_of_no_items_leaves_a_footnote(tmp_path: Path) -> None:
     rewrite(write_results(tmp_path, of_types()), "A", ItemScores([], {"ndcg_at_10": []}))
     (row,) = board_of(tmp_path).rows

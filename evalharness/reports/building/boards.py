@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from evalharness.errors import as_utf8
 from evalharness.reading import no_collection
 from evalharness.reports.board import Board
 from evalharness.reports.building.cells import catalogued, other_revision
@@ -63,7 +64,7 @@ def _told_apart(runs: Sequence[StoredRun]) -> list[StoredRun]:
     identities = [content_digest([run.model, run.revision, run.is_published, dict(run.overrides)]) for run in runs]
     count = Counter(identities)
     return [
-        replace(run, problems=(*run.problems, f"one of {count[identity]} folders of this model: {run.folder}"))
+        replace(run, problems=(*run.problems, f"one of {count[identity]} folders of this model: {as_utf8(run.folder)}"))
         if count[identity] > 1
         else run
         for run, identity in zip(runs, identities, strict=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalharness.catalog.tasks import Member, TaskSpec
-from evalharness.errors import UsageError, one_line, shorten
+from evalharness.errors import UsageError, as_utf8, one_line, shorten
 from evalharness.reading import read_object
 from evalharness.reports.board import Board, Cell, Part
 from evalharness.reports.building.cells import catalogued, member_cell
@@ -120,7 +120,11 @@ def own_results(runs: Sequence[StoredRun], boards: Sequence[Board]) -> list[OwnR
 
 def _twice(run: StoredRun, count: int) -> str:
     """Why a run is not published whose place another one would have, too; empty where it is the only one."""
-    return f"one of {count} folders of this model at this revision: {run.folder}; name one of them" if count > 1 else ""
+    return (
+        f"one of {count} folders of this model at this revision: {as_utf8(run.folder)}; name one of them"
+        if count > 1
+        else ""
+    )
 
 
 def _cells(boards: Sequence[Board]) -> dict[tuple[Path, str], list[Cell]]:
