@@ -97,7 +97,7 @@ def alone(folder: Path, record: JobRecord, weight: float) -> PairedJob:
         NotComparedError: they cannot be read, or do not give the score that is stored.
     """
     items = _by_id(_read(folder, record, read_arrays))
-    form = checked_form(items, record, _score_of)
+    form = checked_form(items, record, quick_score)
     return PairedJob(weight, form, form, _groups(items, record.job.split), (record, record))
 
 
@@ -147,7 +147,7 @@ def matched(one: ItemScores, other: ItemScores, job: JobId) -> tuple[ItemScores,
     return one, _in_order(one, other, where)
 
 
-def _score_of(form: Form) -> float:
+def quick_score(form: Form) -> float:
     """The score but for rounding, without the time that sklearn takes: it adds up over hundreds of results."""
     if isinstance(form, Decision):
         return max(decided(form.labels == 1, row, form.measure) for row in form.similarities)

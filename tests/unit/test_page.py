@@ -20,7 +20,9 @@ from evalharness.reports.formats import render
 from evalharness.reports.page import assemble, data
 from evalharness.reports.page.data import STEPS, as_json, in_script
 from evalharness.reports.page.items import BINS, MOST_BYTES, item_views
+from evalharness.results.items import write_items
 from evalharness.results.stored import read_runs
+from evalharness.types import ItemScores
 
 FOLDER = Path(assemble.__file__).parent
 SOURCES = sorted(path for ending in ("*.js", "*.css", "*.html") for path in FOLDER.glob(ending))
@@ -214,7 +216,19 @@ def test_items_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     (view,) = item_views([board])
     assert view is not None
     assert list(view["tasks"]) == [1]
-    assert view["left"] == ["1 files of items could not be read or do not have what the score is made of."]
+    assert view["left"] == ["Items of 1 score are left out, for they cannot be read or do not give it."]
+
+
+def test_items_that_contradict_their_score_are_not_shown_as_what_it_is_made_of(tmp_path: Path) -> None:
+    board = items_board(tmp_path, one={job("A"): random_ndcg(1), job("B"): random_ndcg(2)})
+    (changed,) = tmp_path.rglob("jobs/A/*.parquet")
+    write_items(changed, random_ndcg(3).items)
+    (empty,) = tmp_path.rglob("jobs/B/*.parquet")
+    write_items(empty, ItemScores([], {"ndcg_at_10": []}))
+    (view,) = item_views([board])
+    assert view is not None
+    assert view["tasks"] == {}
+    assert view["left"] == ["Items of 2 scores are left out, for they cannot be read or do not give them."]
 
 
 def test_boards_without_items_have_no_view() -> None:

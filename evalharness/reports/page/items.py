@@ -124,7 +124,8 @@ def _left_out(rows: int, room: _Room) -> list[str]:
     if room.left_out:
         said.append(f"Items of {room.left_out} subsets are left out, for a page may not grow without end.")
     if room.damaged:
-        said.append(f"{room.damaged} files of items could not be read or do not have what the score is made of.")
+        scores, them = ("score", "it") if room.damaged == 1 else ("scores", "them")
+        said.append(f"Items of {room.damaged} {scores} are left out, for they cannot be read or do not give {them}.")
     return said
 
 
@@ -152,15 +153,16 @@ def _subsets(board: Board, number: int, task: str, shown: set[int]) -> Iterator[
 def _read(job: _Job, room: _Room) -> _Scored | None:
     """A job's items; None, and counted, where they cannot be read or do not give the score."""
     from evalharness.compare.changes import measured
-    from evalharness.metrics.from_items import form_of
+    from evalharness.compare.matching import NotComparedError, ScoresOnlyError, checked_form, quick_score
     from evalharness.results.items import read_items
 
     try:
         items = read_items(items_path(job.folder, job.record.job))
-        form = form_of(job.record.main_score, items.columns, items.names)
-        if form is not None:
+        if items.ids:
+            # what contradicts the score beside it is not shown as what it is made of
+            form = checked_form(items, job.record, quick_score)
             return _Scored(job.row, items.ids, measured(form, job.record.main_score))
-    except (DataError, UsageError, LookupError, TypeError, ValueError, OSError):
+    except (NotComparedError, ScoresOnlyError, DataError, UsageError, LookupError, TypeError, ValueError, OSError):
         pass  # counted below: nobody checked what is in a file of items before we do
     room.damaged += 1
     return None
