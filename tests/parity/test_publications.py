@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,34 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     write_submission(results, tmp_path / "sub")
     write_submission(results, tmp_path / "again")
     assert files(tmp_path / "sub") == files(tmp_path / "again") == before
+
+
+def test_what_is_no_number_is_left_out_of_a_submission_and_that_is_said(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "results")
+    (place,) = (path.parent for path in folder.rglob("model_meta.json"))
+    spec = mteb_task("NFCorpus")
+    assert spec is not None
+    nan = float("nan")
+    entry = {"hf_subset": "default", "languages": ["eng-Latn"], "main_score": 0.25, "ndcg_at_10": 0.25,
+             "nauc_recall_at_1000_std": nan, "mrr_at_1": [0.1, float("inf")],
+             "scores_per_experiment": [{"f1": nan, "ap": 0.5}]}  # fmt: skip
+    file = {"task_name": "NFCorpus", "dataset_revision": spec.revision, "mteb_version": "2.1.0",
+            "evaluation_time": nan, "kg_co2_emissions": nan, "scores": {"test": [entry]}}  # fmt: skip
+    shutil.rmtree(place / "jobs" / "NFCorpus")
+    (place / "NFCorpus.json").write_text(json.dumps(file))
+    publication = write_submission(own(folder), tmp_path / "sub")
+    text = (tmp_path / "sub" / PLACE / "NFCorpus.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (found["evaluation_time"], found["kg_co2_emissions"]) == (None, None)
+    assert found["scores"]["test"] == [
+        {"hf_subset": "default", "languages": ["eng-Latn"], "main_score": 0.25, "ndcg_at_10": 0.25,
+         "scores_per_experiment": [{"ap": 0.5}], "mteb_version": "2.1.0"}
+    ]  # fmt: skip
+    assert publication.notes[0] == (
+        "left out of files, for JSON has no such numbers: nauc_recall_at_1000_std, mrr_at_1, f1 of NFCorpus"
+    )
+    read = mteb.TaskResult.from_disk(tmp_path / "sub" / PLACE / "NFCorpus.json")
+    assert read.validate_and_filter_scores().get_score() == 0.25
 
 
 def test_an_aggregate_is_what_mteb_makes_of_its_parts(tmp_path: Path) -> None:

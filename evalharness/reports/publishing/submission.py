@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalharness.catalog.tasks import mteb_task, mteb_task_names
-from evalharness.errors import DataError, UsageError
+from evalharness.errors import DataError, UsageError, shorten
 from evalharness.reading import parse_json, read_bytes, read_object
 from evalharness.reports.publishing.own import LOCAL, OwnResults, OwnTask, harness_of
 from evalharness.reports.publishing.writing import NewFile, Publication, check_any, write_files
@@ -48,12 +50,13 @@ def write_submission(results: Sequence[OwnResults], folder: Path) -> Publication
     notes: list[str] = []
     kept = []
     for one in map(_of_a_commit, results):
-        texts, checked = _task_texts(one)
+        taken = _taken(one)
+        texts, checked = taken.texts, taken.results
         kept.append(checked)
         if not checked.tasks:
             continue
         known = registered_model(one.run.model)
-        notes += _notes(one, known)
+        notes += [*taken.notes, *_notes(one, known)]
         place = folder / _TOP / one.folder
         files += [NewFile(place / f"{name}.json", text) for name, text in texts.items()]
         files += [_meta_file(place, one, known), _settings_file(place, checked, texts)]
@@ -80,19 +83,35 @@ def _is_of_files(revision: str, task: OwnTask) -> bool:
     return any(isinstance(model, dict) and str(model.get("fingerprint"))[:_DIGITS] == revision for model in models)
 
 
-def _task_texts(results: OwnResults) -> tuple[dict[str, bytes], OwnResults]:
-    """The files of the tasks that mteb takes, and the results without the others."""
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What mteb takes of results.
+
+    Attributes:
+        texts: files by the names of tasks.
+        results: without the other tasks.
+        notes: what is not in the files.
+    """
+
+    texts: Mapping[str, bytes]
+    results: OwnResults
+    notes: Sequence[str]
+
+
+def _taken(results: OwnResults) -> _Taken:
     from evalharness.data.mteb_results import task_result_text
 
     texts: dict[str, bytes] = {}
     left_out: dict[str, str] = {}
+    odd: list[str] = []
     for task in results.tasks:
         if why := _not_mtebs(task):
             left_out[task.name] = why
             continue
         try:
             view = results.view(task)
-            text = task_result_text(view)
+            numbers, names = _numbers(view)
+            text = task_result_text(numbers)
         except DataError as error:
             left_out[task.name] = str(error)
             continue
@@ -100,7 +119,33 @@ def _task_texts(results: OwnResults) -> tuple[dict[str, bytes], OwnResults]:
             left_out[task.name] = "its file is of an early mteb, and was read as one of today"
             continue
         texts[task.name] = text
-    return _with_aggregates(texts), results.without(left_out)
+        odd += [f"{shorten(names)} of {task.name}"] if names else []
+    notes = [f"left out of files, for JSON has no such numbers: {shorten(odd)}"] if odd else []
+    return _Taken(_with_aggregates(texts), results.without(left_out), notes)
+
+
+def _numbers(view: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
+    """A result without metrics that are none, which mteb writes and reads as JSON has them not; and their names."""
+    odd: dict[str, None] = {}
+
+    def of(value: Any) -> Any:  # noqa: ANN401 -- JSON
+        if isinstance(value, list):
+            return [of(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        odd.update(dict.fromkeys(name for name, found in value.items() if _is_odd(found)))
+        return {name: of(found) for name, found in value.items() if not _is_odd(found)}
+
+    # of a run, what nobody measured
+    facts = {name: None if _is_odd(value) else value for name, value in view.items() if name != "scores"}
+    return {**facts, "scores": of(view.get("scores"))}, list(odd)
+
+
+def _is_odd(value: object) -> bool:
+    """Whether it is a number that JSON does not have, or a list with one."""
+    if isinstance(value, list):
+        return any(map(_is_odd, value))
+    return isinstance(value, float) and not isfinite(value)
 
 
 def _main_scores(view: Mapping[str, Any]) -> dict[str, dict[str, float]]:
