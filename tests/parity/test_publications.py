@@ -199,6 +199,23 @@ def test_what_is_in_the_clone_stays_beside_what_is_added(tmp_path: Path) -> None
         write_submission(own(stored(tmp_path / "third", other)), tmp_path / "sub")
 
 
+@pytest.mark.parametrize("name", ["BarExamQA", "PublicHealthQA"])
+def test_a_task_is_submitted_at_the_revision_that_mteb_names(tmp_path: Path, name: str) -> None:
+    """Of a few tasks mteb names a branch or the beginning of a commit, which a report does not tell from the whole."""
+    spec = mteb_task(name)
+    assert spec is not None
+    assert len(spec.revision) < 40
+    places = [(split, subset) for split in spec.splits for subset in spec.languages]
+    for revision in (spec.revision, spec.revision.ljust(40, "0")):
+        scores = of_mteb(name, replace(random_ndcg(1, 9), key={"dataset_revision": revision}))
+        jobs = {**three_tasks(), **{(name, *place): scores for place in places}}
+        results = own(stored(tmp_path / revision, jobs))
+        assert name in [task.name for task in results[0].tasks]
+        (submitted,) = write_submission(results, tmp_path / f"sub-{revision}").results
+        why = "" if revision == spec.revision else f"data revision {revision}, mteb has {spec.revision}"
+        assert submitted.left_out.get(name, "") == why
+
+
 def test_results_of_an_early_mteb_are_not_submitted(tmp_path: Path) -> None:
     old = replace(three_tasks()["NFCorpus", "test", "default"], key={"dataset_revision": "x", "mteb": "1.38.0"})
     spec = mteb_task("NFCorpus")
