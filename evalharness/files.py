@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from tempfile import TemporaryFile, mkdtemp, mkstemp
 from typing import IO, Any
 from urllib.parse import quote
@@ -109,7 +110,7 @@ def lock(handle: IO[Any], *, wait: bool = True) -> bool:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` if the block succeeds and vanishes if not."""
+    """A temporary path beside `path` that becomes `path`, with its mode, if the block succeeds and vanishes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
     # Windows renames no file that is open
@@ -121,11 +122,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())
         # mkstemp makes files for the owner alone
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(_mode(path))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _mode(path: Path) -> int:
+    """Who may read and write a file: as before, where it is there."""
+    # another process may take it away meanwhile
+    with suppress(OSError):
+        found = path.stat().st_mode
+        if S_ISREG(found):
+            return found & 0o777
+    return 0o666 & ~_umask()
 
 
 @contextmanager

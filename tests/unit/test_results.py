@@ -169,6 +169,17 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
     assert json.loads(path.read_text()) == {"a": 2, "b": 1}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no modes")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_whoever_may_read_a_file_may_read_what_replaces_it_and_nobody_else(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "x.json"
+    path.write_text("{}")
+    path.chmod(mode)
+    write_json(path, {"a": 1})
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    assert path.stat().st_mode & 0o777 == mode
+
+
 def interrupted_write(path: Path) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text("half")
