@@ -93,6 +93,30 @@ def test_what_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
         write_space(boards(), tmp_path / "index.html")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_static"),
+    [
+        ("---\nsdk: static\n---\n", True),
+        ("---\r\ntitle: x\r\nsdk: 'static' # mine\r\n---\r\ntext", True),
+        ("---\nlicense: mit\n---\n# A model\n\nsdk: static\n\n---\n", False),
+        ("---\nsdk: gradio\n---\n```\nsdk: static\n```\n---\n", False),
+        ("---\ntext: |\n  sdk: static\n---\n", False),
+        ("sdk: static\n---\n", False),
+        ("---\nsdk: static\n", False),
+    ],
+)
+def test_only_the_front_matter_says_that_a_space_is_static(tmp_path: Path, text: str, is_static: bool) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_bytes(text.encode())
+    if is_static:
+        assert write_space(boards(), tmp_path).is_readme_kept
+    else:
+        with pytest.raises(UsageError, match=r"would replace what was not made by it: .*README\.md"):
+            write_space(boards(), tmp_path)
+        assert not (tmp_path / "index.html").exists()
+    assert readme.read_bytes() == text.encode()
+
+
 def test_the_command(here: Cli, tmp_path: Path) -> None:
     write_results(tmp_path / "results", {("T", "test", "default"): random_ndcg(1)}, spec_of("me/model"))
     done = here("report", "--space", "space", "--output", "table.md")

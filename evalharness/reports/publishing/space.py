@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalharness.errors import UsageError, plain, printable
+from evalharness.errors import DataError, UsageError, plain, printable
+from evalharness.reading import read_bytes
 from evalharness.reports.board import NAMED, STORED, Board
 from evalharness.reports.formats.html import render
+from evalharness.reports.publishing.front_matter import front_matter
 from evalharness.reports.publishing.writing import NewFile, write_files
 
 FLAG = "--space"
 PAGE, README = "index.html", "README.md"
+_SDK = "static"
 # in the head of every page of ours
 _OURS = b'<meta name="generator" content="evalharness">'
-_STATIC = re.compile(rb"\A---\r?\n(?:.*\n)*?sdk: static\s*\n(?:.*\n)*?---")
 _LONGEST_TITLE = 100
 _MOST_NAMED = 3
 
@@ -42,11 +43,18 @@ def write_space(boards: Sequence[Board], folder: Path) -> Space:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{FLAG} {folder} is no folder; name the folder of the Space")
     readme = folder / README
-    is_kept = readme.is_file() and _STATIC.match(readme.read_bytes()) is not None
+    is_kept = readme.is_file() and _is_of_a_static_space(readme)
     page = NewFile(folder / PAGE, render(boards).encode(), lambda content: _OURS in content)
     files = [page] if is_kept else [NewFile(readme, _readme(boards).encode()), page]
     write_files(files, folder, FLAG)
     return Space(page.path, is_kept)
+
+
+def _is_of_a_static_space(readme: Path) -> bool:
+    try:
+        return front_matter(read_bytes(readme).decode()).get("sdk") == _SDK
+    except (DataError, UnicodeDecodeError):
+        return False
 
 
 def _title(boards: Sequence[Board]) -> str:
@@ -75,7 +83,7 @@ def _readme(boards: Sequence[Board]) -> str:
         "emoji": "\U0001f4cf",
         "colorFrom": "blue",
         "colorTo": "gray",
-        "sdk": "static",
+        "sdk": _SDK,
         "app_file": PAGE,
         "pinned": "false",
     }
