@@ -64,7 +64,7 @@ def publish(wanted: Publishing, runs: Sequence[StoredRun], boards: Sequence[Boar
         (wanted.eval_results, lambda results, place: eval_results.write_eval_results(results, place, url)),
         (wanted.model_index, lambda results, place: model_index.write_model_index(results, place, url)),
         (wanted.submit_to, submission.write_submission),
-        (wanted.every_eval_ever, every_eval_ever.write_records),
+        (wanted.every_eval_ever, lambda results, place: every_eval_ever.write_records(results, place, url)),
     ]
     done: list[Publication] = []
     for place, write in forms:

@@ -113,7 +113,7 @@ def test_its_schemas_hold(tmp_path: Path) -> None:
         )
         for task in results.tasks
     ]
-    write_records([replace(results, tasks=sure)], tmp_path / "out")
+    write_records([replace(results, tasks=sure)], tmp_path / "out", "https://example.org/me")
     _, record, lines = record_of(tmp_path / "out")
     whole, line = (
         jsonschema.Draft7Validator(json.loads((SCHEMAS / name).read_text()))
@@ -122,6 +122,16 @@ def test_its_schemas_hold(tmp_path: Path) -> None:
     assert [error.message for error in whole.iter_errors(record)] == []
     assert [error.message for value in lines for error in line.iter_errors(value)] == []
     assert record["schema_version"] == json.loads((SCHEMAS / "eval.schema.json").read_text())["version"]
+
+
+def test_where_more_can_be_read_is_said_of_the_source(here: Cli, tmp_path: Path) -> None:
+    stored(tmp_path / "results")
+    assert here("report", "results", "--every-eval-ever", "none").returncode == 0
+    done = here("report", "results", "--every-eval-ever", "out", "--source-url", "https://example.org/me")
+    assert done.returncode == 0
+    before, after = (record_of(tmp_path / name)[1] for name in ("none", "out"))
+    assert after["source_metadata"].pop("additional_details") == {"source_url": "https://example.org/me"}
+    assert after == before
 
 
 def test_lines_of_a_mean_have_what_it_is_the_mean_of(tmp_path: Path) -> None:

@@ -63,12 +63,13 @@ class _Log:
         return f"{self.place.as_posix()}/{self.uuid}_samples.jsonl"
 
 
-def write_records(results: Sequence[OwnResults], folder: Path) -> Publication:
+def write_records(results: Sequence[OwnResults], folder: Path, source_url: str | None = None) -> Publication:
     """Write a record of each run.
 
     Args:
         results: see `own_results`.
         folder: `data/` is put there.
+        source_url: where more can be read; None for nowhere.
 
     Raises:
         UsageError: there is nothing to publish, or files of others are in the way.
@@ -88,7 +89,9 @@ def write_records(results: Sequence[OwnResults], folder: Path) -> Publication:
                 for part, record in _recorded(task)
             ]
             written = write_samples(samples, origins, one.run.folder)
-        text = json.dumps(_record(log, one, written), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(
+            _record(log, one, written, source_url), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False
+        )
         files += write_files([NewFile(path, f"{text}\n".encode(), _is_ours)], folder, FLAG)
         files += [samples] if written.rows else []
     notes = ['source_metadata says "unknown" and "other": put in who you are, and what you are to the model']
@@ -141,7 +144,7 @@ def _seconds(time: float) -> str:
     return repr(round(time, 6))
 
 
-def _record(log: _Log, results: OwnResults, samples: Samples) -> dict[str, Any]:
+def _record(log: _Log, results: OwnResults, samples: Samples, source_url: str | None) -> dict[str, Any]:
     jobs = [job for task in results.tasks for job in task.stored.jobs]
     record: dict[str, Any] = {
         "schema_version": VERSION,
@@ -154,6 +157,8 @@ def _record(log: _Log, results: OwnResults, samples: Samples) -> dict[str, Any]:
             "source_type": "evaluation_run",
             "source_organization_name": _UNKNOWN,
             "evaluator_relationship": "other",
+            # the form has a link to the organisation and one to the data, and none to the results
+            **({"additional_details": {"source_url": source_url}} if source_url else {}),
         },
         "eval_library": {
             "name": _LIBRARY,
