@@ -96,6 +96,71 @@ def test_results_of_others_stay_and_older_ones_of_the_same_data_go(tmp_path: Pat
     assert [entry["metrics"][0]["value"] for entry in index[0]["results"][1:]] == [second[0].tasks[0].cell.score]
 
 
+def old_result(task: str, data: str, value: float) -> dict[str, Any]:
+    """As mteb wrote it before version 2."""
+    return {
+        "task": {"type": "Retrieval"},
+        "dataset": {"type": data, "name": f"MTEB {task}", "config": "default", "split": "test", "revision": None},
+        "metrics": [{"type": "ndcg_at_1", "value": value / 2}, {"type": "ndcg_at_10", "value": value}],
+    }
+
+
+def card(*models: tuple[Any, list[Any]]) -> str:
+    index = [{"name": name, "results": results} for name, results in models]
+    return f"---\n{yaml.safe_dump({'model-index': index})}---\ntext\n"
+
+
+SHORT = NAME.partition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("names", "place", "said"),
+    [
+        ([NAME], 0, ""),
+        ([SHORT], 0, ""),
+        (["other", SHORT], 1, ""),
+        ([SHORT, NAME], 1, ""),
+        (["checkpoint-500"], 0, "its only model is called 'checkpoint-500', and has these results now"),
+        (["other", "third"], None, "'BAAI/bge-base-en-v1.5' is a further model there, beside 'other', 'third'"),
+        (["o/other"], None, "'BAAI/bge-base-en-v1.5' is a further model there, beside 'o/other'"),
+    ],
+)
+def test_a_card_of_one_model_stays_one(tmp_path: Path, names: list[str], place: int | None, said: str) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(card(*((name, THEIRS) for name in names)))
+    publication = write_model_index(own(stored(tmp_path / "results")), readme)
+    index: Any = front_matter(readme.read_text())["model-index"]
+    assert [model["name"] for model in index] == [*names, *([NAME] if place is None else [])]
+    counts = [len(model["results"]) for model in index]
+    expected = [1] * len(names) + ([3] if place is None else [])
+    if place is not None:
+        expected[place] += 3
+    assert counts == expected
+    assert [note.removeprefix(f"{readme}: ") for note in publication.notes] == ([said] if said else [])
+    assert len(read(readme)[1]) == len(names) + 3
+    write_model_index(own(tmp_path / "results"), readme)
+    assert front_matter(readme.read_text())["model-index"] == index
+
+
+def test_results_in_percent_beside_ours_are_told(here: Cli, tmp_path: Path) -> None:
+    stored(tmp_path / "results")
+    readme = tmp_path / "README.md"
+    old = [old_result("NFCorpus", "mteb/nfcorpus", 37.4), old_result("FiQA2018", "mteb/fiqa", 40.1)]
+    readme.write_text(card((SHORT, [*THEIRS, *old])))
+    done = here("report", "results", "--model-index", "README.md")
+    assert done.returncode == 0
+    assert (
+        "  note: README.md: 2 results that were there are in percent, as before mteb 2 (MTEB NFCorpus, MTEB FiQA2018); "
+        "those of this run are from 0 to 1, as mteb 2 writes them. Take out the old ones of the same tasks\n"
+    ) in done.stderr
+    name, found = read(readme)
+    assert name == SHORT
+    assert [result.metric_value for result in found if result.metric_value > 1] == [12.5, 18.7, 37.4, 20.05, 40.1]
+    readme.write_text(card((SHORT, [*THEIRS, old_result("NFCorpus", "mteb/nfcorpus", 0.37)])))
+    done = here("report", "results", "--model-index", "README.md")
+    assert "percent" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalharness.errors import DataError, UsageError
+from evalharness.errors import DataError, UsageError, clip, shorten
 from evalharness.reading import read_bytes
 from evalharness.reports.publishing.eval_results import on_the_hub
 from evalharness.reports.publishing.front_matter import front_matter, with_key
@@ -52,16 +52,19 @@ def write_model_index(results: Sequence[OwnResults], path: Path, source_url: str
     results = [on_the_hub(one) for one in results]
     check_any(results, FLAG)
     several = len(results) > 1
-    files = []
+    files, notes = [], []
     for one in (one for one in results if one.tasks):
         place = path / one.folder / _README if several else path
         text = _existing(place)
         try:
-            content = with_key(text, _KEY, _merged(front_matter(text).get(_KEY), _index(one, source_url)))
+            existing, (ours,) = _models(front_matter(text)), _index(one, source_url)
+            merged = _merged(existing, ours)
+            content = with_key(text, _KEY, merged)
         except DataError as error:
             raise UsageError(f"{FLAG}: {place} stays as it is: {error}. Name a file that is not there yet") from None
         files.append(NewFile(place, content.encode(), lambda _: True))
-    return Publication(FLAG, write_files(files, path if several else path.parent, FLAG), results)
+        notes += [f"{place}: {note}" for note in (_naming(existing, ours), _scale(merged, ours)) if note]
+    return Publication(FLAG, write_files(files, path if several else path.parent, FLAG), results, notes)
 
 
 def _existing(path: Path) -> str:
@@ -109,31 +112,84 @@ def _entries(task: OwnTask, source_url: str | None) -> list[EvalResult]:
     ]
 
 
-def _merged(existing: object, ours: Sequence[dict[str, Any]]) -> list[Any]:
+def _models(front: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The model-index that is there. Raises DataError where it is none."""
+    existing = front.get(_KEY)
+    if existing is None:
+        return []
+    if not isinstance(existing, list) or not all(isinstance(entry, dict) for entry in existing):
+        raise DataError(f"its {_KEY} is no list of models")
+    return existing
+
+
+def _own_place(existing: Sequence[Mapping[str, Any]], name: str) -> int | None:
+    """Which of the models is ours: of its name, whole or short, or the only one, if it is named as no repository is."""
+    names = [entry.get("name") for entry in existing]
+    for ours in (name, _short(name)):
+        if ours in names:
+            return names.index(ours)
+    return 0 if len(names) == 1 and "/" not in str(names[0]) else None
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _merged(existing: Sequence[dict[str, Any]], ours: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Ours among what is there: results of the same model on the same data give way, all others stay.
 
     Raises:
-        DataError: what is there is no model-index.
+        DataError: our model has no results there that could be kept.
     """
-    if existing is None:
-        return list(ours)
-    (own,) = ours
-    if not isinstance(existing, list) or not all(isinstance(entry, dict) for entry in existing):
-        raise DataError(f"its {_KEY} is no list of models")
-    new = {_what(result) for result in own["results"]}
-    merged: list[Any] = []
-    is_there = False
-    for entry in existing:
-        if entry.get("name") != own["name"] or is_there:
-            merged.append(entry)
-            continue
-        is_there = True
-        results = entry.get("results")
-        if not isinstance(results, list):
-            raise DataError(f"its {_KEY} has a model without a list of results")
-        kept = [result for result in results if _what(result) not in new]
-        merged.append({**entry, "results": [*kept, *own["results"]]})
-    return merged if is_there else [*merged, own]
+    place = _own_place(existing, ours["name"])
+    if place is None:
+        return [*existing, dict(ours)]
+    entry = existing[place]
+    results = entry.get("results")
+    if not isinstance(results, list):
+        raise DataError(f"its {_KEY} has a model without a list of results")
+    new = {_what(result) for result in ours["results"]}
+    kept = [result for result in results if _what(result) not in new]
+    merged = {**entry, "name": entry.get("name") or ours["name"], "results": [*kept, *ours["results"]]}
+    return [*existing[:place], merged, *existing[place + 1 :]]
+
+
+def _naming(existing: Sequence[Mapping[str, Any]], ours: Mapping[str, Any]) -> str:
+    """What is said of the model's name in the file; nothing where it is the one that everybody expects."""
+    names = [clip(str(entry["name"])) for entry in existing if entry.get("name")]
+    place = _own_place(existing, ours["name"])
+    if not names or (place is not None and existing[place]["name"] in (ours["name"], _short(ours["name"]))):
+        return ""
+    if place is None:
+        return f"{clip(ours['name'])} is a further model there, beside {shorten(names)}"
+    return f"its only model is called {names[0]}, and has these results now"
+
+
+def _scale(merged: Sequence[Mapping[str, Any]], ours: Mapping[str, Any]) -> str:
+    """What is said where results beside ours are in percent, as in every card before mteb 2."""
+    place = _own_place(merged, ours["name"])
+    beside = [] if place is None else [one for one in merged[place]["results"] if one not in ours["results"]]
+    data = {result["dataset"]["type"] for result in ours["results"]}
+    old = [str(one["dataset"].get("name")) for one in beside if _is_in_percent(one, data)]
+    if not old:
+        return ""
+    count = "1 result that was there is" if len(old) == 1 else f"{len(old)} results that were there are"
+    return (
+        f"{count} in percent, as before mteb 2 ({shorten(old)}); those of this run are from 0 to 1, as mteb 2 writes "
+        "them. Take out the old ones of the same tasks"
+    )
+
+
+def _is_in_percent(result: object, data: Collection[str]) -> bool:
+    """Whether a result on data of mteb's, or on these data sets, has a value that no score of mteb 2 has."""
+    if not isinstance(result, dict) or not isinstance(found := result.get("dataset"), dict):
+        return False
+    is_mtebs = str(found.get("type")).startswith("mteb/") or str(found.get("name")).startswith("MTEB ")
+    metrics = result.get("metrics")
+    values = [one.get("value") for one in metrics if isinstance(one, dict)] if isinstance(metrics, list) else []
+    return (is_mtebs or found.get("type") in data) and any(
+        isinstance(value, int | float) and value > 1 for value in values
+    )
 
 
 def _what(result: object) -> tuple[str, ...]:
