@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails, from_json
 from evalharness.errors import DataError, EvalHarnessError, clip, unknown_names
 
 Model = TypeVar("Model", bound=BaseModel)
+Hook: TypeAlias = Callable[[Sequence[tuple[str, Any]]], Any]
 
 # no file of numbers and names is larger; mteb's largest result (41,412 subsets) has about 40 MB
 LARGEST = 512 * 2**20
@@ -81,7 +82,7 @@ def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def parse_json(content: bytes | str, hook: Callable[[Sequence[tuple[str, Any]]], Any] = dict) -> Any:  # noqa: ANN401 -- JSON
+def parse_json(content: bytes | str, hook: Hook = dict) -> Any:  # noqa: ANN401 -- JSON
     """Parse JSON that can be walked by recursion and written again as UTF-8.
 
     Args:
@@ -93,7 +94,7 @@ def parse_json(content: bytes | str, hook: Callable[[Sequence[tuple[str, Any]]],
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        value = _decoded(text) if hook is dict else json.loads(text, object_pairs_hook=hook)
+        value = _decoded(text, hook)
         # most files have fewer values with something in them than may stand in each other
         if text.count("[") + text.count("{") > DEEPEST:
             _check_depth(value)
@@ -114,11 +115,26 @@ def parse_json(content: bytes | str, hook: Callable[[Sequence[tuple[str, Any]]],
     return value
 
 
-def _decoded(text: str) -> Any:  # noqa: ANN401 -- JSON
+def _decoded(text: str, hook: Hook) -> Any:  # noqa: ANN401 -- JSON
     """What `json` makes of it, in half the time; errors are those of `json`."""
-    with suppress(ValueError):
-        return from_json(text)
-    return json.loads(text)
+    if hook in (dict, unique_keys):
+        with suppress(ValueError):
+            value = from_json(text)
+            # as many keys as colons: none came twice; where texts have colons, too, only pairs tell
+            if hook is dict or text.count(":") == _count_keys(value):
+                return value
+    return json.loads(text, object_pairs_hook=hook)
+
+
+def _count_keys(value: object) -> int:
+    count, layer = 0, [value]
+    while layer:
+        item = layer.pop()
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        count += len(children) if isinstance(item, dict) else 0
+        if not _NESTED.isdisjoint(map(type, children)):
+            layer += [child for child in children if type(child) in _NESTED]
+    return count
 
 
 def _check_depth(value: object) -> None:
@@ -175,18 +191,18 @@ def read_bytes(path: Path, error: type[EvalHarnessError] = DataError) -> bytes:
         raise error(f"{clip(str(path))}: is no name of a file ({failure})") from None
 
 
-def read_json(path: Path, error: type[EvalHarnessError] = DataError) -> Any:  # noqa: ANN401 -- JSON
-    """Parse a JSON file; arguments and errors as `read_bytes`, also where it is no JSON."""
+def read_json(path: Path, error: type[EvalHarnessError] = DataError, hook: Hook = dict) -> Any:  # noqa: ANN401 -- JSON
+    """Parse a JSON file; arguments and errors as `read_bytes` and `parse_json`, also where it is no JSON."""
     content = read_bytes(path, error)
     try:
-        return parse_json(content)
+        return parse_json(content, hook)
     except NoJsonError as failure:
         raise error(f"{path}: is damaged or no JSON: {failure}") from None
 
 
-def read_object(path: Path, error: type[EvalHarnessError] = DataError) -> dict[str, Any]:
+def read_object(path: Path, error: type[EvalHarnessError] = DataError, hook: Hook = dict) -> dict[str, Any]:
     """As `read_json`, for a file that holds one object; anything else is an error, too."""
-    value = read_json(path, error)
+    value = read_json(path, error, hook)
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object, found {kind_of(value)}")
     return value

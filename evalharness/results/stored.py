@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from evalharness.catalog.models import facts_of_meta
 from evalharness.catalog.tasks import mteb_task
 from evalharness.errors import DataError, as_utf8, clip, shorten
-from evalharness.reading import checked, no_collection, read_object
+from evalharness.reading import checked, no_collection, read_object, unique_keys
 from evalharness.results.legacy import NO_SCORE, as_today, current_name
 from evalharness.results.mixing import other_models, other_settings, recorded_type
 from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder
@@ -298,7 +298,7 @@ def read_task_file(path: Path) -> StoredTask:
     problems: dict[str, dict[str, str]] = {}
     name = current_name(unicodedata.normalize("NFC", path.stem))
     try:
-        file = as_today(read_object(path), str(path))
+        file = as_today(read_object(path, hook=unique_keys), str(path))
         _check_name(file.task, name, path)
         scores = _scores(file.scores, str(path), problems)
         _check_any(scores, problems, path)

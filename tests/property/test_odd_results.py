@@ -87,6 +87,12 @@ def entry(**changes: object) -> dict[str, object]:
     return {"hf_subset": "default", "main_score": 0.4, "languages": ["eng-Latn"], **changes}
 
 
+def a_score_twice(folder: Path) -> None:
+    """Of one subset, in mteb's file."""
+    path = folder / "STS12.json"
+    path.write_text(path.read_text().replace('"main_score":', '"main_score": 0.99, "main_score":', 1))
+
+
 def circle(name: str) -> Harm:
     def harm(folder: Path) -> None:
         path = folder / name
@@ -252,6 +258,7 @@ def test_what_is_odd_is_said(here: Cli, tmp_path: Path, sound: Path) -> None:
         ("mteb", entries(entry(main_score=9000)), "main scores are from -1 to 1, found '9000'"),
         ("mteb", entries(entry(main_score=True)), "expected a number"),
         ("mteb", entries(entry(), entry(main_score=0.9)), "has two entries of the subset 'default'"),
+        ("mteb", a_score_twice, "the key 'main_score' is there twice"),
         ("mteb", pipe("STS12.json"), "is no regular file"),
         ("own", circle("jobs/STS12"), "STS12 (damaged: jobs/STS12 cannot be read (Too many levels of symbolic links))"),
         ("own", circle("jobs"), "more (part of its folder cannot be read)"),

@@ -222,7 +222,7 @@ def test_items_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
 def test_items_that_contradict_their_score_are_not_shown_as_what_it_is_made_of(tmp_path: Path) -> None:
     board = items_board(tmp_path, one={job("A"): random_ndcg(1), job("B"): random_ndcg(2)})
     (changed,) = tmp_path.rglob("jobs/A/*.parquet")
-    write_items(changed, random_ndcg(3).items)
+    write_items(changed, ItemScores(["q0", "q1"], {"ndcg_at_10": [0.25, 0.5]}))
     (empty,) = tmp_path.rglob("jobs/B/*.parquet")
     write_items(empty, ItemScores([], {"ndcg_at_10": []}))
     (view,) = item_views([board])

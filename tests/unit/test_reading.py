@@ -13,7 +13,16 @@ from support.odd import FILES
 
 from evalharness import reading
 from evalharness.errors import DataError, ModelError
-from evalharness.reading import NoJsonError, checked, parse_json, read_bytes, read_json, read_object, read_toml
+from evalharness.reading import (
+    NoJsonError,
+    checked,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_object,
+    read_toml,
+    unique_keys,
+)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -44,6 +53,22 @@ def test_messages_name_the_file_and_what_is_there(tmp_path: Path) -> None:
     path.write_text('"\\udcff"')
     with pytest.raises(DataError, match="half of a pair"):
         read_json(path)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "b": [{"c": 1, "c": 1}]}', '{"a" : 1, "a" : 2}', '{"a": 1, "\\u0061": 2}'])
+def test_a_key_that_is_there_twice_is_found_where_it_matters(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    assert read_object(path) == json.loads(text)
+    with pytest.raises(DataError, match=r"x\.json: is damaged or no JSON: the key '[ac]' is there twice"):
+        read_object(path, hook=unique_keys)
+
+
+@pytest.mark.parametrize("text", ['{"a": {"b": ["\\": \\":", {"a": "\\""}]}}', '{"a" : 1, "b"\n:2}', '{"":""}', "{}"])
+def test_what_looks_like_a_key_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    assert read_object(path, hook=unique_keys) == json.loads(text)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
