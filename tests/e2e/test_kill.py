@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -231,7 +232,9 @@ def test_one_of_two_processes_with_one_store_is_killed(
     place = Workplace(tmp_path, environment, pythons)
     first, second = place.start("one"), place.start("two")
     time.sleep(0.6 * reference.seconds)
-    first.send_signal(signal.SIGKILL)
+    # where the reference ran on a busier machine, it has ended already
+    with suppress(ProcessLookupError):
+        first.send_signal(signal.SIGKILL)
     first.wait()
     place.finish(second)
     assert place.scores("two") == reference.scores
