@@ -111,7 +111,7 @@ def test_modes_of_m3_have_rows_of_their_own(here: Cli, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "results").glob("*/*")
     assert len(list((folder / "experiments").iterdir())) == 4
     board = here("report", "results").stdout
-    assert board.partition("\n## ")[0].count("\n| local/m3 (") == 4
+    assert board.partition("\n## ")[0].count("\n| local/m3 ") == 4
     assert "mode_multi-vector" in board
     vectors = here("run", *shared, "--mode", "sparse", "--tasks", "StarterSTSEng")
     assert vectors.returncode == 2
