@@ -121,20 +121,22 @@ def _decoded(text: str, hook: Hook) -> Any:  # noqa: ANN401 -- JSON
         with suppress(ValueError):
             value = from_json(text)
             # as many keys as colons: none came twice; where texts have colons, too, only pairs tell
-            if hook is dict or text.count(":") == _count_keys(value):
+            if hook is dict or _has_keys(value, text.count(":")):
                 return value
     return json.loads(text, object_pairs_hook=hook)
 
 
-def _count_keys(value: object) -> int:
-    count, layer = 0, [value]
-    while layer:
+def _has_keys(value: object, count: int) -> bool:
+    """Whether there are as many keys in it, which can be no more; what is not needed to know is not looked at."""
+    layer = [value]
+    count -= len(value) if isinstance(value, dict) else 0
+    while layer and count:
         item = layer.pop()
         children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        count += len(children) if isinstance(item, dict) else 0
-        if not _NESTED.isdisjoint(map(type, children)):
-            layer += [child for child in children if type(child) in _NESTED]
-    return count
+        inner = [child for child in children if type(child) in _NESTED]
+        count -= sum(len(child) for child in inner if isinstance(child, dict))
+        layer += inner
+    return not count
 
 
 def _check_depth(value: object) -> None:

@@ -61,7 +61,10 @@ def render(boards: Sequence[Board], name: str) -> str:
     """
     if name not in formats():
         raise UsageError(unknown_names("format", [name], formats()))
-    text: str = import_module(f"evalharness.reports.formats.{_SHORT.get(name, name)}").render(boards)
+    from evalharness.reading import no_collection  # what only says which formats there are needs no pydantic
+
+    with no_collection():
+        text: str = import_module(f"evalharness.reports.formats.{_SHORT.get(name, name)}").render(boards)
     return text
 
 

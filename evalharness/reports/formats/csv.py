@@ -43,15 +43,17 @@ def escaped(text: str) -> str:
 def render(boards: Sequence[Board]) -> str:
     """All boards in one table with one head; what is not known is empty."""
     out = StringIO()
-    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
     for board in boards:
         for line in lines(board):
-            writer.writerow({name: _text(value) for name, value in line.items() if value is not None})
+            writer.writerow([_text(line.get(name)) for name in COLUMNS])
     return out.getvalue()
 
 
-def _text(value: Value) -> str:
+def _text(value: Value | None) -> str:
+    if value is None:
+        return ""
     if isinstance(value, str):
         return escaped(value)
     if isinstance(value, bool):
