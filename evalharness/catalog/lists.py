@@ -9,6 +9,8 @@ from evalharness.catalog import tasks as catalog
 from evalharness.catalog.tasks import TaskList, TaskSpec, read_lists
 from evalharness.errors import UsageError, unknown_names
 
+# names of lists that are nobody's: of what results have, and of single tasks
+STORED, NAMED = "all stored tasks", "the named tasks"
 _FILE = ".toml"
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from evalharness.compare.sides import Results
 
 _POINTS = 100
-_NAMED, _STORED = "the named tasks", "all stored tasks"
 
 
 def power(
@@ -50,11 +49,11 @@ def power(
 
 def _named(names: Sequence[str], stored: Sequence[Results]) -> TaskList:
     """Each with all of its splits and subsets, as a run would do it."""
-    from evalharness.catalog.lists import named_tasks
+    from evalharness.catalog.lists import NAMED, named_tasks
     from evalharness.catalog.tasks import TaskList
 
     found = named_tasks(names, {task for result in stored for task in result.tasks})
-    return TaskList(name=_NAMED, tasks=tuple(_whole(name, spec) for name, spec in found.items()))
+    return TaskList(name=NAMED, tasks=tuple(_whole(name, spec) for name, spec in found.items()))
 
 
 def _whole(name: str, spec: TaskSpec | None) -> Member:
@@ -68,6 +67,7 @@ def _whole(name: str, spec: TaskSpec | None) -> Member:
 
 def _stored(stored: Sequence[Results]) -> TaskList:
     """All tasks that results have, with the splits and subsets that they have."""
+    from evalharness.catalog.lists import STORED
     from evalharness.catalog.tasks import Member, TaskList
 
     members: dict[str, Member] = {}
@@ -75,4 +75,4 @@ def _stored(stored: Sequence[Results]) -> TaskList:
         for name, task in result.tasks.items():
             subsets = tuple(dict.fromkeys(subset for found in task.scores.values() for subset in found))
             members.setdefault(name, Member(task=name, splits=tuple(task.scores), subsets=subsets))
-    return TaskList(name=_STORED, tasks=tuple(members[name] for name in sorted(members)))
+    return TaskList(name=STORED, tasks=tuple(members[name] for name in sorted(members)))

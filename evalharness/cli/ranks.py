@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from evalharness.compare.ranks.boards import Scores
     from evalharness.compare.sides import Results
 
-_NAMED = "the named tasks"
 _TABLE = ".csv"
 
 
@@ -69,9 +68,9 @@ def _of_results(stored: Sequence[Results], tasks: Sequence[str], wanted: Sequenc
 
 
 def _lists(tasks: Sequence[str], there: Sequence[str], wanted: Sequence[TaskList]) -> list[TaskList | None]:
-    from evalharness.catalog.lists import named_tasks
+    from evalharness.catalog.lists import NAMED, named_tasks
     from evalharness.catalog.tasks import Member, TaskList
 
     named = named_tasks(tasks, there)
-    own = [TaskList(name=_NAMED, tasks=tuple(Member(task=name) for name in named))] if named else []
+    own = [TaskList(name=NAMED, tasks=tuple(Member(task=name) for name in named))] if named else []
     return [*own, *wanted] or [None]

@@ -139,7 +139,7 @@ def describe_benchmark(benchmark: Any) -> dict[str, Any] | None:  # noqa: ANN401
     return {"name": benchmark.name, "aliases": list(benchmark.aliases or ()), "tasks": members, **note}
 
 
-def _of_other_means(benchmark: Any) -> str:  # noqa: ANN401
+def _of_other_means(benchmark: Any) -> str:  # noqa: ANN401 -- as in `_is_text_only`
     """What is said of a benchmark whose means or ranks are others on mteb's leaderboard; empty of all others."""
     from mteb.benchmarks.benchmark import BenchmarkAggregation, RtebBenchmark
 
@@ -151,6 +151,7 @@ def _of_other_means(benchmark: Any) -> str:  # noqa: ANN401
     return ""
 
 
+# mteb's classes carry no stable types, here as well
 def describe_model(meta: Any, aliases: Collection[str], tasks: Collection[str]) -> dict[str, Any]:  # noqa: ANN401
     """The catalogue entry of one model: the fields of `catalog.models.ModelFacts` that mteb fills.
 

@@ -12,8 +12,6 @@ from evalharness.results.views import StoredJob
 
 # whose number it is: results that a run wrote, or somebody's published score
 Origin: TypeAlias = Literal["results", "published"]
-# titles of tables of tasks that are no list of anyone's
-STORED, NAMED = "all stored tasks", "the named tasks"
 
 
 @dataclass(frozen=True, slots=True)

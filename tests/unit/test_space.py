@@ -8,8 +8,9 @@ from conftest import Cli
 from support.boards import HOSTILE, boards
 from support.stored import random_ndcg, spec_of, write_results
 
+from evalharness.catalog.lists import NAMED, STORED
 from evalharness.errors import UsageError
-from evalharness.reports.board import NAMED, STORED, Board, Cell, Mean, Row
+from evalharness.reports.board import Board, Cell, Mean, Row
 from evalharness.reports.formats import render
 from evalharness.reports.publishing.space import write_space
 

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalharness.catalog.languages import language_codes
-from evalharness.catalog.lists import named_tasks
+from evalharness.catalog.lists import NAMED, STORED, named_tasks
 from evalharness.catalog.tasks import Member, TaskList, all_task_names, name_of, task_types
 from evalharness.errors import UsageError, clip, letters, shorten, unknown_names
-from evalharness.reports.board import NAMED, STORED
 from evalharness.reports.building.cells import catalogued
 from evalharness.results.stored import StoredRun
 

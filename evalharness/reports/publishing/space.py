@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalharness.catalog.lists import NAMED, STORED
 from evalharness.errors import DataError, UsageError, plain, printable
 from evalharness.reading import read_bytes
-from evalharness.reports.board import NAMED, STORED, Board
+from evalharness.reports.board import Board
 from evalharness.reports.formats.html import render
 from evalharness.reports.publishing.front_matter import front_matter
 from evalharness.reports.publishing.writing import NewFile, write_files
