@@ -70,6 +70,10 @@ class ModelError(EvalHarnessError):
     """A model cannot be loaded as asked, or gives vectors that are no vectors."""
 
 
+class EngineError(ModelError):
+    """An engine cannot compute a model as torch does, which another engine may well do."""
+
+
 def shorten(values: Sequence[str], limit: int = MAX_LISTED) -> str:
     """Join names for a message, cut after `limit`.
 

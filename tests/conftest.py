@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,9 @@ from evalharness.cli.main import execute
 
 SHARED = Path(__file__).parents[2] / "shared"
 SERVER = SHARED / "hub" / "serve.py"
+
+# most tests have a model of their own and are about other things than its export
+os.environ.setdefault("EVALHARNESS_ENGINE", "torch")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 StartHub = Callable[..., AbstractContextManager[str]]

@@ -121,7 +121,12 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     mode_weights: Annotated[str | None, typer.Option(help="What each of them counts: 0.4,0.2,0.4.")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="Text put before each query.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Text put before each document.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--precision", "--dtype", help="float32, bfloat16, float16 (GPU) or int8 (CPU).")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="torch, onnx or openvino; by default the fastest that gives torch's numbers.")
+    ] = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run the model's own code.")] = False,
     safetensors_only: Annotated[
         bool, typer.Option("--safetensors-only", help="Refuse weights that are pickles.")
@@ -136,7 +141,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 ) -> None:
     """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
     from evalharness.catalog.selection import Selection
-    from evalharness.models.options import Execution, parse_options
+    from evalharness.models.options import Execution, parse_options, with_engine
     from evalharness.run.request import RunRequest, SecondStage, plan_run
 
     named = {"--tasks": tasks, "--suite": suite, "--benchmark": benchmark, "--languages": languages}
@@ -159,7 +164,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     })  # fmt: skip
     seconds = None if time_budget is None else duration(time_budget)
     ends = None if seconds is None else time.monotonic() + seconds
-    execution = Execution(device=device, batch_tokens=batch_tokens, ends=ends)
+    options, execution = with_engine(options, Execution(device=device, batch_tokens=batch_tokens, ends=ends), engine)
     second = SecondStage(reranker, reranker_url, rerank_top_k)
     request = RunRequest(model, options, selection, output, overwrite, save_rankings, second, execution)
     plan, system = plan_run(request, download=not dry_run, warn=_warn)

@@ -35,7 +35,12 @@ def watch(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     pooling: Annotated[str | None, typer.Option(help="cls, mean, weightedmean or lasttoken.")] = None,
     normalize: Annotated[bool | None, typer.Option(help="Scale vectors to length 1, or do not.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens kept of a text.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--precision", "--dtype", help="float32, bfloat16, float16 (GPU) or int8 (CPU).")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="torch, onnx or openvino; by default the fastest that gives torch's numbers.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
     store: Annotated[Path | None, typer.Option(help="Embedding store; default: in the user's cache folder.")] = None,
@@ -44,7 +49,7 @@ def watch(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     """Evaluate each new checkpoint of a training. With --gate, exit 1 once one is worse than the best before it."""
     from evalharness.catalog.selection import Selection
     from evalharness.compare.comparison import Settings
-    from evalharness.models.options import Execution, parse_options
+    from evalharness.models.options import Execution, parse_options, with_engine
     from evalharness.run.evaluate import RunOptions
     from evalharness.run.following import How, Training
     from evalharness.run.watching import Until
@@ -58,13 +63,14 @@ def watch(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         "like": like, "pooling": pooling, "normalize": normalize, "max_length": max_length, "dtype": dtype,
         "protocol": "mteb", "mode_weights": None,
     })  # fmt: skip
+    parsed, execution = with_engine(parsed, Execution(device=device), engine)
     if parsed.problems:
         raise UsageError("\n".join(parsed.problems))
     how = How(
         tasks=selection if any(lists.values()) else None,
         output=output,
         options=parsed.options,
-        execution=Execution(device=device),
+        execution=execution,
         run=RunOptions(store=None if no_store else store or default_store()),
         baseline=baseline,
         settings=Settings(tolerance=tolerance / _POINTS),

@@ -19,6 +19,7 @@ from evalharness.errors import UsageError, unknown_names
 from evalharness.models.degenerate import degenerate_notes
 from evalharness.models.given import checked_documents, checked_texts, described
 from evalharness.models.prompts import encoding
+from evalharness.models.registry import NOTHING_SAID, Computing
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.store.uses import Uses
 from evalharness.types import (
@@ -85,12 +86,20 @@ class EmbeddingModel:
     Attributes:
         spec: the model as it is used; also what identifies it in results.
         device: torch device name of the backend, for the record.
+        computing: how the backend computes, for the record.
     """
 
     def __init__(
-        self, spec: ModelSpec, backend: TextEncoder, *, device: str, about: ModelFacts = NOTHING_KNOWN
+        self,
+        spec: ModelSpec,
+        backend: TextEncoder,
+        *,
+        device: str,
+        about: ModelFacts = NOTHING_KNOWN,
+        computing: Computing = NOTHING_SAID,
     ) -> None:
         self.spec = spec
+        self.computing = computing
         self.device = device
         self._encoder = DedupingEncoder(backend)
         self._about = about

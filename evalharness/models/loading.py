@@ -15,7 +15,16 @@ from evalharness.models.named import Named, name_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution, ModelOptions
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
-from evalharness.models.registry import Counted, OpenBackend, ResolvedModel, check_execution, find_backend
+from evalharness.models.registry import (
+    NOTHING_SAID,
+    Computed,
+    Computing,
+    Counted,
+    OpenBackend,
+    ResolvedModel,
+    check_execution,
+    find_backend,
+)
 from evalharness.models.resolving import resolve, resolve_model
 from evalharness.store.storing import StoringEncoder
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
@@ -95,18 +104,25 @@ def _opened_embedder(resolved: ResolvedModel, execution: Execution) -> OpenBacke
 
 def _embedder(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> EmbeddingModel:
     encoder = _planned(resolved, opened, store, spread)
-    return EmbeddingModel(resolved.spec, encoder, device=opened.device, about=_about(resolved, opened))
+    about, how = _about(resolved, opened), computing(opened)
+    return EmbeddingModel(resolved.spec, encoder, device=opened.device, about=about, computing=how)
 
 
 def _pairs(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> PairModel:
     encoder = _planned(resolved, opened, store, spread)
-    return PairModel(resolved.spec, encoder, device=opened.device, about=_about(resolved, opened))
+    about, how = _about(resolved, opened), computing(opened)
+    return PairModel(resolved.spec, encoder, device=opened.device, about=about, computing=how)
 
 
 def _about(resolved: ResolvedModel, opened: OpenBackend) -> ModelFacts:
     """What is known of an opened model beside what it computes: what its card says, and what can be counted."""
     size = opened.size if isinstance(opened, Counted) else NOTHING_KNOWN
     return replace(resolved.about, parameters=size.parameters, embedding_parameters=size.embedding_parameters)
+
+
+def computing(opened: OpenBackend) -> Computing:
+    """How an opened model computes, as far as its backend says."""
+    return opened.computing if isinstance(opened, Computed) else NOTHING_SAID
 
 
 def open_model(
@@ -153,7 +169,8 @@ class LoadedModel(EmbeddingModel):
 
     def __init__(self, named: Named, resolved: ResolvedModel, opened: OpenBackend, execution: Execution) -> None:
         about = _about(resolved, opened)
-        super().__init__(resolved.spec, UnstoredEncoder(opened), device=opened.device, about=about)
+        how = computing(opened)
+        super().__init__(resolved.spec, UnstoredEncoder(opened), device=opened.device, about=about, computing=how)
         self.named = named
         self.resolved = resolved
         self.opened = opened

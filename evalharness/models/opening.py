@@ -14,6 +14,8 @@ from evalharness.models.named import Named
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel, find_backend, kind_of
 
+# what torch computes can be computed by others
+_CHOSEN_FROM = "torch"
 # of `sys.flags.optimize`
 _WITHOUT_DOCSTRINGS = 2
 
@@ -59,8 +61,16 @@ def _opened(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 
     spec = model.spec
     if (engine := find_backend(spec.backend).engine) is None:
         return imported(file_of(spec.backend)).open_backend(model, execution)
-    kind = imported(f"kinds.{kind_of(model)}")
-    return imported("forward.pipeline").PipelineBackend(model, execution, kind, imported(f"engines.{engine}"))
+    kind, pipeline = imported(f"kinds.{kind_of(model)}"), imported("forward.pipeline")
+    if engine != _CHOSEN_FROM:
+        return pipeline.PipelineBackend(model, execution, kind, imported(f"engines.{engine}"))
+
+    def open_on(choice: Any) -> Any:  # noqa: ANN401 -- importing its type would import torch
+        opened = pipeline.PipelineBackend(model, execution, kind, imported(f"engines.{choice.name}"))
+        opened.passed_over = choice.passed_over
+        return opened
+
+    return imported("engines.choosing").open_first(model, execution, open_on)
 
 
 def file_of(backend: str) -> str:

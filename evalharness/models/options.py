@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,53 @@ from pydantic import Field
 
 from evalharness.errors import ModelError, UsageError, clip, is_utf8, unknown_names
 from evalharness.results.records import check_name
-from evalharness.types import DTYPES, OUTPUTS, POOLINGS, PROTOCOLS, DType, Frozen, Output, Pooling, Protocol
+from evalharness.types import (
+    DTYPES,
+    ENGINES,
+    OUTPUTS,
+    POOLINGS,
+    PROTOCOLS,
+    DType,
+    EngineName,
+    Frozen,
+    Output,
+    Pooling,
+    Protocol,
+)  # fmt: skip
 
+# for suites of tests, say, that have a model each
+_ENGINE_VARIABLE = "EVALHARNESS_ENGINE"
 # options that say where something is or what is allowed; they change no number
 _NO_OVERRIDES = ("name", "like", "cards", "trust_remote_code", "safetensors_only", "url")
 # every model takes them
 _OF_EVERY_MODEL = ("name", "cards", "trust_remote_code", "safetensors_only", "protocol", "backend")
+# where the command line calls an option otherwise than it is called here
+_SPELLED = {"dtype": "precision"}
 _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 # what can be chosen from a few names; how vectors of a server are pooled is not ours to choose
 _CHOICES = {"pooling": tuple(name for name in POOLINGS if name != "own"), "dtype": DTYPES}
+
+
+def usual_engine() -> EngineName:
+    """What computes where nobody chose: `auto`, or what the environment says.
+
+    Raises:
+        UsageError: the environment names what does not exist.
+    """
+    given = os.environ.get(_ENGINE_VARIABLE) or ENGINES[0]
+    if problem := wrong_engine(given, _ENGINE_VARIABLE):
+        raise UsageError(problem)
+    return next(name for name in ENGINES if name == given)
+
+
+def wrong_engine(given: str, where: str = "--engine") -> str | None:
+    """What is wrong with the name of an engine, if anything is.
+
+    Args:
+        given: the name.
+        where: the option or variable that it stands in, for the message.
+    """
+    return None if given in ENGINES else f"{where} must be {' or '.join(ENGINES)}, got {clip(given)}"
 
 
 class Execution(Frozen):
@@ -27,11 +66,13 @@ class Execution(Frozen):
     Attributes:
         device: a torch device name, or None for the best one present.
         batch_tokens: padded tokens per forward pass, or None for what suits the device.
+        engine: what computes; `auto` for the fastest one here that gives torch's numbers.
         ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
     """
 
     device: str | None = None
     batch_tokens: int | None = Field(default=None, ge=1)
+    engine: EngineName = Field(default_factory=usual_engine)
     ends: float | None = None
 
 
@@ -88,7 +129,11 @@ class ModelOptions(Frozen):
         given = self.model_dump(
             exclude_none=True, exclude={*_OF_EVERY_MODEL, *(["mode"] if self.mode == OUTPUTS[0] else [])}
         )
-        return {key: f"--{'no-' if value is False else ''}{key.replace('_', '-')}" for key, value in given.items()}
+        return {key: f"--{'no-' if value is False else ''}{_spelled(key)}" for key, value in given.items()}
+
+
+def _spelled(option: str) -> str:
+    return _SPELLED.get(option, option.replace("_", "-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +158,7 @@ def parse_options(given: Mapping[str, object]) -> ParsedOptions:
     problems: dict[str, str] = {}
     for option, known in _CHOICES.items():
         if given[option] not in (None, *known):
-            problems[option] = f"--{option} must be {' or '.join(known)}, got {given[option]!r}"
+            problems[option] = f"--{_spelled(option)} must be {' or '.join(known)}, got {given[option]!r}"
     if given["protocol"] not in PROTOCOLS:
         problems["protocol"] = unknown_names("protocol", [str(given["protocol"])], PROTOCOLS)
     weights = None
@@ -128,6 +173,21 @@ def parse_options(given: Mapping[str, object]) -> ParsedOptions:
     return ParsedOptions(ModelOptions.model_validate(right | {"mode_weights": weights}), tuple(problems.values()))
 
 
+def with_engine(parsed: ParsedOptions, execution: Execution, engine: str | None) -> tuple[ParsedOptions, Execution]:
+    """The engine that was typed into how a model runs, or what is wrong with it among the problems.
+
+    Args:
+        parsed: the other options.
+        execution: how the model runs beside that.
+        engine: as it was typed; None where it was left out.
+    """
+    if engine is None:
+        return parsed, execution
+    if problem := wrong_engine(engine):
+        return ParsedOptions(parsed.options, (*parsed.problems, problem)), execution
+    return parsed, execution.changed({"engine": engine})
+
+
 def check_options(options: ModelOptions) -> None:
     """Check what can be checked without the model.
 
@@ -137,7 +197,7 @@ def check_options(options: ModelOptions) -> None:
     given = options.model_dump(exclude_none=True, exclude={"cards"})
     for option, value in given.items():
         if isinstance(value, str) and not is_utf8(value):
-            flag = f"--{option.replace('_', '-')}"
+            flag = f"--{_spelled(option)}"
             raise UsageError(f"{flag}: {clip(value)} is no text in UTF-8; give one")
     if options.name is not None:
         check_name(options.name)

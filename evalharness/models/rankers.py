@@ -19,6 +19,7 @@ from evalharness.errors import UsageError
 from evalharness.models.degenerate import same_score_notes
 from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe
 from evalharness.models.prompts import encoding
+from evalharness.models.registry import NOTHING_SAID, Computing
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
@@ -60,9 +61,16 @@ class PairModel:
     """
 
     def __init__(
-        self, spec: ModelSpec, backend: TextEncoder, *, device: str, about: ModelFacts = NOTHING_KNOWN
+        self,
+        spec: ModelSpec,
+        backend: TextEncoder,
+        *,
+        device: str,
+        about: ModelFacts = NOTHING_KNOWN,
+        computing: Computing = NOTHING_SAID,
     ) -> None:
         self.spec = spec
+        self.computing = computing
         self.device = device
         self.about = about
         self._encoder = DedupingEncoder(backend)
@@ -134,6 +142,7 @@ class RankingModel:
     Attributes:
         spec: the model as results know it.
         device: torch device name, for the record.
+        computing: how it computes, for the record.
     """
 
     def __init__(
@@ -151,6 +160,13 @@ class RankingModel:
         self._reranker = reranker
         stages = [first, reranker.model if reranker else None]
         self.device = ", ".join(dict.fromkeys(stage.device for stage in stages if stage is not None))
+        said = [stage.computing for stage in stages if isinstance(stage, EmbeddingModel | PairModel)]
+        self.computing = replace(
+            said[0] if said else NOTHING_SAID,
+            engine=", ".join(dict.fromkeys(one.engine for one in said if one.engine)),
+            passed_over=tuple(dict.fromkeys(reason for one in said for reason in one.passed_over)),
+            notes=tuple(dict.fromkeys(note for one in said for note in one.notes)),
+        )
 
     def __repr__(self) -> str:
         return describe(type(self).__name__, self.spec, self.device)

@@ -27,10 +27,11 @@ from evalharness.models.config import FileFacts
 from evalharness.models.layout import TORCH_WEIGHTS, WeightFiles
 from evalharness.models.options import Execution, ModelOptions
 from evalharness.store.journal import NO_JOURNAL, Journal
-from evalharness.types import OUTPUTS, Embeddings, Emit, Encoding, Kind, ModelSpec, Output
+from evalharness.types import DTYPES, ENGINES, OUTPUTS, DType, Embeddings, Emit, Encoding, Kind, ModelSpec, Output
 
 # of bge-m3: the layers behind its other vectors
 M3_HEADS: Mapping[Output, str] = {"sparse": "sparse_linear.pt", "multi-vector": "colbert_linear.pt"}
+ONNX = "onnx"
 ONNX_EXPORT = "export"
 ONNX_PLAIN_FILES = ("model.onnx", "onnx/model.onnx")
 _ONNX_FILE = re.compile(r"(?:[^/\\]+/)?[^/\\]+\.onnx")
@@ -50,6 +51,39 @@ class OpenBackend(Protocol):
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """See `TextEncoder`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """How a backend computes, for the record.
+
+    Attributes:
+        engine: what computes, with its version; empty where the backend's name says it.
+        batch_tokens: padded tokens per batch; None where nobody makes batches here.
+        passed_over: engines that would be faster and cannot run the model, each with the reason.
+        notes: what a reader of any number made so must know.
+    """
+
+    engine: str = ""
+    batch_tokens: int | None = None
+    passed_over: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        facts = {"engine": self.engine, "batch_tokens": self.batch_tokens, "passed_over": list(self.passed_over)}
+        return {name: value for name, value in facts.items() if value}
+
+
+NOTHING_SAID = Computing()
+
+
+@runtime_checkable
+class Computed(Protocol):
+    """A backend that says how it computes."""
+
+    @property
+    def computing(self) -> Computing: ...  # noqa: D102 -- see `Computing`
 
 
 @runtime_checkable
@@ -98,6 +132,7 @@ class Backend:
         extra: the extra of evalharness that installs them.
         keeps_vectors: whether vectors may go into the store: only if the fingerprint tells one model from another.
         runs_by: what of `Execution` it heeds; the rest would be ignored, so it is refused.
+        precisions: those in which it computes, if it can be told.
         runs_own_classes: whether modules of the model's own may run, if the user trusts them.
         engine: what computes for it, if it is a kind on an engine: a file of `engines`.
         holds: kinds whose graphs its engine can hold; empty where it is one kind by itself (KINDS).
@@ -112,6 +147,7 @@ class Backend:
     extra: str = ""
     keeps_vectors: bool = True
     runs_by: tuple[str, ...] = ("device", "batch_tokens")
+    precisions: tuple[DType, ...] = DTYPES[:3]
     runs_own_classes: bool = False
     engine: str | None = None
     holds: tuple[str, ...] = ()
@@ -140,10 +176,15 @@ def _onnx_weights(options: ModelOptions) -> WeightFiles:
 _EMBEDDER = ("like", "query_prompt", "document_prompt", "normalize", "dimensions")
 _WITH_TOKENS = (*_EMBEDDER, "pooling", "max_length", "dtype")
 _PAIRS = ("like", "max_length", "dtype")
+_BY_ENGINES = ("device", "batch_tokens", "engine")
 
 BACKENDS: Mapping[str, Backend] = {
     "transformers": Backend(
-        uses=_WITH_TOKENS, why="it makes one dense vector per text from the model's files", engine="torch"
+        uses=_WITH_TOKENS,
+        why="it makes one dense vector per text from the model's files",
+        engine="torch",
+        runs_by=_BY_ENGINES,
+        precisions=DTYPES,
     ),
     "sentence-transformers": Backend(
         uses=_WITH_TOKENS,
@@ -152,7 +193,7 @@ BACKENDS: Mapping[str, Backend] = {
         extra="sentence-transformers",
         runs_own_classes=True,
     ),
-    "onnx": Backend(
+    ONNX: Backend(
         uses=(*_WITH_TOKENS, "mode", "mode_weights", "onnx_file"),
         why="it runs an ONNX file of the model",
         weights=_onnx_weights,
@@ -167,6 +208,8 @@ BACKENDS: Mapping[str, Backend] = {
         why="it runs bge-m3's own files",
         weights=_m3_weights,
         engine="torch",
+        runs_by=_BY_ENGINES,
+        precisions=DTYPES,
     ),
     "static": Backend(
         uses=(*_EMBEDDER, "max_length"),
@@ -175,7 +218,14 @@ BACKENDS: Mapping[str, Backend] = {
         extra="static",
         runs_by=(),
     ),
-    "cross-encoder": Backend(uses=_PAIRS, why="it scores pairs and makes no vectors", kind="reranker", engine="torch"),
+    "cross-encoder": Backend(
+        uses=_PAIRS,
+        why="it scores pairs and makes no vectors",
+        kind="reranker",
+        engine="torch",
+        runs_by=_BY_ENGINES,
+        precisions=DTYPES,
+    ),
     "llm-reranker": Backend(
         uses=(*_PAIRS, "cutoff_layer"),
         why="it has its own words around a pair, gives one raw score and makes no vectors",
@@ -320,6 +370,9 @@ def check_execution(specs: Sequence[ModelSpec], execution: Execution) -> None:
     """
     heeded = {option for spec in specs for option in find_backend(spec.backend).runs_by}
     asked = {"device": execution.device, "batch_tokens": execution.batch_tokens}
+    # where it is not chosen for a run, the usual engine is a wish
+    if "engine" in execution.model_fields_set and execution.engine != ENGINES[0]:
+        asked["engine"] = execution.engine
     unused = [option for option, value in asked.items() if value is not None and option not in heeded]
     if not unused:
         return

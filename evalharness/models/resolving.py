@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from evalharness.errors import ModelError, shorten
+from evalharness.errors import ModelError, UsageError, shorten
 from evalharness.hub import ignore_message
 from evalharness.models.config import FileFacts, architectures, is_static, read_facts, sends_sides_apart
 from evalharness.models.folding import (
@@ -21,7 +21,15 @@ from evalharness.models.named import DEFAULT_BACKEND, PAIRS, STATIC, Named, name
 from evalharness.models.opening import resolve_elsewhere
 from evalharness.models.options import ModelOptions, check_remote_code, modes
 from evalharness.models.precision import half_precisions
-from evalharness.models.registry import Backend, ResolvedModel, backend_for, check_installed, check_used, find_backend
+from evalharness.models.registry import (
+    BACKENDS,
+    Backend,
+    ResolvedModel,
+    backend_for,
+    check_installed,
+    check_used,
+    find_backend,
+)
 from evalharness.models.source import FileChoice, Lookup, ModelFiles, find_model, fingerprint
 from evalharness.types import OUTPUTS, Facts, ModelSpec, Output
 
@@ -106,6 +114,7 @@ def _spec(found: _Found) -> ModelSpec:
     files, card, options = found.files, found.named.card, found.named.options
     content = fingerprint(files.folder, found.facts.files)
     _check_dense_layers(found)
+    _check_precision(found)
     counted = modes(options)
     told = [*told_by_files(found.facts, card), *told_by_card(card, options.protocol)]
     folded = fold_options([*told, told_by_backend(found.backend_name, found.backend, table=found.is_table)], options)
@@ -148,6 +157,16 @@ def _check_pooling(found: _Found, folded: Folded) -> None:
             f"{found.files.name}: nothing tells how to pool token vectors (no card, no modules.json with a Pooling "
             "module). Give --like BASE for a checkpoint fine-tuned from a model with a card, or "
             "--pooling cls|mean|weightedmean|lasttoken"
+        )
+
+
+def _check_precision(found: _Found) -> None:
+    wanted, known = found.named.options.dtype, found.backend.precisions
+    if wanted is not None and wanted not in known:
+        able = [name for name, backend in BACKENDS.items() if wanted in backend.precisions]
+        raise UsageError(
+            f"{found.files.name}: the {found.backend_name} backend computes in {' or '.join(known)}, {wanted} is "
+            f"wanted; what does is --backend {shorten(able)}"
         )
 
 

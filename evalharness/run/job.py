@@ -250,7 +250,8 @@ def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener)
     _check_main_score(job.spec, scores, listener.degenerate)
     precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
     counted = [f"{count} {message}" for message, count in sorted(listener.notes.items())]
-    return replace(scores, notes=(*scores.notes, *model.spec.notes, *precision, *counted))
+    notes = (*scores.notes, *model.spec.notes, *precision, *model.computing.notes, *counted)
+    return replace(scores, notes=notes)
 
 
 def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
@@ -308,6 +309,7 @@ def _blank_record(job: PlannedJob, model: Model, started: float) -> JobRecord:
         "evalharness": __version__,
         "python": platform.python_version(),
         "device": model.device,
+        **model.computing.facts(),
         "model": model.spec.model_dump(mode="json"),
         ABOUT: {name: value for name, value in asdict(model.about).items() if value is not None},
         "task_type": job.spec.type,

@@ -76,7 +76,8 @@ def check_finite(embeddings: Embeddings, texts: Sequence[str]) -> None:
     if len(wrong):
         raise ModelError(
             f"{len(wrong)} of {len(texts)} texts got a vector with NaN or infinite numbers, the first is text "
-            f"{wrong[0]}: {clip(texts[wrong[0]])}. Expected finite numbers: try --dtype float32, or check the weights"
+            f"{wrong[0]}: {clip(texts[wrong[0]])}. Expected finite numbers: try --precision float32, or check the "
+            "weights"
         )
 
 

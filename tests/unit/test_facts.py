@@ -157,11 +157,11 @@ def test_a_folder_is_known_by_the_name_of_its_results(tmp_path: Path, monkeypatc
 
 
 def test_all_wrong_options_are_told_at_once_and_the_right_ones_kept() -> None:
-    given = {"pooling": "max", "dtype": "int8", "protocol": "publishd", "mode_weights": "a,b", "max_length": 7}
+    given = {"pooling": "max", "dtype": "int3", "protocol": "publishd", "mode_weights": "a,b", "max_length": 7}
     parsed = parse_options(given)
     assert parsed.options == ModelOptions(max_length=7)
     for problem, message in zip(
-        parsed.problems, ("--pooling must be cls or", "--dtype must be", "unknown protocol", "--mode-weights are"),
+        parsed.problems, ("--pooling must be cls or", "--precision must be", "unknown protocol", "--mode-weights are"),
         strict=True,
     ):  # fmt: skip
         assert problem.startswith(message)

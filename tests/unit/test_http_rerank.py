@@ -180,9 +180,9 @@ def test_a_server_without_reranking_is_an_error(server: FakeServer) -> None:
     ("backend", "changes", "flag"),
     [
         ("http", {"pooling": "cls"}, "--pooling"),
-        ("http", {"dtype": "bfloat16"}, "--dtype"),
-        ("http", {"pooling": "mean", "dtype": "float32"}, "--pooling and --dtype"),
-        ("http-rerank", {"dtype": "float32"}, "--dtype"),
+        ("http", {"dtype": "bfloat16"}, "--precision"),
+        ("http", {"pooling": "mean", "dtype": "float32"}, "--pooling and --precision"),
+        ("http-rerank", {"dtype": "float32"}, "--precision"),
         ("http-rerank", {"max_length": 128}, "--max-length"),
         ("http-rerank", {"query_prompt": "q: "}, "--query-prompt"),
         ("http-rerank", {"normalize": True}, "--normalize"),

@@ -143,7 +143,7 @@ def test_what_cannot_be_loaded_is_said(here: Cli, models: Path, put: Put) -> Non
     for arguments, message in (
         (("watch", "nowhere", "--once"), "nowhere: cannot be read"),
         (("watch", "out", "--tasks", "Ownn", "--once"), "unknown task 'Ownn'"),
-        (("watch", "out", "--dtype", "int3", "--once"), "--dtype must be"),
+        (("watch", "out", "--precision", "int3", "--once"), "--precision must be"),
         (("watch", "out", "--no-store", "--store", "store", "--once"), "contradict each other"),
     ):
         done = here(*arguments)

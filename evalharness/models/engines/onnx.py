@@ -17,7 +17,7 @@ from evalharness.models.engines.onnx_session import OnnxSession, find_provider
 from evalharness.models.forward.pipeline import Exportable, GraphOutput
 from evalharness.models.forward.weights import check_embedder, load_config
 from evalharness.models.options import Execution
-from evalharness.models.registry import ONNX_EXPORT, ResolvedModel
+from evalharness.models.registry import ONNX, ONNX_EXPORT, ResolvedModel
 from evalharness.types import Encoding
 
 
@@ -25,8 +25,12 @@ class OnnxEngine:
     """An `Engine` around `onnxruntime.InferenceSession`.
 
     Attributes:
-        device, identity, graph, takes, gives, vocabulary, width, size, is_exact, is_alone: see `Engine`.
+        device, identity, graph, takes, gives, vocabulary, width, size, is_exact, is_alone, version, notes: see
+            `Engine`.
     """
+
+    version = f"onnxruntime {onnxruntime.__version__}"
+    notes = ()
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: Exportable) -> None:
         self._name = model.spec.name
@@ -34,7 +38,8 @@ class OnnxEngine:
         if kind.wants == "hidden":
             check_embedder(self._name, config)
         provider = find_provider(execution.device)
-        is_exported = model.options.onnx_file == ONNX_EXPORT
+        # a model that is usually torch's is its weights, not the files that lie beside them
+        is_exported = model.options.onnx_file == ONNX_EXPORT or model.spec.backend != ONNX
         file = ONNX_EXPORT if is_exported else chosen_file(model)
         self.device = provider.device
         self.graph = file
@@ -68,7 +73,7 @@ class OnnxEngine:
         if encoding.dtype != "float32":
             raise ModelError(
                 f"{self._name}: the precision of an ONNX model is that of its file, {encoding.dtype} is wanted; "
-                "leave --dtype out, or name a file of that precision with --onnx-file"
+                "leave --precision out, or name a file of that precision with --onnx-file"
             )
         if encoding.pooling == "own" and "vectors" not in self.gives and "hidden" in self.gives:
             raise ModelError(

@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 import transformers
 
-from evalharness.errors import ModelError, PrerequisiteError
+from evalharness.errors import EngineError, PrerequisiteError
 from evalharness.models.engines.exports import Comparison, claimed, find_export, keep_export
 from evalharness.models.engines.onnx_session import OnnxSession
 from evalharness.models.forward.batches import BatchRunner
@@ -88,9 +88,9 @@ def start_export(model: ResolvedModel, kind: Exportable, start: Callable[[Path],
 def _check_exportable(model: ResolvedModel, kind: Exportable) -> None:
     name = model.spec.name
     if model.spec.pooling == "own" and kind.wants == "hidden":
-        raise ModelError(f"{name}: an exported model has to be told the pooling; give --pooling")
+        raise EngineError(f"{name}: an exported model has to be told the pooling; give --pooling")
     if model.spec.dtype != "float32":
-        raise ModelError(f"{name}: models are exported to ONNX in float32 only, {model.spec.dtype} is wanted")
+        raise EngineError(f"{name}: models are exported to ONNX in float32 only, {model.spec.dtype} is wanted")
 
 
 def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401 -- a torch model
@@ -117,7 +117,9 @@ def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # n
                 opset_version=_OPSET,
             )
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-            raise ModelError(f"{name}: cannot be exported to ONNX ({error}); leave --backend onnx out") from None
+            raise EngineError(
+                f"{name}: cannot be exported to ONNX ({error}); leave --backend onnx or --engine onnx out"
+            ) from None
 
 
 def _compared(encoder: Any, kind: Exportable, session: OnnxSession, model: ResolvedModel) -> float:  # noqa: ANN401
@@ -126,7 +128,7 @@ def _compared(encoder: Any, kind: Exportable, session: OnnxSession, model: Resol
     That of a logit, or of an element of a token's hidden state at length 1.
 
     Raises:
-        ModelError: it is too large.
+        EngineError: it is too large.
     """
 
     def differences(part: dict[str, list[Any]]) -> torch.Tensor:
@@ -143,9 +145,9 @@ def _compared(encoder: Any, kind: Exportable, session: OnnxSession, model: Resol
         batches = BatchRunner(model.spec.name, "cpu", None).run(tokens, differences, ignore_event)
         largest = float(torch.cat([batch.rows for batch in batches]).nan_to_num(nan=float("inf")).max())
     if largest > _TOLERANCE:
-        raise ModelError(
+        raise EngineError(
             f"{model.spec.name}: the exported ONNX model differs from the torch model by {largest:.2g} on "
-            f"{_CHECK_TEXTS} texts, at most {_TOLERANCE} is allowed; leave --backend onnx out"
+            f"{_CHECK_TEXTS} texts, at most {_TOLERANCE} is allowed; leave --backend onnx or --engine onnx out"
         )
     return largest
 

@@ -75,7 +75,11 @@ class Batch:
 
 
 class BatchRunner:
-    """Runs token sequences through a model; a batch that does not fit into memory goes in halves."""
+    """Runs token sequences through a model; a batch that does not fit into memory goes in halves.
+
+    Attributes:
+        batch_tokens: padded tokens per batch; fewer once one did not fit.
+    """
 
     def __init__(self, name: str, device: str, batch_tokens: int | None, company: Company = ANY_LENGTHS) -> None:
         """See the class.
@@ -89,7 +93,7 @@ class BatchRunner:
         self._company = company
         self._name = name
         self._device = device
-        self._batch_tokens = batch_tokens or (_CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS)
+        self.batch_tokens = batch_tokens or (_CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS)
 
     def run(
         self,
@@ -110,7 +114,7 @@ class BatchRunner:
             ModelError: a single text needs more memory than there is.
         """
         lengths = [len(ids) for ids in tokens["input_ids"]]
-        for places in _batches(lengths, self._batch_tokens, self._company):
+        for places in _batches(lengths, self.batch_tokens, self._company):
             part = {key: [values[place] for place in places] for key, values in tokens.items()}
             yield from self._halving(places, part, _Kept(forward, journal), emit)
 
@@ -131,7 +135,7 @@ class BatchRunner:
             return
         half = (len(places) + 1) // 2
         length = max(len(ids) for ids in tokens["input_ids"])
-        self._batch_tokens = min(self._batch_tokens, half * length)
+        self.batch_tokens = min(self.batch_tokens, half * length)
         note = f"out of memory, batch halved to {half} texts of {length} tokens"
         emit(EncodeNote("batch_shrunk", note, len(places)))
         for part in (slice(half), slice(half, None)):

@@ -21,7 +21,7 @@ from evalharness.models.forward.tokens import PROMPT_TOKENS, BatchReader, Reader
 from evalharness.models.forward.vocabulary import check_vocabulary
 from evalharness.models.forward.weights import check_runs
 from evalharness.models.options import Execution
-from evalharness.models.registry import ResolvedModel, find_backend
+from evalharness.models.registry import Computing, ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Embeddings, Emit, Encoding, TextsEncoded
 
@@ -46,6 +46,8 @@ class Engine(Protocol):
         size: how many parameters it has, and how many of them are token embeddings.
         is_exact: whether it computes in whole float32.
         is_alone: whether the graph scales by the whole batch, so that a text must be one by itself.
+        version: what computes, with its version, for the record.
+        notes: what a reader of any number made by it must know.
     """
 
     device: str
@@ -58,6 +60,8 @@ class Engine(Protocol):
     size: ModelFacts
     is_exact: bool
     is_alone: bool
+    version: str
+    notes: tuple[str, ...]
 
     def run(self, inputs: Mapping[str, Any], output: GraphOutput) -> torch.Tensor:
         """An output for a padded batch.
@@ -206,7 +210,10 @@ class PipelineBackend:
         device: where the engine runs.
         identity: what of both can change a row, apart from the model and the encoding.
         size: how many parameters both have, and how many of them are token embeddings.
+        passed_over: engines that would be faster and cannot run the model, each with the reason.
     """
+
+    passed_over: tuple[str, ...] = ()
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: ModuleType, engine: ModuleType) -> None:
         """See the class.
@@ -232,6 +239,11 @@ class PipelineBackend:
         self.identity = {**own, **self._engine.identity, **company_facts(company)}
         batch_tokens = 1 if self._engine.is_alone else execution.batch_tokens
         self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company)
+
+    @property
+    def computing(self) -> Computing:
+        """How it computes."""
+        return Computing(self._engine.version, self._runner.batch_tokens, self.passed_over, self._engine.notes)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts, or score joined pairs; row i belongs to text i.

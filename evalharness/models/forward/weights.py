@@ -188,7 +188,7 @@ def check_runs(model: ResolvedModel, forward: Callable[[], Any]) -> None:
     if not bool(torch.isfinite(numbers).all()):
         raise ModelError(
             f"{model.spec.name}: gives NaN or infinite numbers for a text of one letter; expected finite ones. See the "
-            f"weights and config.json in {model.facts.folder}, or try --dtype float32"
+            f"weights and config.json in {model.facts.folder}, or try --precision float32"
         )
 
 
