@@ -137,12 +137,10 @@ def measure(work: Path, rounds: int, peer: str) -> str:
         names = (*PEERS, *OURS, *ROUNDED)
         encoders = [encoder for name in names if (encoder := _start(name, peer, work, left)) is not None]
         rows = [row for kind in TEXTS for row in _rows(kind, encoders, work, rounds)]
-    sizes = "; ".join(
-        f"{kind}: {count} texts of {least} to {most} words" for kind, (count, least, most) in TEXTS.items()
-    )
+    sizes = "; ".join(f"{kind}: {n} texts of {low} to {high} words" for kind, (n, low, high) in TEXTS.items())
     tried = ", ".join(map(str, BATCH_SIZES))
     return (
-        f"## Encoding alone\n\nMiniLM, from texts to vectors, model loaded and warm. {sizes}. A peer has the batch size "
-        f"of {tried} with which it is fastest. Last column: largest 1 - cosine of a text's vectors by {REFERENCE}.\n\n"
+        f"## Encoding alone\n\nMiniLM, from texts to vectors, model loaded and warm. {sizes}. A peer has the batch "
+        f"size of {tried} with which it is fastest. Last column: largest 1 - cosine of a text's vectors by {REFERENCE}.\n\n"
         + table(["", "batch size", "seconds, median", f"times as fast as {REFERENCE}", "1 - cosine"], rows)
     )
