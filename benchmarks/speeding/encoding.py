@@ -141,6 +141,6 @@ def measure(work: Path, rounds: int, peer: str) -> str:
     tried = ", ".join(map(str, BATCH_SIZES))
     return (
         f"## Encoding alone\n\nMiniLM, from texts to vectors, model loaded and warm. {sizes}. A peer has the batch "
-        f"size of {tried} with which it is fastest. Last column: largest 1 - cosine of a text's vectors by {REFERENCE}.\n\n"
+        f"size of {tried} with which it is fastest. Last column: largest 1 - cosine of a vector by {REFERENCE}.\n\n"
         + table(["", "batch size", "seconds, median", f"times as fast as {REFERENCE}", "1 - cosine"], rows)
     )
