@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Side: TypeAlias = Literal["query", "document"] | None
 Pooling: TypeAlias = Literal["cls", "mean", "weightedmean", "lasttoken", "own"]
 Kind: TypeAlias = Literal["embedder", "reranker", "lexical"]
-DType: TypeAlias = Literal["float32", "bfloat16", "float16"]
+DType: TypeAlias = Literal["float32", "bfloat16", "float16", "int8"]
 Protocol: TypeAlias = Literal["mteb", "published"]
 Output: TypeAlias = Literal["dense", "sparse", "multi-vector"]
 PairTemplate: TypeAlias = Literal["yes-logit", "qwen3", "layerwise"]
@@ -35,7 +35,7 @@ Metrics: TypeAlias = dict[str, Any]
 Label: TypeAlias = str | int | float
 
 PROTOCOLS: tuple[Protocol, ...] = ("mteb", "published")
-DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16")
+DTYPES: tuple[DType, ...] = ("float32", "bfloat16", "float16", "int8")
 OUTPUTS: tuple[Output, ...] = ("dense", "sparse", "multi-vector")
 # `own`: what the backend does by itself (a server, a library), which is not ours to choose
 POOLINGS: tuple[Pooling, ...] = ("cls", "mean", "weightedmean", "lasttoken", "own")

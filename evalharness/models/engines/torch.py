@@ -24,10 +24,11 @@ class TorchEngine:
     """An `Engine` around a model of transformers.
 
     Attributes:
-        device, identity, graph, takes, gives, vocabulary, width, size, is_exact, is_alone: see `Engine`.
+        device, identity, graph, takes, gives, vocabulary, width, size, is_exact, is_alone, notes: see `Engine`.
     """
 
     is_alone = False
+    notes = ()
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: Kind) -> None:
         self.device = choose_device(execution.device)

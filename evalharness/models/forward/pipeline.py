@@ -23,7 +23,7 @@ from evalharness.models.forward.weights import check_runs
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
-from evalharness.types import Embeddings, Emit, Encoding, TextsEncoded
+from evalharness.types import DType, Embeddings, Emit, Encoding, TextsEncoded
 
 Tokenize: TypeAlias = Callable[[Sequence[str]], Tokenized]
 # of a graph: a vector per token, a vector per text, scores
@@ -32,7 +32,20 @@ GraphOutput: TypeAlias = Literal["hidden", "vectors", "logits"]
 _OF_A_TEXT = ("input_ids", "token_type_ids", PROMPT_TOKENS)
 
 
-class Engine(Protocol):
+class Graph(Protocol):
+    """What computes an output of a padded batch."""
+
+    def run(self, inputs: Mapping[str, Any], output: GraphOutput) -> torch.Tensor:
+        """An output for a padded batch.
+
+        Args:
+            inputs: tensors of shape (texts, tokens) by name, on the engine's home, and options if it takes any.
+            output: one that it has.
+        """
+        ...
+
+
+class Engine(Graph, Protocol):
     """Turns token ids into hidden states or logits. Its file defines `home` and `open_engine`.
 
     Attributes:
@@ -46,6 +59,7 @@ class Engine(Protocol):
         size: how many parameters it has, and how many of them are token embeddings.
         is_exact: whether it computes in whole float32.
         is_alone: whether the graph scales by the whole batch, so that a text must be one by itself.
+        notes: what a reader of results must know of it.
     """
 
     device: str
@@ -58,15 +72,7 @@ class Engine(Protocol):
     size: ModelFacts
     is_exact: bool
     is_alone: bool
-
-    def run(self, inputs: Mapping[str, Any], output: GraphOutput) -> torch.Tensor:
-        """An output for a padded batch.
-
-        Args:
-            inputs: tensors of shape (texts, tokens) by name, on the engine's home, and options if it takes any.
-            output: one of `gives`.
-        """
-        ...
+    notes: tuple[str, ...]
 
     def check(self, encoding: Encoding) -> None:
         """See that it computes what an encoding wants. Raises ModelError."""
@@ -122,6 +128,14 @@ class Exportable(Kind, Protocol):
 
     @property
     def reader(self) -> BatchReader: ...  # noqa: D102 -- see `Kind`
+
+    def load(self, dtype: DType | None = None) -> Any:  # noqa: ANN401 -- see `Kind`
+        """The torch model that computes it, in its own precision or in another one."""
+        ...
+
+    def rows(self, engine: Graph, tokens: dict[str, list[Any]], encoding: Encoding) -> Any:  # noqa: ANN401
+        """See `Kind`; nothing is asked of the engine but to run."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +220,7 @@ class PipelineBackend:
         device: where the engine runs.
         identity: what of both can change a row, apart from the model and the encoding.
         size: how many parameters both have, and how many of them are token embeddings.
+        notes: see `Engine`.
     """
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: ModuleType, engine: ModuleType) -> None:
@@ -221,6 +236,7 @@ class PipelineBackend:
         self._engine: Engine = engine.open_engine(model, execution, self._kind)
         self.device = self._engine.device
         self.size = _with_layers(self._engine.size, self._kind.layers)
+        self.notes = self._engine.notes
         check_vocabulary(model.spec.name, self._kind.reader.tokenizer, self._engine.vocabulary)
         check_runs(model, lambda: self._kind.try_out(self._engine))
         trial = None if self._engine.is_alone else self._kind.trial(self._engine)
