@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from support.tiny import DIMENSIONS, save_sentence_model
 
 from evalharness.errors import ModelError, PrerequisiteError
-from evalharness.models.engines import exports, onnx_export
+from evalharness.models.engines import export_check, exports, onnx_export
 from evalharness.models.engines.onnx_session import OnnxSession
+from evalharness.models.forward.weights import load_encoder, size_of
 from evalharness.models.loading import ModelOptions, ResolvedModel, open_embedder, resolve_model
 from evalharness.models.options import Execution
 
@@ -41,19 +42,24 @@ def test_an_export_that_gives_other_vectors_is_refused_and_not_kept(
         return torch.add(real(self, inputs, output), too_much)
 
     monkeypatch.setattr(OnnxSession, "run", off)
-    with pytest.raises(ModelError, match=r"differs from the torch model by 0\.\d+ on 32 texts, at most 0\.0001 is"):
+    said = r"differs from the torch model by 0\.\d+ \(1 - cosine\) on 32 texts, at most 1e-06 is allowed"
+    with pytest.raises(ModelError, match=said):
         vectors(exported(folder))
+    assert [path.name for path in own_cache.glob("exports/*/*")] == ["export.json"]
+    shutil.rmtree(own_cache)
     monkeypatch.setattr(OnnxSession, "run", lambda *given: real(*given) * float("nan"))
     with pytest.raises(ModelError, match="differs from the torch model by inf"):
         vectors(exported(folder))
-    assert list(own_cache.glob("exports/*/*")) == []
+    assert [path.name for path in own_cache.glob("exports/*/*")] == ["export.json"]
 
 
 def test_the_texts_of_the_comparison_go_from_nothing_to_the_longest() -> None:
-    texts = onnx_export._check_texts(512)
+    texts = export_check.check_texts(512)
     assert len(texts) == len(set(texts)) == 32
     assert texts[0] == ""
     assert len(texts[-1].split()) == 512
+    # of a model that takes more, few are longer
+    assert [len(text.split()) for text in export_check.check_texts(2048)[-3:]] == [338, 416, 2048]
 
 
 def test_what_an_export_needs_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +105,8 @@ def test_a_second_start_exports_nothing_and_needs_no_weights(folder: Path, made:
     assert kept.name.startswith(f"{exported(folder).spec.fingerprint}-")
     record = exports.ExportRecord.model_validate_json((kept / "export.json").read_bytes())
     assert (list(record.files), record.max_length) == (["model.onnx"], 64)
-    assert 0 < record.difference <= 1e-4
+    assert 0 <= record.difference <= 1e-6
+    assert record.size == size_of(load_encoder(exported(folder)))
     model = exported(folder)
     (folder / "model.safetensors").write_bytes(b"")
     np.testing.assert_array_equal(vectors(model), first)
@@ -134,14 +141,17 @@ def test_what_an_export_depends_on_makes_another_one(
     folder: Path, tmp_path: Path, made: list[str], own_cache: Path
 ) -> None:
     vectors(exported(folder, max_length=16))
-    vectors(exported(folder, max_length=8, pooling="mean"))
+    vectors(exported(folder, max_length=8))
     assert len(made) == 1
     # compared on no texts as long as these
     vectors(exported(folder))
     vectors(exported(folder, max_length=16))
     assert (len(made), len(list(own_cache.glob("exports/*/model.onnx")))) == (2, 1)
+    # it is compared in what is made of it
+    vectors(exported(folder, max_length=8, pooling="mean"))
+    assert (len(made), len(list(own_cache.glob("exports/*/model.onnx")))) == (3, 2)
     vectors(exported(save_sentence_model(tmp_path / "other", max_length=32), max_length=16))
-    assert len(list(own_cache.glob("exports/*/model.onnx"))) == 2
+    assert len(list(own_cache.glob("exports/*/model.onnx"))) == 3
 
 
 @pytest.mark.parametrize("name", ["torch", "transformers", "onnxruntime", "opset"])

@@ -24,7 +24,6 @@ from evalharness.models.forward.pipeline import run_texts
 from evalharness.models.forward.tokens import PromptTokenizer, Tokenized
 from evalharness.models.forward.vocabulary import check_vocabulary, padding_facts
 from evalharness.models.forward.weights import (
-    TORCH_DTYPES,
     check_runs,
     embedding_rows,
     library_errors,
@@ -32,6 +31,7 @@ from evalharness.models.forward.weights import (
     load_encoder,
     silent,
     size_of,
+    torch_dtype,
 )
 from evalharness.models.kinds.dense import finish
 from evalharness.models.options import Execution
@@ -208,7 +208,7 @@ def _load(model: ResolvedModel, device: str) -> Any:  # noqa: ANN401 -- the libr
             trust_remote_code=spec.remote_code,
             # code of another repository may have to be fetched
             local_files_only=not spec.remote_code,
-            model_kwargs={"dtype": TORCH_DTYPES[spec.dtype]},
+            model_kwargs={"dtype": torch_dtype(model)},
         )
     loaded.prompts, loaded.default_prompt_name, loaded.truncate_dim = {}, None, None
     # the encoding alone says whether vectors are normalised
@@ -222,7 +222,7 @@ def _load(model: ResolvedModel, device: str) -> Any:  # noqa: ANN401 -- the libr
             if hasattr(getattr(module, name, None), "padding_side"):
                 getattr(module, name).padding_side = "right"
     # the library loads the dense layers in float32 whatever comes before them
-    return loaded.to(TORCH_DTYPES[spec.dtype]).eval()
+    return loaded.to(torch_dtype(model)).eval()
 
 
 open_backend = SentenceTransformersBackend

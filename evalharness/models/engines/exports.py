@@ -1,23 +1,27 @@
 """Graphs that were made of a model's weights, kept in the user's cache folder: a folder each, known by its key.
 
 A key names all that a graph depends on: the content of the model's files, and versions. What is found is whole and as
-it was written, or it is not found. The folder may be removed at any time.
+it was written, or it is not found. That a model cannot be exported is kept in the same way, so that it is not tried
+again. The folder may be removed at any time.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
+from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
+from evalharness.errors import EngineError
 from evalharness.files import cache_folder, lock
-from evalharness.types import Frozen
+from evalharness.types import Frozen, content_digest
 
 _RECORD = "export.json"
 
@@ -27,23 +31,38 @@ class ExportRecord(Frozen):
 
     Attributes:
         files: sha256 of each, by name.
-        max_length: tokens of the longest text on which it was compared with the model that it was made of.
-        difference: the largest difference that was found.
+        max_length: tokens of the longest text on which it was compared with the model that it was made of; of one that
+            cannot be made, of the shortest model that it cannot be made for.
+        difference: the largest difference that was found; see `export_check.Comparison`.
         made_of: what the key is the digest of, for readers.
+        parameters, embedding_parameters: how many the model has that it was made of; None where nobody counted.
+        notes: what a reader of results must know of it.
+        failure: why it cannot be made; empty where it is here.
     """
 
     files: dict[str, str]
     max_length: int
     difference: float
     made_of: dict[str, str]
+    parameters: int | None = None
+    embedding_parameters: int | None = None
+    notes: tuple[str, ...] = ()
+    failure: str = ""
+
+    @property
+    def size(self) -> ModelFacts:
+        """How many parameters the model has, and how many of them are token embeddings."""
+        return ModelFacts(parameters=self.parameters, embedding_parameters=self.embedding_parameters)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """How an export was compared with its model; see `ExportRecord`."""
+class Made:
+    """What came of making an export; see `ExportRecord`."""
 
     max_length: int
     difference: float
+    size: ModelFacts = NOTHING_KNOWN
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +73,99 @@ class Export:
     record: ExportRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which export is wanted.
+
+    Attributes:
+        name: the model's, for errors.
+        fingerprint: of the model's files.
+        made_of: all else that the export depends on, versions included.
+        max_length: tokens of the longest text on which it has to have been compared.
+    """
+
+    name: str
+    fingerprint: str
+    made_of: Mapping[str, str]
+    max_length: int
+
+    @property
+    def key(self) -> str:
+        """Of the export's folder."""
+        made_of = {"fingerprint": self.fingerprint, **self.made_of}
+        return f"{self.fingerprint}-{content_digest(made_of)[:16]}"
+
+
+class ExportError(Exception):
+    """A model cannot be exported, for any texts: the message says why."""
+
+
+class DiffersError(Exception):
+    """An export gives other numbers than its model on texts as long as are wanted: the message says how far."""
+
+
+Started = TypeVar("Started")
+
+
+@dataclass(frozen=True, slots=True)
+class Running(Generic[Started]):
+    """An export that runs, and what is known of it."""
+
+    session: Started
+    record: ExportRecord
+
+
+def started(
+    wanted: Wanted, start: Callable[[Path], Started], make: Callable[[Path], tuple[Started, Made]]
+) -> Running[Started]:
+    """The kept export, running; it is made if there is none that was compared on texts as long.
+
+    Args:
+        wanted: which.
+        start: makes a folder's files run; it reads all of them at once.
+        make: writes the files into a folder and makes them run; it may raise the errors of this module.
+
+    Raises:
+        EngineError: it cannot be made, or could not be made before.
+    """
+    with _claimed(wanted.key), TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        kept = _find(wanted.key)
+        if kept is not None and kept.record.failure and wanted.max_length >= kept.record.max_length:
+            raise EngineError(f"{wanted.name}: {kept.record.failure}")
+        if kept is not None and not kept.record.failure and kept.record.max_length >= wanted.max_length:
+            return Running(start(kept.folder), kept.record)
+        folder = Path(temporary)
+        try:
+            session, made = make(folder)
+        except (ExportError, DiffersError) as error:
+            from_length = wanted.max_length if isinstance(error, DiffersError) else 0
+            failure = ExportRecord(
+                files={}, max_length=from_length, difference=0, made_of=dict(wanted.made_of), failure=str(error)
+            )
+            with TemporaryDirectory() as nothing:
+                _keep(wanted.key, Path(nothing), failure)
+            raise EngineError(f"{wanted.name}: {error}") from None
+        record = ExportRecord(
+            # of what was made, not of the copy: a disk that writes something else is found out on reading
+            files=_digests(folder),
+            max_length=made.max_length,
+            difference=made.difference,
+            made_of=dict(wanted.made_of),
+            parameters=made.size.parameters,
+            embedding_parameters=made.size.embedding_parameters,
+            notes=made.notes,
+        )
+        _keep(wanted.key, folder, record)
+        return Running(session, record)
+
+
 def exports_folder() -> Path:
     """Where exports are kept."""
     return cache_folder() / "exports"
 
 
 @contextmanager
-def claimed(key: str) -> Iterator[None]:
+def _claimed(key: str) -> Iterator[None]:
     """Nobody else makes this export meanwhile, or looks for it; where nothing can be written, everybody makes one."""
     try:
         exports_folder().mkdir(parents=True, exist_ok=True)
@@ -74,7 +179,7 @@ def claimed(key: str) -> Iterator[None]:
         yield
 
 
-def find_export(key: str) -> Export | None:
+def _find(key: str) -> Export | None:
     """A kept export; None if there is none, or one of its files is another than was written."""
     folder = exports_folder() / key
     try:
@@ -84,29 +189,21 @@ def find_export(key: str) -> Export | None:
         return None
 
 
-def keep_export(key: str, made: Path, comparison: Comparison, made_of: Mapping[str, str]) -> None:
+def _keep(key: str, folder: Path, record: ExportRecord) -> None:
     """Keep a folder's files, in place of what is there; without room or permission, nothing is kept.
 
     Args:
         key: of the export, which the caller has claimed.
-        made: the folder.
-        comparison: what came of it.
-        made_of: see `ExportRecord`.
+        folder: has the files.
+        record: what is known of them.
     """
     temporary = None
     try:
         for left in exports_folder().glob(f".{key}.*"):
             shutil.rmtree(left, ignore_errors=True)
         temporary = Path(mkdtemp(dir=exports_folder(), prefix=f".{key}."))
-        for path in made.iterdir():
+        for path in folder.iterdir():
             shutil.copyfile(path, temporary / path.name)
-        # of what was made, not of the copy: a disk that writes something else is found out on reading
-        record = ExportRecord(
-            files=_digests(made),
-            max_length=comparison.max_length,
-            difference=comparison.difference,
-            made_of=dict(made_of),
-        )
         (temporary / _RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(exports_folder() / key, ignore_errors=True)
         temporary.rename(exports_folder() / key)

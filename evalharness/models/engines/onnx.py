@@ -54,13 +54,14 @@ class OnnxEngine:
             return OnnxSession(self._name, path, provider, kind.wants)
 
         path = model.facts.folder / file
-        self._session = start_export(model, kind, start) if is_exported else start(path)
+        exported = start_export(model, kind, start) if is_exported else None
+        self._session = start(path) if exported is None else exported.session
         self.takes: Collection[str] = self._session.takes
         self.gives: Collection[GraphOutput] = tuple(self._session.outputs)
         self.vocabulary = getattr(config, "vocab_size", None)
         self.width = int(getattr(config, "hidden_size", 0))
         # a graph's constants are not all parameters, and a quantised one has them in other forms
-        self.size = NOTHING_KNOWN
+        self.size = NOTHING_KNOWN if exported is None else exported.record.size
         self.is_exact = is_exported or not has_operators(path, QUANTISED_OPERATORS)
         self.is_alone = not is_exported and has_operators(path, BATCH_OPERATORS)
 

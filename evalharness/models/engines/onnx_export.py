@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnxruntime
@@ -14,40 +13,20 @@ import torch
 import transformers
 
 from evalharness.errors import EngineError, PrerequisiteError
-from evalharness.models.engines.exports import Comparison, claimed, find_export, keep_export
+from evalharness.models.engines.export_check import EXAMPLES, OUTPUTS, compared_length, largest_difference
+from evalharness.models.engines.exports import ExportError, Made, Running, Wanted, started
 from evalharness.models.engines.onnx_session import OnnxSession
-from evalharness.models.forward.batches import BatchRunner
 from evalharness.models.forward.pipeline import Exportable
+from evalharness.models.forward.weights import size_of
 from evalharness.models.registry import ResolvedModel
-from evalharness.types import content_digest, ignore_event
 
 _FILE = "model.onnx"
-_TOLERANCE = 1e-4
 _OPSET = 17
-_CHECK_TEXTS = 32
-_EXAMPLES = ("How do ferns grow?", "In the shade")
-_OUTPUTS = {"hidden": "last_hidden_state", "logits": "logits"}
-_WORDS = (
-    "How",
-    "do",
-    "ferns",
-    "grow",
-    "in",
-    "the",
-    "shade",
-    "?",
-    "7",
-    "stones",
-    "and",
-    "rivers,",
-    "中",
-    "façade",
-    "x-ray",
-    "!",
-)
 
 
-def start_export(model: ResolvedModel, kind: Exportable, start: Callable[[Path], OnnxSession]) -> OnnxSession:
+def start_export(
+    model: ResolvedModel, kind: Exportable, start: Callable[[Path], OnnxSession]
+) -> Running[OnnxSession]:
     """A model's export, running; it is made and compared if no kept one was compared on texts as long.
 
     Args:
@@ -56,33 +35,31 @@ def start_export(model: ResolvedModel, kind: Exportable, start: Callable[[Path],
         start: makes a file run; it reads all of it at once.
 
     Raises:
-        ModelError: the model cannot be exported, or its export gives other numbers.
+        EngineError: the model cannot be exported, or its export gives other numbers.
         PrerequisiteError: a package is missing.
     """
+    _check_exportable(model, kind)
     made_of = {
-        "fingerprint": model.spec.fingerprint,
         "output": kind.wants,
+        "pooling": model.spec.pooling,
         "own code": str(model.spec.remote_code),
         "opset": str(_OPSET),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "onnxruntime": onnxruntime.__version__,
     }
-    key = f"{model.spec.fingerprint}-{content_digest(made_of)[:16]}"
-    longest = model.spec.max_length or 1
-    _check_exportable(model, kind)
-    with claimed(key), TemporaryDirectory() as temporary:
-        kept = find_export(key)
-        if kept is not None and kept.record.max_length >= longest:
-            return start(kept.folder / _FILE)
+
+    def make(folder: Path) -> tuple[OnnxSession, Made]:
         if find_spec("onnx") is None:
             raise PrerequisiteError("the export needs onnx, which is not installed: pip install 'evalharness[onnx]'")
-        folder, encoder = Path(temporary), kind.load().eval()
-        _export(model.spec.name, encoder, kind, folder / _FILE)
+        encoder = kind.load().eval()
+        _export(encoder, kind, folder / _FILE)
         session = start(folder / _FILE)
-        difference = _compared(encoder, kind, session, model)
-        keep_export(key, folder, Comparison(longest, difference), made_of)
-        return session
+        difference = largest_difference(model, kind, encoder, session)
+        return session, Made(compared_length(model), difference, size_of(encoder))
+
+    wanted = Wanted(model.spec.name, model.spec.fingerprint, made_of, compared_length(model))
+    return started(wanted, lambda folder: start(folder / _FILE), make)
 
 
 def _check_exportable(model: ResolvedModel, kind: Exportable) -> None:
@@ -93,10 +70,10 @@ def _check_exportable(model: ResolvedModel, kind: Exportable) -> None:
         raise EngineError(f"{name}: models are exported to ONNX in float32 only, {model.spec.dtype} is wanted")
 
 
-def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401 -- a torch model
+def _export(encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401 -- a torch model
     """A torch model as ONNX, for any number of texts and tokens."""
-    inputs = kind.reader.inputs(kind.reader.plain_tokens(_EXAMPLES))
-    names, output = list(inputs), _OUTPUTS[kind.wants]
+    inputs = kind.reader.inputs(kind.reader.plain_tokens(EXAMPLES))
+    names, output = list(inputs), OUTPUTS[kind.wants]
     module = torch.nn.Module().eval()
     module.encoder = encoder
     module.forward = lambda *given: getattr(encoder(**dict(zip(names, given, strict=True))), output)
@@ -117,43 +94,4 @@ def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # n
                 opset_version=_OPSET,
             )
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-            raise EngineError(
-                f"{name}: cannot be exported to ONNX ({error}); leave --backend onnx or --engine onnx out"
-            ) from None
-
-
-def _compared(encoder: Any, kind: Exportable, session: OnnxSession, model: ResolvedModel) -> float:  # noqa: ANN401
-    """The largest difference between an exported model and the torch model.
-
-    That of a logit, or of an element of a token's hidden state at length 1.
-
-    Raises:
-        EngineError: it is too large.
-    """
-
-    def differences(part: dict[str, list[Any]]) -> torch.Tensor:
-        inputs = kind.reader.inputs(part)
-        wanted, found = getattr(encoder(**inputs), _OUTPUTS[kind.wants]), session.run(inputs, kind.wants)
-        if kind.wants == "hidden":
-            mask = inputs["attention_mask"][:, :, None]
-            wanted, found = (torch.nn.functional.normalize(states, dim=-1) * mask for states in (wanted, found))
-        largest: torch.Tensor = (wanted - found).abs().flatten(1).amax(dim=1)
-        return largest
-
-    tokens = kind.reader.plain_tokens(_check_texts(model.spec.max_length or 1))
-    with torch.inference_mode():
-        batches = BatchRunner(model.spec.name, "cpu", None).run(tokens, differences, ignore_event)
-        largest = float(torch.cat([batch.rows for batch in batches]).nan_to_num(nan=float("inf")).max())
-    if largest > _TOLERANCE:
-        raise EngineError(
-            f"{model.spec.name}: the exported ONNX model differs from the torch model by {largest:.2g} on "
-            f"{_CHECK_TEXTS} texts, at most {_TOLERANCE} is allowed; leave --backend onnx or --engine onnx out"
-        )
-    return largest
-
-
-def _check_texts(max_length: int) -> list[str]:
-    """Fixed texts of no word to about as many as the model takes, few of them long."""
-    steps = _CHECK_TEXTS - 2
-    counts = [0, *(round(max_length ** (step / steps)) for step in range(steps + 1))]
-    return [" ".join(_WORDS[(number + place) % len(_WORDS)] for place in range(n)) for number, n in enumerate(counts)]
+            raise ExportError(f"cannot be exported to ONNX ({error}); leave --backend onnx or --engine onnx out") from None

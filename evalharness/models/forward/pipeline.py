@@ -23,7 +23,7 @@ from evalharness.models.forward.weights import check_runs
 from evalharness.models.options import Execution
 from evalharness.models.registry import Computing, ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
-from evalharness.types import Embeddings, Emit, Encoding, TextsEncoded
+from evalharness.types import DType, Embeddings, Emit, Encoding, TextsEncoded
 
 Tokenize: TypeAlias = Callable[[Sequence[str]], Tokenized]
 # of a graph: a vector per token, a vector per text, scores
@@ -32,7 +32,20 @@ GraphOutput: TypeAlias = Literal["hidden", "vectors", "logits"]
 _OF_A_TEXT = ("input_ids", "token_type_ids", PROMPT_TOKENS)
 
 
-class Engine(Protocol):
+class Graph(Protocol):
+    """What computes an output of a padded batch."""
+
+    def run(self, inputs: Mapping[str, Any], output: GraphOutput) -> torch.Tensor:
+        """An output for a padded batch.
+
+        Args:
+            inputs: tensors of shape (texts, tokens) by name, on the engine's home, and options if it takes any.
+            output: one that it has.
+        """
+        ...
+
+
+class Engine(Graph, Protocol):
     """Turns token ids into hidden states or logits. Its file defines `home` and `open_engine`.
 
     Attributes:
@@ -62,15 +75,6 @@ class Engine(Protocol):
     is_alone: bool
     version: str
     notes: tuple[str, ...]
-
-    def run(self, inputs: Mapping[str, Any], output: GraphOutput) -> torch.Tensor:
-        """An output for a padded batch.
-
-        Args:
-            inputs: tensors of shape (texts, tokens) by name, on the engine's home, and options if it takes any.
-            output: one of `gives`.
-        """
-        ...
 
     def check(self, encoding: Encoding) -> None:
         """See that it computes what an encoding wants. Raises ModelError."""
@@ -126,6 +130,14 @@ class Exportable(Kind, Protocol):
 
     @property
     def reader(self) -> BatchReader: ...  # noqa: D102 -- see `Kind`
+
+    def load(self, dtype: DType | None = None) -> Any:  # noqa: ANN401 -- see `Kind`
+        """The torch model that computes it, in its own precision or in another one."""
+        ...
+
+    def rows(self, engine: Graph, tokens: dict[str, list[Any]], encoding: Encoding) -> Any:  # noqa: ANN401
+        """See `Kind`; nothing is asked of the engine but to run."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

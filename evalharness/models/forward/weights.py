@@ -6,6 +6,7 @@ import re
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,8 +24,9 @@ from evalharness.errors import EvalHarnessError, ModelError, clip, shorten
 from evalharness.models.options import check_remote_code
 from evalharness.models.registry import ResolvedModel
 from evalharness.reading import checked, read_object
+from evalharness.types import DType
 
-TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # of models that translate, only the half that reads the text is wanted
 _ENCODERS = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
 _ACTIVATIONS = {"Identity": torch.nn.Identity, "Tanh": torch.nn.Tanh, "ReLU": torch.nn.ReLU, "GELU": torch.nn.GELU}
@@ -130,7 +132,7 @@ def load_weights(model: ResolvedModel, kind: Any, config: Any) -> tuple[Any, dic
         loaded, report = kind.from_pretrained(
             model.facts.transformer,
             config=config,
-            dtype=TORCH_DTYPES[model.spec.dtype],
+            dtype=torch_dtype(model),
             trust_remote_code=model.spec.remote_code,
             output_loading_info=True,
         )
@@ -152,6 +154,25 @@ def _check_layers(model: ResolvedModel, loaded: Any, unexpected: Collection[str]
             f"{model.spec.name}: the weight file has layers that config.json leaves out ({shorten(left)}); the two do "
             f"not belong together: {model.facts.transformer}"
         )
+
+
+def torch_dtype(model: ResolvedModel) -> torch.dtype:
+    """The precision of a model's weights on torch.
+
+    Raises:
+        ModelError: torch does not compute so.
+    """
+    if model.spec.dtype not in _TORCH_DTYPES:
+        raise ModelError(
+            f"{model.spec.name}: torch computes in {shorten(list(_TORCH_DTYPES))}, {model.spec.dtype} is wanted; "
+            "openvino can do that on the CPU"
+        )
+    return _TORCH_DTYPES[model.spec.dtype]
+
+
+def in_precision(model: ResolvedModel, dtype: DType | None) -> ResolvedModel:
+    """A model as it is loaded in this precision; None: in its own."""
+    return model if dtype is None else replace(model, spec=model.spec.changed({"dtype": dtype}))
 
 
 def embedding_rows(loaded: Any) -> int | None:  # noqa: ANN401

@@ -12,13 +12,13 @@ from transformers import AutoModelForSequenceClassification
 
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.company import Trial, trial_of
-from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
+from evalharness.models.forward.pipeline import Engine, Graph, GraphOutput, Rows
 from evalharness.models.forward.tokens import Tokenized, short_inputs
 from evalharness.models.forward.vocabulary import check_room, load_tokenizer, padding_facts
-from evalharness.models.forward.weights import check_complete, load_config, load_weights
+from evalharness.models.forward.weights import check_complete, in_precision, load_config, load_weights
 from evalharness.models.rankers import split_pair
 from evalharness.models.registry import ResolvedModel
-from evalharness.types import Dense, Encoding
+from evalharness.types import Dense, DType, Encoding
 
 _HEAD = "ForSequenceClassification"
 # FlagEmbedding: what a query may take of the room, the document has the rest
@@ -107,9 +107,9 @@ class CrossEncoderKind:
         self.reader = PairTokenizer(model, home)
         self._config = _checked_config(model)
 
-    def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
+    def load(self, dtype: DType | None = None) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`; the head must be in the weight file."""
-        loaded, report = load_weights(self._model, AutoModelForSequenceClassification, self._config)
+        loaded, report = load_weights(in_precision(self._model, dtype), AutoModelForSequenceClassification, self._config)
         check_complete(self._model.spec.name, list(report["missing_keys"]))
         return loaded
 
@@ -136,7 +136,7 @@ class CrossEncoderKind:
     def check(self, encoding: Encoding) -> None:
         """See `Kind`; nothing of an encoding is of no use."""
 
-    def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[np.float32]:
+    def rows(self, engine: Graph, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[np.float32]:
         """See `Kind`."""
         del encoding
         rows: NDArray[np.float32] = _scores(engine, self.reader.inputs(tokens)).cpu().numpy()
@@ -148,7 +148,7 @@ class CrossEncoderKind:
         return Dense(encoded.matrix(1), truncated=encoded.truncated)
 
 
-def _scores(engine: Engine, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _scores(engine: Graph, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return engine.run(inputs, "logits")[:, 0].float()
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
 from evalharness.models.forward.company import Trial, trial_of
-from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
+from evalharness.models.forward.pipeline import Engine, Graph, GraphOutput, Rows
 from evalharness.models.forward.tokens import PromptTokenizer, short_inputs
 from evalharness.models.forward.vocabulary import padding_facts
-from evalharness.models.forward.weights import check_order, check_settings, load_dense, load_encoder
+from evalharness.models.forward.weights import check_order, check_settings, in_precision, load_dense, load_encoder
 from evalharness.models.registry import OF_TOKENS, ResolvedModel, beyond_texts
-from evalharness.types import Dense, Encoding, ModelSpec, Pooling
+from evalharness.types import Dense, DType, Encoding, ModelSpec, Pooling
 
 
 class DenseKind:
@@ -35,9 +35,9 @@ class DenseKind:
         self._dense = load_dense(model).to(home)
         self.layers = (self._dense,)
 
-    def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
+    def load(self, dtype: DType | None = None) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`."""
-        return load_encoder(self._model)
+        return load_encoder(in_precision(self._model, dtype))
 
     def identity(self, engine: Engine) -> dict[str, Any]:
         """See `Kind`."""
@@ -67,7 +67,7 @@ class DenseKind:
                 "give --pooling"
             )
 
-    def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[np.float32]:
+    def rows(self, engine: Graph, tokens: dict[str, list[Any]], encoding: Encoding) -> NDArray[np.float32]:
         """See `Kind`."""
         batch, name = self.reader.padded(tokens), self._model.spec.name
         if encoding.pooling == "own":

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
 from evalharness.models.forward.company import Trial, trial_of
-from evalharness.models.forward.pipeline import Engine, GraphOutput, Rows
+from evalharness.models.forward.pipeline import Engine, Graph, GraphOutput, Rows
 from evalharness.models.forward.tokens import PromptTokenizer, short_inputs
 from evalharness.models.forward.vocabulary import padding_facts
-from evalharness.models.forward.weights import check_settings, load_encoder, load_pickle
+from evalharness.models.forward.weights import check_settings, in_precision, load_encoder, load_pickle
 from evalharness.models.kinds.dense import pool
 from evalharness.models.registry import M3_HEADS, ResolvedModel
 from evalharness.ranking.multipart import Parts, pack
 from evalharness.store.unstored import PackedArrays
-from evalharness.types import Encoding, MultiPart, Output
+from evalharness.types import DType, Encoding, MultiPart, Output
 
 # their weights say nothing of the text
 _SPECIAL = ("cls_token", "eos_token", "pad_token", "unk_token")
@@ -46,9 +46,9 @@ class M3Kind:
         self._heads = {output: _load_head(model, output).to(home) for output in wanted}
         self.layers = tuple(self._heads.values())
 
-    def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
+    def load(self, dtype: DType | None = None) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`."""
-        return load_encoder(self._model)
+        return load_encoder(in_precision(self._model, dtype))
 
     def identity(self, engine: Engine) -> dict[str, Any]:
         """See `Kind`."""
@@ -77,7 +77,7 @@ class M3Kind:
                 "dimensions; leave --pooling and --dimensions out, or use --mode dense"
             )
 
-    def rows(self, engine: Engine, tokens: dict[str, list[Any]], encoding: Encoding) -> list[NDArray[np.float32]]:
+    def rows(self, engine: Graph, tokens: dict[str, list[Any]], encoding: Encoding) -> list[NDArray[np.float32]]:
         """See `Kind`."""
         padded = self.reader.padded(tokens)
         mask = padded.attended
