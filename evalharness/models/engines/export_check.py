@@ -98,7 +98,9 @@ def rows_of(
 
     def forward(part: dict[str, list[Any]]) -> list[NDArray[np.float32]]:
         rows = kind.rows(graph, part, how)
-        return [unpack(row).dense for row in rows] if isinstance(rows, list) else list(np.reshape(rows, (len(rows), -1)))
+        return (
+            [unpack(row).dense for row in rows] if isinstance(rows, list) else list(np.reshape(rows, (len(rows), -1)))
+        )
 
     found: list[Any] = [None] * len(tokens["input_ids"])
     for batch in BatchRunner(model.spec.name, "cpu", None).run(tokens, forward, ignore_event):

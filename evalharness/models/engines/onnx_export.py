@@ -24,9 +24,7 @@ _FILE = "model.onnx"
 _OPSET = 17
 
 
-def start_export(
-    model: ResolvedModel, kind: Exportable, start: Callable[[Path], OnnxSession]
-) -> Running[OnnxSession]:
+def start_export(model: ResolvedModel, kind: Exportable, start: Callable[[Path], OnnxSession]) -> Running[OnnxSession]:
     """A model's export, running; it is made and compared if no kept one was compared on texts as long.
 
     Args:

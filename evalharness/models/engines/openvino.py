@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import openvino
 import torch
 
 from evalharness.errors import ModelError, PrerequisiteError
+from evalharness.models.engines.exports import Running
 from evalharness.models.engines.openvino_export import start_export
-from evalharness.models.engines.openvino_session import check_precision
+from evalharness.models.engines.openvino_library import openvino
+from evalharness.models.engines.openvino_session import OpenVinoSession, check_precision
 from evalharness.models.forward.pipeline import Exportable, GraphOutput
 from evalharness.models.forward.weights import check_embedder, load_config
 from evalharness.models.options import Execution
@@ -39,7 +40,7 @@ class OpenVinoEngine:
         if kind.wants == "hidden":
             check_embedder(self._name, config)
         check_precision(self._name, self._dtype)
-        exported = start_export(model, kind, self._dtype)
+        exported = _started(model, kind)
         self._session = exported.session
         self.identity: Mapping[str, Any] = {
             "engine": "openvino",
@@ -62,6 +63,14 @@ class OpenVinoEngine:
         """See `Engine`."""
         if encoding.dtype != self._dtype:
             raise ModelError(f"{self._name}: computes in {self._dtype} here, {encoding.dtype} is wanted")
+
+
+def _started(model: ResolvedModel, kind: Exportable) -> Running[OpenVinoSession]:
+    if model.spec.dtype == "int8":
+        from evalharness.models.engines.openvino_int8 import start_int8
+
+        return start_int8(model, kind)
+    return start_export(model, kind, model.spec.dtype)
 
 
 def home(execution: Execution) -> str:

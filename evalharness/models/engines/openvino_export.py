@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import openvino
 import torch
 import transformers
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 from evalharness.errors import EngineError
 from evalharness.models.engines.export_check import EXAMPLES, OUTPUTS, compared_length, largest_difference
 from evalharness.models.engines.exports import ExportError, Made, Running, Wanted, started
+from evalharness.models.engines.openvino_library import openvino
 from evalharness.models.engines.openvino_session import GRAPH_FILE, OpenVinoSession
 from evalharness.models.forward.pipeline import Exportable
 from evalharness.models.forward.weights import silent, size_of
@@ -83,6 +81,9 @@ def start_export(model: ResolvedModel, kind: Exportable, dtype: DType) -> Runnin
 
 def _converted(loaded: Any, kind: Exportable) -> openvino.Model:  # noqa: ANN401 -- a torch model
     """A torch model as a graph, for any number of texts and tokens."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch import ts_decoder
+
     inputs = kind.reader.inputs(kind.reader.plain_tokens(EXAMPLES))
     if hasattr(loaded.config, "use_cache"):
         # what a decoder keeps for the next token is no tensor
@@ -93,7 +94,7 @@ def _converted(loaded: Any, kind: Exportable) -> openvino.Model:  # noqa: ANN401
         warnings.simplefilter("ignore")
         try:
             reader = FrontEndManager().load_by_framework("pytorch")
-            decoder = TorchScriptPythonDecoder(module, example_input=tuple(inputs.values()))
+            decoder = ts_decoder.TorchScriptPythonDecoder(module, example_input=tuple(inputs.values()))
             graph = reader.convert(reader.load(decoder))
         except MemoryError:
             raise

@@ -10,10 +10,10 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 
 from evalharness.errors import EngineError, ModelError, shorten
+from evalharness.models.engines.openvino_library import openvino
 from evalharness.models.forward.pipeline import GraphOutput
 from evalharness.types import DType
 
@@ -78,6 +78,7 @@ class OpenVinoSession:
 
     Attributes:
         takes: names of its inputs.
+        model: as it was read.
     """
 
     def __init__(self, name: str, folder: Path, dtype: DType) -> None:
@@ -107,8 +108,8 @@ class OpenVinoSession:
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            graph = core().read_model(folder / GRAPH_FILE)
-            self._graph = core().compile_model(graph, "CPU", settings)
+            self.model = core().read_model(folder / GRAPH_FILE)
+            self._graph = core().compile_model(self.model, "CPU", settings)
         except RuntimeError as error:
             raise EngineError(f"{name}: openvino cannot load {GRAPH_FILE}: {error}") from None
         if (got := self._graph.get_property("INFERENCE_PRECISION_HINT")) != wanted:
@@ -131,11 +132,13 @@ class OpenVinoSession:
         parts = max(1, min(self._streams, len(ids), ids.numel() // _TOKENS_OF_A_PART))
         with self._lock:
             try:
-                found = self._run_parts([[part for part in np.array_split(array, parts)] for array in arrays])
+                found = self._run_parts([np.array_split(array, parts) for array in arrays])
             except RuntimeError as error:
                 if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
                     raise MemoryError(str(error)) from None
                 raise ModelError(f"{self._name}: openvino failed: {error}") from None
+        # of a text without a token it makes NaN; in torch no token of it counts, and a mean of none is 0
+        found[~inputs["attention_mask"].numpy().any(axis=1)] = 0
         return torch.from_numpy(found)
 
     def _run_parts(self, inputs: list[list[Any]]) -> Any:  # noqa: ANN401 -- an array

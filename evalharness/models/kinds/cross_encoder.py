@@ -109,7 +109,9 @@ class CrossEncoderKind:
 
     def load(self, dtype: DType | None = None) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`; the head must be in the weight file."""
-        loaded, report = load_weights(in_precision(self._model, dtype), AutoModelForSequenceClassification, self._config)
+        loaded, report = load_weights(
+            in_precision(self._model, dtype), AutoModelForSequenceClassification, self._config
+        )
         check_complete(self._model.spec.name, list(report["missing_keys"]))
         return loaded
 
