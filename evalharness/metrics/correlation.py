@@ -6,7 +6,6 @@ import warnings
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
-from scipy.stats import DegenerateDataWarning, pearsonr, spearmanr
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,8 @@ class TestedCorrelation:
 
 def correlate_tested(gold: ArrayLike, predicted: ArrayLike) -> TestedCorrelation:
     """As `correlate`, with the two-sided p-values of scipy's tests."""
+    from scipy.stats import DegenerateDataWarning, pearsonr, spearmanr
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)
         pearson, spearman = pearsonr(gold, predicted), spearmanr(gold, predicted)
