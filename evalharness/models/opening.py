@@ -73,6 +73,16 @@ def _opened(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 
     return imported("engines.choosing").open_first(model, execution, open_on)
 
 
+def import_code(model: ResolvedModel) -> None:
+    """Import what opens a model that is files, on torch; its libraries take seconds."""
+    engine = find_backend(model.spec.backend).engine
+    if engine is None:
+        imported(file_of(model.spec.backend))
+        return
+    for file in (f"kinds.{kind_of(model)}", "forward.pipeline", f"engines.{engine}"):
+        imported(file)
+
+
 def file_of(backend: str) -> str:
     """The file of a backend that is no kind on an engine, by its place in this room."""
     return f"backends.{backend.replace('-', '_')}"
