@@ -112,11 +112,14 @@ class LazyBackend:
         return self._opened is not None
 
     def begin(self) -> None:
-        """Have it opened meanwhile: whoever wants vectors later waits for less.
+        """Have it opened meanwhile, if it is a kind on an engine: whoever wants vectors later waits for less.
 
-        The code is imported at once, for two threads that import the same libraries can meet halfway.
+        The code is imported at once: imports do not run side by side, and two threads that import the same libraries
+        can meet halfway.
         """
-        import_code(self._model)
+        if find_backend(self._model.spec.backend).engine is None:
+            return
+        import_code(self._model, self.computing.engine)
         self._loading = threading.Thread(target=self._open, name="evalharness-loading")
         self._loading.start()
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification
 
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.company import Trial, trial_of
@@ -109,6 +108,9 @@ class CrossEncoderKind:
 
     def load(self) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`; the head must be in the weight file."""
+        # its import takes seconds, which an engine that has its graph need not wait for
+        from transformers import AutoModelForSequenceClassification
+
         loaded, report = load_weights(self._model, AutoModelForSequenceClassification, self._config)
         check_complete(self._model.spec.name, list(report["missing_keys"]))
         return loaded
