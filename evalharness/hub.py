@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -194,7 +195,6 @@ def work_offline_if_unreachable() -> str | None:
     Returns:
         What to tell the user, or None if the Hub answers (any answer counts, also an error).
     """
-    import datasets.config
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
@@ -203,6 +203,8 @@ def work_offline_if_unreachable() -> str | None:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE_SECONDS)
     except hub_errors() as error:
         constants.HF_HUB_OFFLINE = True
-        datasets.config.HF_HUB_OFFLINE = True
+        # its import takes a second, and takes the client's word
+        if "datasets.config" in sys.modules:
+            sys.modules["datasets.config"].HF_HUB_OFFLINE = True  # type: ignore[attr-defined]  # of the module
         return f"the Hub at {endpoint()} does not answer ({reason(error)}); using what is on disk"
     return None

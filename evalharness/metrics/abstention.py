@@ -8,7 +8,6 @@ from heapq import heappush
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import auc
 
 from evalharness.metrics.measures import Confidence
 
@@ -84,6 +83,8 @@ def nauc(confidence: Values, metric: Values) -> float:
     >>> nauc(np.array([0.1, 0.5, 0.9]), np.array([0.0, 0.5, 1.0]))
     1.0
     """
+    from sklearn.metrics import auc
+
     if not len(metric) or not np.isfinite(confidence).all():
         return float("nan")
     curve, oracle = _kept_means(confidence, metric), _kept_means(metric, metric)

@@ -6,13 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    f1_score,
-    label_ranking_average_precision_score,
-    precision_recall_fscore_support,
-)
 
 from evalharness.metrics.forms import NOT_TESTED, Labels, SetMeasure
 
@@ -35,6 +28,8 @@ def classification_scores(gold: ArrayLike, predicted: ArrayLike) -> dict[str, fl
     >>> round(scores["accuracy"], 4), round(scores["f1"], 4)
     (0.6667, 0.6667)
     """
+    from sklearn.metrics import accuracy_score, average_precision_score
+
     macro, weighted = (_by_label(gold, predicted, average) for average in ("macro", "weighted"))
     labels = np.unique(np.asarray(gold))
     binary = len(labels) == BINARY and not isinstance(labels[0], str) and 1 in labels
@@ -66,6 +61,8 @@ def classification_score(form: Labels) -> float:
 
 
 def _of_one_experiment(form: Labels, gold: NDArray[np.int64], predicted: NDArray[np.int64]) -> float | None:
+    from sklearn.metrics import accuracy_score, average_precision_score
+
     if form.measure == "accuracy":
         return float(accuracy_score(gold, predicted))
     if form.measure != "ap":
@@ -77,6 +74,8 @@ def _of_one_experiment(form: Labels, gold: NDArray[np.int64], predicted: NDArray
 
 
 def _by_label(gold: ArrayLike, predicted: ArrayLike, average: str) -> dict[str, float]:
+    from sklearn.metrics import precision_recall_fscore_support
+
     found = precision_recall_fscore_support(gold, predicted, average=average, zero_division=0)
     return dict(zip(("precision", "recall", "f1"), map(float, found[:3]), strict=True))
 
@@ -94,6 +93,8 @@ def set_score(
     >>> set_score("accuracy", np.array([[1, 1, 0], [0, 0, 1]]), np.array([[1, 0, 0], [0, 0, 1]]))
     0.5
     """
+    from sklearn.metrics import accuracy_score, f1_score, label_ranking_average_precision_score
+
     if measure == "accuracy":
         return float(accuracy_score(gold, predicted))
     if measure == "f1":

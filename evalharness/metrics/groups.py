@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from evalharness.metrics.measures import GROUP
 
@@ -32,6 +30,9 @@ def groups_of_pairs(first: Sequence[str], second: Sequence[str]) -> list[Hashabl
     >>> groups_of_pairs(["a", "b", "c", "d", "e"], ["b", "x", "y", "z", "v"])
     [0, 0, 1, 2, 3]
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     numbers: dict[str, int] = {}
     ends = [[numbers.setdefault(text, len(numbers)) for text in side] for side in (first, second)]
     links = coo_array((np.ones(len(first), dtype=np.int8), (ends[0], ends[1])), shape=(len(numbers), len(numbers)))

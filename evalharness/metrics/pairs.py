@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,8 @@ def pair_scores(labels: ArrayLike, scores: ArrayLike) -> PairScores:
     >>> pair_scores([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1]).accuracy
     0.75
     """
+    from sklearn.metrics import average_precision_score
+
     gold, values = np.asarray(labels, dtype=np.int64), np.asarray(scores, dtype=np.float64)
     order = np.argsort(-values, kind="stable")
     ordered, hits = values[order], np.cumsum(gold[order] == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -11,9 +12,11 @@ from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import UsageError
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.given import checked_kind, checked_name
+from evalharness.models.lazy import LazyBackend, open_when_needed
 from evalharness.models.named import Named, name_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution, ModelOptions
+from evalharness.models.prompts import encoding
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
 from evalharness.models.registry import (
     NOTHING_SAID,
@@ -26,10 +29,12 @@ from evalharness.models.registry import (
     find_backend,
 )
 from evalharness.models.resolving import resolve, resolve_model
+from evalharness.store.shards import store_key
 from evalharness.store.storing import StoringEncoder
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
 from evalharness.store.unstored import UnstoredEncoder
-from evalharness.types import ModelSpec
+from evalharness.store.uses import use_path
+from evalharness.types import ModelSpec, Side, TaskContext
 
 __all__ = [
     "LoadedModel", "ModelOptions", "Named", "ResolvedModel", "System", "load_model", "name_model", "open_embedder",
@@ -131,15 +136,27 @@ def open_model(
     *,
     store: Path | None = None,
     spread: ShardMap = one_by_one,
+    tasks: Sequence[TaskContext] = (),
 ) -> EmbeddingModel | RankingModel:
-    """Load a model of any kind, with its second stage if there is one; arguments and errors as `open_embedder`."""
+    """Load a model of any kind, with its second stage if there is one; with a store, what was loaded before may wait.
+
+    Args:
+        system: what is loaded.
+        execution: device and batch size; they never change a number.
+        store: folder of the embedding store; None to keep no vectors.
+        spread: has shards of texts encoded: here, one by one, or elsewhere.
+        tasks: what it is for; if the store has nothing of one of them, nothing waits.
+
+    Raises:
+        UsageError, ModelError, PrerequisiteError: as `open_embedder`; of a model that waits, when it is needed.
+    """
     execution, model = execution or Execution(), system.model
     check_execution(system.stages, execution)
     second = None
     if system.reranker is not None:
-        opened = open_backend(system.reranker, execution)
+        opened = _stage(system.reranker, execution, store, tasks)
         second = Reranker(_pairs(system.reranker, opened, store, spread), system.top_k)
-    first: Any = open_backend(model, execution) if system.opened is None else system.opened
+    first: Any = _stage(model, execution, store, tasks) if system.opened is None else system.opened
     if model.spec.kind == "embedder":
         embedder = _embedder(model, first, store, spread)
         return embedder if second is None else RankingModel(system.spec, embedder, second)
@@ -148,13 +165,33 @@ def open_model(
     return RankingModel(model.spec, None, Reranker(_pairs(model, first, store, spread), 0))
 
 
+def _stage(resolved: ResolvedModel, execution: Execution, store: Path | None, tasks: Sequence[TaskContext]) -> Any:  # noqa: ANN401 -- as `open_backend`
+    """A stage's backend: loaded; or, if there is a store and it has been loaded before, when it is needed."""
+    if store is None:
+        return open_backend(resolved, execution)
+    opened = open_when_needed(resolved, execution)
+    if isinstance(opened, LazyBackend):
+        identity = _identity(resolved, opened)
+        sides: tuple[Side, ...] = (None, "query", "document")
+        for task in tasks:
+            folders = {store / store_key(identity, encoding(resolved.spec, side, task)) for side in sides}
+            if not any(use_path(folder, task.name).exists() for folder in folders):
+                opened.begin()
+                break
+    return opened
+
+
+def _identity(resolved: ResolvedModel, opened: OpenBackend) -> dict[str, Any]:
+    """What tells a model's vectors from all others, and its name."""
+    return {"model": resolved.spec.name, "fingerprint": resolved.spec.fingerprint, **opened.identity}
+
+
 def _planned(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> TextEncoder:
     """The backend behind the plan of shards: with the store, if vectors are to be kept, or in memory."""
     spec = resolved.spec
     if store is None or not find_backend(spec.backend).keeps_vectors:
         return UnstoredEncoder(opened, spread)
-    identity = {"model": spec.name, "fingerprint": spec.fingerprint, **opened.identity}
-    return StoringEncoder(opened, store, identity, spec.similarity, spread)
+    return StoringEncoder(opened, store, _identity(resolved, opened), spec.similarity, spread)
 
 
 class LoadedModel(EmbeddingModel):

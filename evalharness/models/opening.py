@@ -13,6 +13,7 @@ from evalharness.models.layout import seen_folder
 from evalharness.models.named import Named
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel, find_backend, kind_of
+from evalharness.types import ENGINES
 
 # what torch computes can be computed by others
 _CHOSEN_FROM = "torch"
@@ -71,6 +72,21 @@ def _opened(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 
         return opened
 
     return imported("engines.choosing").open_first(model, execution, open_on)
+
+
+def import_code(model: ResolvedModel, engine: str) -> None:
+    """Import what opening a kind on an engine imports, which takes seconds.
+
+    Args:
+        model: what is to be opened.
+        engine: what computed it before, as `Computing` says it.
+    """
+    name = next((name for name in ENGINES if name in engine), _CHOSEN_FROM)
+    for file in (f"kinds.{kind_of(model)}", "forward.pipeline", f"engines.{name}"):
+        imported(file)
+    if name == _CHOSEN_FROM:
+        # what all classes of models import
+        from transformers import GenerationMixin, PreTrainedModel  # noqa: F401
 
 
 def file_of(backend: str) -> str:

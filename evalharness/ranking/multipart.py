@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from evalharness.types import MultiPart, Output
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Vector = NDArray[np.float32]
 _SIZES = 3
@@ -85,6 +88,8 @@ def _dense(queries: Sequence[Parts], documents: Sequence[Parts]) -> Vector:
 
 
 def _matrix(texts: Sequence[Parts], width: int) -> csr_array:
+    from scipy.sparse import csr_array
+
     starts = np.cumsum([0, *(len(part.tokens) for part in texts)])
     weights = np.concatenate([part.weights for part in texts])
     tokens = np.concatenate([part.tokens for part in texts])

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from evalharness.ranking.multipart import only, products
 from evalharness.ranking.order import best_order, id_ranks
 from evalharness.ranking.records import Ranking, RetrievalRecords
-from evalharness.ranking.similarity import rank_candidates, top_k
 from evalharness.types import Embeddings, MultiPart, TextColumn
 
 # about a quarter of an hour on a few cores; the same everywhere, so that a result does not depend on the machine
@@ -28,6 +27,8 @@ def search(records: RetrievalRecords, queries: Embeddings, corpus: Embeddings) -
 
     Exact, but for multi-vectors of more than `MOST_PRODUCTS`, which get a first step by dense vectors and a note.
     """
+    from evalharness.ranking.similarity import top_k
+
     depth = max(records.k_values)
     if records.candidates is not None:
         return _ranked_candidates(records, queries, corpus, records.candidates)
@@ -42,6 +43,8 @@ def _is_too_much(queries: MultiPart, corpus: MultiPart) -> bool:
 
 def _in_two_steps(records: RetrievalRecords, queries: MultiPart, corpus: MultiPart) -> Ranking:
     """The best by the dense vectors alone, then these by all kinds that count."""
+    from evalharness.ranking.similarity import top_k
+
     depth = max(records.k_values)
     first = top_k(only(queries, "dense"), only(corpus, "dense"), records.corpus_ids, depth)
     found = _ranked_candidates(records, queries, corpus, first.documents)
@@ -55,6 +58,8 @@ def _ranked_candidates(
     corpus: Embeddings,
     wanted: Sequence[Sequence[int] | NDArray[np.int64]],
 ) -> Ranking:
+    from evalharness.ranking.similarity import rank_candidates
+
     depth, ranks = max(records.k_values), id_ranks(records.corpus_ids)
     documents: list[NDArray[np.int64]] = []
     scores: list[NDArray[np.float32]] = []

@@ -52,8 +52,11 @@ def read_arrays(path: Path) -> ItemScores:
     Raises:
         DataError: as of `read_items`.
     """
+    import numpy as np
+
     table = _read_table(path)
-    columns = {name: table[name].to_numpy() for name in table.column_names[1:]}
+    # `to_numpy` would import pandas
+    columns = {name: np.array(np.from_dlpack(table[name].combine_chunks())) for name in table.column_names[1:]}
     return ItemScores(table[_ID].to_pylist(), columns, _names(path, table))
 
 

@@ -17,6 +17,7 @@ from evalharness.errors import StoppedError, UsageError
 from evalharness.files import no_folder
 from evalharness.hub import check_environment, without_progress_bars
 from evalharness.models.given import checked_kind, checked_name, described
+from evalharness.models.lazy import OpenedOtherwiseError
 from evalharness.models.loading import LoadedModel, System, open_model
 from evalharness.models.options import Execution, ModelOptions, ParsedOptions
 from evalharness.ranking.records import K_VALUES
@@ -252,9 +253,15 @@ def carry_out(
         return records
     say(f"loading {system.spec.name} ({system.spec.facts_from})")
     try:
-        model = open_model(system, means.execution, store=means.store)
+        tasks = list({job.spec.name: job.spec.context() for job in plan.todo}.values())
+        model = open_model(system, means.execution, store=means.store, tasks=tasks)
         with watching as watch:
-            return run_plan(plan, model, watch, means.limits)
+            try:
+                return run_plan(plan, model, watch, means.limits)
+            except OpenedOtherwiseError:
+                # what it really is has been kept now; jobs that are done stay done
+                model = open_model(system, means.execution, store=means.store)
+                return run_plan(plan, model, watch, means.limits)
     except StoppedError as stopped:
         say(str(stopped))
         return records

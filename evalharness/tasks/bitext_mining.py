@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
-
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import mteb_rows, text_column
 from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.metrics.groups import group_column
-from evalharness.ranking.similarity import nearest
 from evalharness.tasks.definition import TaskType
 from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
 
@@ -58,6 +55,10 @@ def _score(records: BitextRecords, embeddings: Mapping[str, Embeddings]) -> Scor
 
     Items: the numbers of the right translation and of the one found, and whether they are the same.
     """
+    from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+    from evalharness.ranking.similarity import nearest
+
     found = nearest(embeddings["first"], embeddings["second"])
     gold = list(records.gold)
     weighted = {"average": "weighted", "zero_division": 0}

@@ -11,10 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold
 
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import column, mteb_rows, text_column
@@ -45,7 +41,7 @@ class LabelledRecords:
         train_texts, train_labels: only the rows that some experiment draws.
         test_texts, test_labels: all rows of the evaluated split.
         experiments: row numbers into the two above.
-        classifier: unfitted; every experiment gets a clone.
+        classifier: of mteb's task, unfitted; every experiment gets a clone. None for the usual one.
         notes: what a reader of the scores must know of the data.
     """
 
@@ -72,7 +68,7 @@ class Plan:
 
     count: int
     per_label: int
-    classifier: Any
+    classifier: Any = None
 
 
 def shuffles(rows: int, count: int) -> list[list[int]]:
@@ -118,6 +114,8 @@ def _held_out(train: LabelledTable, test: LabelledTable, plan: Plan) -> Labelled
 
 def _cross_validated(table: LabelledTable, plan: Plan) -> LabelledRecords:
     """mteb's variant for data with one split: draw inside each fold, in the order left by the fold before."""
+    from sklearn.model_selection import KFold
+
     experiments = []
     order: list[int] | None = None
     for train, test in KFold(n_splits=plan.count, shuffle=True, random_state=SEED).split(range(len(table.labels))):
@@ -134,6 +132,8 @@ def _from_mteb(task: Any, split: str, subset: str) -> LabelledRecords:  # noqa: 
         return LabelledTable(
             text_column(rows, task.input_column_name, where), column(rows, task.label_column_name, where)
         )
+
+    from sklearn.base import clone
 
     classifier = clone(task.evaluator_model)
     if "random_state" in classifier.get_params():
@@ -163,7 +163,6 @@ def _from_files(spec: TaskSpec, split: str) -> LabelledRecords:
         return LabelledTable(rows.texts("text"), rows.labels("label"))
 
     wanted = settings_of(spec, ClassificationSettings)
-    classifier = LogisticRegression(max_iter=100, random_state=SEED)
     tell_all(lambda: table("train"), lambda: table(split))
     train, test = table("train"), table(split)
     if isinstance(train.labels[0], str) != isinstance(test.labels[0], str):
@@ -171,7 +170,7 @@ def _from_files(spec: TaskSpec, split: str) -> LabelledRecords:
             f"{spec.name}: labels are like {train.labels[0]!r} in the split 'train' and like {test.labels[0]!r} in "
             f"{split!r}; write them alike"
         )
-    records = _held_out(train, test, Plan(wanted.n_experiments, wanted.samples_per_label, classifier))
+    records = _held_out(train, test, Plan(wanted.n_experiments, wanted.samples_per_label))
     return replace(records, notes=unlearnt(test.labels, train.labels, split))
 
 
@@ -255,7 +254,12 @@ def _label_columns(
 def _predict(
     records: LabelledRecords, experiment: Experiment, train: NDArray[np.float32], test: NDArray[np.float32]
 ) -> NDArray[Any]:
-    classifier = clone(records.classifier)
+    from sklearn.base import clone
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    usual = LogisticRegression(max_iter=100, random_state=SEED)
+    classifier = clone(usual if records.classifier is None else records.classifier)
     with warnings.catch_warnings():
         # 100 iterations are the protocol, converged or not
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -12,8 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import abstract_class, column, mteb_rows, text_column
@@ -271,6 +269,8 @@ def _columns(records: ClusteringRecords) -> list[TextColumn]:
 
 
 def _clusters(fit: Fit, vectors: NDArray[np.float32], records: ClusteringRecords) -> NDArray[np.int32]:
+    from sklearn.cluster import MiniBatchKMeans
+
     start = "auto" if records.levels is None else 1
     model = MiniBatchKMeans(n_clusters=fit.groups, batch_size=records.batch_size, n_init=start, random_state=SEED)
     assigned: NDArray[np.int32] = model.fit(vectors[fit.rows]).labels_
@@ -279,6 +279,8 @@ def _clusters(fit: Fit, vectors: NDArray[np.float32], records: ClusteringRecords
 
 def _score(records: ClusteringRecords, embeddings: Mapping[str, Embeddings]) -> Scores:
     """V-measure (and adjusted mutual information in the fast protocol). Items: one per cluster set or experiment."""
+    from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
+
     vectors = embeddings["texts"].vectors
     measures: dict[str, list[float]] = {"v_measure": []}
     if records.levels is not None:

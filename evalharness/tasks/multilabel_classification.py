@@ -11,9 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import MultiLabelBinarizer
 
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import column, mteb_rows, text_column
@@ -47,7 +44,7 @@ class MultilabelRecords:
     Attributes:
         train, test: texts and labels.
         experiments: per experiment, row numbers into `train`, in the order they were drawn.
-        classifier: unfitted; every experiment gets a clone.
+        classifier: of mteb's task, unfitted; every experiment gets a clone. None for the usual one.
         notes: what a reader of the scores must know of the data.
     """
 
@@ -80,7 +77,7 @@ def _shuffled(rows: int, generator: np.random.Generator) -> list[int]:
 
 
 def _records(
-    train: MultilabelTable, test: MultilabelTable, drawn: Sequence[Sequence[int]], classifier: object
+    train: MultilabelTable, test: MultilabelTable, drawn: Sequence[Sequence[int]], classifier: object = None
 ) -> MultilabelRecords:
     union = sorted({row for rows in drawn for row in rows})
     place = {row: position for position, row in enumerate(union)}
@@ -118,6 +115,7 @@ def _from_mteb(task: Any, split: str, subset: str) -> MultilabelRecords:  # noqa
 def _stratified(labels: Sequence[Sequence[Any]], wanted: int) -> list[int]:
     """Rows that mteb tests on where there are too many, by its own copy of a library's algorithm."""
     from mteb.abstasks._stratification import _iterative_train_test_split
+    from sklearn.preprocessing import MultiLabelBinarizer
 
     rows, binary = np.arange(len(labels)).reshape(-1, 1), MultiLabelBinarizer().fit_transform(labels)
     _, chosen = _iterative_train_test_split(rows, binary, test_size=wanted / len(labels), random_state=SEED)
@@ -135,7 +133,7 @@ def _from_files(spec: TaskSpec, split: str) -> MultilabelRecords:
     ]
     if min(map(len, drawn)) < _NEIGHBOURS:
         raise DataError(f"{spec.name}: an experiment draws fewer than {_NEIGHBOURS} training texts; give more of them")
-    records = _records(train, test, drawn, KNeighborsClassifier(n_neighbors=_NEIGHBOURS))
+    records = _records(train, test, drawn)
     return replace(records, notes=unlearnt(chain(*test.labels), chain(*train.labels), split))
 
 
@@ -164,7 +162,13 @@ def _score(records: MultilabelRecords, embeddings: Mapping[str, Embeddings]) -> 
     Items: a test text's labels and those that each experiment predicts, how often it got exactly its labels, and its
     mean Hamming score.
     """
+    from sklearn.base import clone
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.preprocessing import MultiLabelBinarizer
+
     train, test = embeddings["train"].vectors, embeddings["test"].vectors
+    usual = KNeighborsClassifier(n_neighbors=_NEIGHBOURS)
+    classifier = usual if records.classifier is None else records.classifier
     binarizer = MultiLabelBinarizer()
     gold = binarizer.fit_transform(records.test.labels)
     exact, hamming = np.zeros(len(gold)), np.zeros(len(gold))
@@ -175,7 +179,7 @@ def _score(records: MultilabelRecords, embeddings: Mapping[str, Embeddings]) -> 
             # labels that no test text has do not count, by protocol
             warnings.filterwarnings("ignore", message="unknown class")
             wanted = binarizer.transform([records.train.labels[row] for row in rows])
-        predicted: NDArray[Any] = clone(records.classifier).fit(train[list(rows)], wanted).predict(test)
+        predicted: NDArray[Any] = clone(classifier).fit(train[list(rows)], wanted).predict(test)
         found.append({measure: set_score(measure, gold, predicted) for measure in _MEASURES})
         exact += (gold == predicted).all(axis=1)
         hamming += hamming_scores(gold, predicted)

@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances, paired_manhattan_distances
-
 from evalharness.data.mteb import column, text_column
 from evalharness.data.tables import Table, tell_all
 from evalharness.metrics.groups import group_column, groups_of_pairs
 from evalharness.metrics.measures import similarity_column
-from evalharness.ranking.similarity import pairwise
 from evalharness.tasks.definition import side_of
 from evalharness.types import Embeddings, Side, TextColumn
 
@@ -102,6 +99,14 @@ def similarities_within(embeddings: Mapping[str, Embeddings]) -> dict[str, list[
     Args:
         embeddings: of both `pair_columns`.
     """
+    from sklearn.metrics.pairwise import (
+        paired_cosine_distances,
+        paired_euclidean_distances,
+        paired_manhattan_distances,
+    )
+
+    from evalharness.ranking.similarity import pairwise
+
     first, second = embeddings[_FIRST].vectors, embeddings[_SECOND].vectors
     return {
         "similarity": pairwise(embeddings[_FIRST], embeddings[_SECOND]),

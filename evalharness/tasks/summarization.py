@@ -13,7 +13,6 @@ from evalharness.data.mteb import column, mteb_rows
 from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
 from evalharness.metrics.correlation import TestedCorrelation, correlate_tested
-from evalharness.ranking.similarity import nearest_scores
 from evalharness.tasks.definition import TaskType
 from evalharness.tasks.sts import StsSettings, scale_of
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores, TextColumn
@@ -92,6 +91,8 @@ class _Judged:
 
 
 def _judge(human: Embeddings, machine: Embeddings) -> _Judged:
+    from evalharness.ranking.similarity import nearest_scores
+
     return _Judged(
         cosine=nearest_scores(machine, human, "cosine"),
         dot=nearest_scores(machine, human, "dot"),

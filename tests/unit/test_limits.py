@@ -121,6 +121,48 @@ def test_published_scores_import_what_reads_their_file_alone(arguments: list[str
     assert set(done.stdout.splitlines()[-1].split()) & set(HEAVY) <= {"pyarrow", "numpy"}
 
 
+# numpy and pyarrow read files; anything else is a second that a command waits for which computes nothing
+READING = {"numpy", "pyarrow"}
+
+
+def modules_of(*arguments: str) -> set[str]:
+    code = f"import sys\n{command(*arguments)}\nprint('modules', *{{m.partition('.')[0] for m in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # it came to what it is for
+    assert "StarterSTSEng" in done.stdout
+    return set(done.stdout.splitlines()[-1].split()) & {*HEAVY, "httpx", "httpx2", "huggingface_hub", "polars"}
+
+
+def test_checking_data_imports_nothing_that_computes() -> None:
+    files = map(str, sorted((ROOT / "tasks" / "starter").glob("*.toml")))
+    assert modules_of("check-data", *files) <= READING
+
+
+@pytest.mark.parametrize("file", files_of_types())
+def test_task_types_are_looked_up_without_what_computes_their_scores(file: str) -> None:
+    assert imported_by(f"import evalharness.tasks.{file}") & set(HEAVY) <= {"numpy"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A command whose jobs are all done."""
+    folder = tmp_path_factory.mktemp("finished")
+    tasks = ["StarterSTSEng", "StarterClassificationEng", "StarterRetrievalEng"]
+    arguments = ["run", "--model", "all-MiniLM-L6-v2", "--tasks", *tasks, "--output", str(folder), "--no-store"]
+    subprocess.run([sys.executable, "-m", "evalharness", *arguments], capture_output=True, check=True)
+    return arguments
+
+
+@pytest.mark.parametrize("added", [[], ["--dry-run"]], ids=["again", "dry"])
+def test_a_finished_run_imports_nothing_that_computes(finished: list[str], added: list[str]) -> None:
+    # the jobs' items are looked at, whether they are whole
+    assert modules_of(*finished, *added) <= READING
+
+
+def test_a_dry_run_of_what_is_not_done_imports_nothing_that_computes(finished: list[str], tmp_path: Path) -> None:
+    assert modules_of(*finished, "--dry-run", "--output", str(tmp_path)) <= {"numpy"}
+
+
 def test_help_imports_few_modules() -> None:
     # what keeps it below the 0.3 s of the design, which benchmarks/starts.py measures
     command = [sys.executable, "-X", "importtime", "-m", "evalharness", "--help"]

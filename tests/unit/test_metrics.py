@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict
 from heapq import heappush
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,25 @@ def test_correlations_and_their_p_values() -> None:
     assert curved.pearson < 0.9
     assert curved.spearman_p < 0.01 < curved.pearson_p
     assert asdict(correlate([1, 2, 3, 4], [1, 2, 3, 40])) == {"pearson": curved.pearson, "spearman": curved.spearman}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 9, 16, 17, 100, 129, 1001, 5000])
+def test_correlations_are_scipys_to_the_last_digit(count: int) -> None:
+    draws = np.random.default_rng(count)
+    grades, noise = draws.integers(0, 5, count) / 4, draws.normal(size=count)
+    twice = np.repeat(draws.random(count), 2)[:count]
+    close = 5 + 1e-7 * draws.random(count)
+    sides = [grades, noise, twice, close, 1e200 * noise, grades + 1e-12 * noise, draws.integers(0, 9, count)]
+    for first, second in product(sides, repeat=2):
+        if count == 1:
+            with pytest.raises(ValueError, match="length at least 2"):
+                correlate(first, second)
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found, theirs = correlate(first.tolist(), second), correlate_tested(first.tolist(), second)
+        # as text, for NaN equals nothing
+        assert (repr(found.pearson), repr(found.spearman)) == (repr(theirs.pearson), repr(theirs.spearman))
 
 
 def test_the_correlation_with_a_constant_is_no_number_and_no_warning() -> None:

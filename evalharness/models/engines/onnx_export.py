@@ -92,4 +92,5 @@ def _export(encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401
                 opset_version=_OPSET,
             )
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-            raise ExportError(f"cannot be exported to ONNX ({error}); leave --backend onnx or --engine onnx out") from None
+            why = f"cannot be exported to ONNX ({error}); leave --backend onnx or --engine onnx out"
+            raise ExportError(why) from None

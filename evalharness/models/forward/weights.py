@@ -15,7 +15,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, MT5EncoderModel, T5EncoderModel, UMT5EncoderModel
+from transformers import AutoConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
@@ -28,7 +28,7 @@ from evalharness.types import DType
 
 _TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # of models that translate, only the half that reads the text is wanted
-_ENCODERS = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
+_ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 _ACTIVATIONS = {"Identity": torch.nn.Identity, "Tanh": torch.nn.Tanh, "ReLU": torch.nn.ReLU, "GELU": torch.nn.GELU}
 _PICKLE_ERRORS = (
     OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, UnpicklingError, EOFError,
@@ -100,7 +100,8 @@ def load_encoder(model: ResolvedModel) -> Any:  # noqa: ANN401
     kind = _ENCODERS.get(config.model_type)
     if kind is None and getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{spec.name}: encoder-decoder models ({config.model_type}) are not supported by this backend")
-    loaded, report = load_weights(model, kind or AutoModel, config)
+    # imported on use: with it come seconds, which an engine that has its graph need not wait for
+    loaded, report = load_weights(model, getattr(transformers, kind or "AutoModel"), config)
     # an unused pooler does no harm; any other missing layer would run on random numbers
     check_complete(spec.name, [key for key in report["missing_keys"] if not key.startswith("pooler.")])
     return loaded

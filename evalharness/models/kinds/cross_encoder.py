@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification
 
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.company import Trial, trial_of
@@ -109,9 +108,11 @@ class CrossEncoderKind:
 
     def load(self, dtype: DType | None = None) -> Any:  # noqa: ANN401 -- see `Kind`
         """See `Kind`; the head must be in the weight file."""
-        loaded, report = load_weights(
-            in_precision(self._model, dtype), AutoModelForSequenceClassification, self._config
-        )
+        # its import takes seconds, which an engine that has its graph need not wait for
+        from transformers import AutoModelForSequenceClassification
+
+        head = AutoModelForSequenceClassification
+        loaded, report = load_weights(in_precision(self._model, dtype), head, self._config)
         check_complete(self._model.spec.name, list(report["missing_keys"]))
         return loaded
 

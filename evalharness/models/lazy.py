@@ -1,0 +1,259 @@
+"""Models that are opened when something is to be encoded: a run whose vectors are all stored opens none.
+
+Opening a model takes seconds, and a run with a store wants to know only what the store's key and the records say of it.
+So what an opening found is kept in the user's cache folder, a file for each key, which is made of all that it depends
+on. What is found there is whole and as it was written, or it is not found. The folder may be removed at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
+from evalharness.errors import StorageError
+from evalharness.files import atomic_path, cache_folder
+from evalharness.models.opening import import_code, open_backend
+from evalharness.models.options import Execution
+from evalharness.models.registry import (
+    NOTHING_SAID,
+    Computed,
+    Computing,
+    Counted,
+    OpenBackend,
+    ResolvedModel,
+    find_backend,
+)
+from evalharness.results.records import installed_version
+from evalharness.store.journal import NO_JOURNAL, Journal
+from evalharness.types import Embeddings, Emit, Encoding, Frozen, content_digest
+
+# whatever a model is opened with; that of some may be absent
+_PACKAGES = (
+    "torch", "transformers", "tokenizers", "safetensors", "numpy", "sentence-transformers", "peft", "model2vec",
+    "openvino", "nncf", "onnxruntime", "onnxruntime-gpu", "onnx", "flash-attn",
+)  # fmt: skip
+# settings of libraries: which devices there are, and in which precision they multiply
+_SETTINGS = (
+    "CUDA_", "HIP_", "ROCR_", "NVIDIA_", "TORCH", "PYTORCH_", "ONEDNN_", "DNNL_", "MKL_", "OV_", "EVALHARNESS_",
+)  # fmt: skip
+# where Linux has them
+_ACCELERATORS = ("nvidia[0-9]*", "kfd", "dri/render*")
+_PROCESSORS = Path("/proc/cpuinfo")
+
+
+class OpenedOtherwiseError(StorageError):
+    """A model that had to be opened after all is not what was kept of it, which is gone now; nothing was mixed."""
+
+
+class Opening(Frozen):
+    """What an opening found; stands in a file.
+
+    Attributes:
+        made_of: what the key is the digest of.
+        device, identity: see `OpenBackend`.
+        parameters, embedding_parameters: see `Counted`.
+        computing: see `Computed`.
+        digest: of all the others.
+    """
+
+    made_of: dict[str, Any]
+    device: str
+    identity: dict[str, Any]
+    parameters: int | None
+    embedding_parameters: int | None
+    computing: Computing
+    digest: str = ""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All but the digest, as JSON has it."""
+        return self.model_dump(mode="json", exclude={"digest"})
+
+
+def openings_folder() -> Path:
+    """Where openings are kept."""
+    return cache_folder() / "openings"
+
+
+class LazyBackend:
+    """An `OpenBackend` that is opened for the first texts, and knows before what an earlier opening found.
+
+    Attributes:
+        device, identity: see `OpenBackend`.
+        size: see `Counted`.
+        computing: see `Computed`.
+    """
+
+    def __init__(self, model: ResolvedModel, execution: Execution, known: Opening) -> None:
+        self.device = known.device
+        self.identity: Mapping[str, Any] = known.identity
+        self.size = ModelFacts(parameters=known.parameters, embedding_parameters=known.embedding_parameters)
+        self.computing = known.computing
+        self._model, self._execution, self._known = model, execution, known
+        self._lock = threading.Lock()
+        self._loading: threading.Thread | None = None
+        self._opened: OpenBackend | None = None
+        self._error: Exception | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the model is in memory."""
+        return self._opened is not None
+
+    def begin(self) -> None:
+        """Have it opened meanwhile, if it is a kind on an engine: whoever wants vectors later waits for less.
+
+        The code is imported at once: imports do not run side by side, and two threads that import the same libraries
+        can meet halfway.
+        """
+        if find_backend(self._model.spec.backend).engine is None:
+            return
+        import_code(self._model, self.computing.engine)
+        self._loading = threading.Thread(target=self._open, name="evalharness-loading")
+        self._loading.start()
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
+        """See `TextEncoder`.
+
+        Raises:
+            OpenedOtherwiseError: the model is another than was known.
+            PrerequisiteError, ModelError: as `open_backend`.
+        """
+        return self._backend().encode(texts, encoding, emit, journal)
+
+    def _backend(self) -> OpenBackend:
+        self._open()
+        if self._opened is None or self._error is not None:
+            raise self._error or AssertionError("a model that is not open has an error")
+        return self._opened
+
+    def _open(self) -> None:
+        """Open it, once; what goes wrong is told to whoever wants vectors."""
+        with self._lock:
+            if self._opened is not None or self._error is not None:
+                return
+            try:
+                opened: OpenBackend = open_backend(self._model, self._execution)
+                found = _opening(self._known.made_of, opened)
+                if found != self._known:
+                    _keep(self._known.made_of, found)
+                if found is None or found.identity != self._known.identity:
+                    raise OpenedOtherwiseError(  # noqa: TRY301 -- kept like what opening raises
+                        f"{self._model.spec.name} was opened before with other settings or on another machine, so its "
+                        "vectors are looked up anew; run the command again"
+                    )
+                self._opened = opened
+            except Exception as error:  # noqa: BLE001 -- raised where vectors are wanted, maybe in another thread
+                self._error = error
+
+
+def open_when_needed(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- as `open_backend`
+    """A model as `open_backend` gives it; if this has been done before, one that is opened for the first texts.
+
+    Raises:
+        PrerequisiteError, ModelError: as `open_backend`, where the model was never opened before.
+    """
+    if not _is_known_by_files(model):
+        return open_backend(model, execution)
+    made_of = _made_of(model, execution)
+    if (known := _find(made_of)) is not None:
+        return LazyBackend(model, execution, known)
+    opened = open_backend(model, execution)
+    if (found := _opening(made_of, opened)) is not None:
+        _keep(made_of, found)
+    return opened
+
+
+def _is_known_by_files(model: ResolvedModel) -> bool:
+    """Whether the key tells everything; a repository's code may read other files, and import what it likes."""
+    backend, spec = find_backend(model.spec.backend), model.spec
+    return backend.is_files and backend.keeps_vectors and not spec.remote_code and not model.facts.foreign_code
+
+
+def _made_of(model: ResolvedModel, execution: Execution) -> dict[str, Any]:
+    """All that can change what an opening finds, as JSON has it."""
+    facts, torch = model.facts, sys.modules.get("torch")
+    return {
+        "model": model.spec.model_dump(mode="json"),
+        "usual": model.usual,
+        "options": model.options.model_dump(mode="json"),
+        "files": sorted(facts.files),
+        "onnx_files": sorted(facts.onnx_files),
+        "execution": execution.model_dump(mode="json", exclude={"ends"}),
+        "evalharness": _code(),
+        "python": platform.python_version(),
+        "packages": {name: installed_version(name) for name in _PACKAGES},
+        "machine": [platform.platform(), _processor(), os.cpu_count()],
+        "accelerators": sorted(str(path) for pattern in _ACCELERATORS for path in Path("/dev").glob(pattern)),
+        "environment": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(_SETTINGS)},
+        # where nobody has imported it, nobody has set it
+        "matmul_precision": "highest" if torch is None else torch.get_float32_matmul_precision(),
+    }
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        lines = _PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line for line in lines if line.startswith("model name")), "")
+    return platform.processor()
+
+
+@cache
+def _code() -> str:
+    """Digest of the code that opens models, which changes oftener than its version."""
+    digest = sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _opening(made_of: Mapping[str, Any], opened: OpenBackend) -> Opening | None:
+    """What there is to keep of an opened model; None if JSON cannot hold it."""
+    size = opened.size if isinstance(opened, Counted) else NOTHING_KNOWN
+    try:
+        found = Opening(
+            made_of=dict(made_of),
+            device=opened.device,
+            identity=dict(opened.identity),
+            parameters=size.parameters,
+            embedding_parameters=size.embedding_parameters,
+            computing=opened.computing if isinstance(opened, Computed) else NOTHING_SAID,
+        )
+        whole = found.changed({"digest": content_digest(found.content)})
+        return whole if Opening.model_validate_json(whole.model_dump_json()) == whole else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _path(made_of: Mapping[str, Any]) -> Path:
+    return openings_folder() / f"{content_digest(dict(made_of))[:32]}.json"
+
+
+def _find(made_of: Mapping[str, Any]) -> Opening | None:
+    """A kept opening; None if there is none, or the file is not as it was written."""
+    try:
+        found = Opening.model_validate_json(_path(made_of).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return found if found.made_of == made_of and found.digest == content_digest(found.content) else None
+
+
+def _keep(made_of: Mapping[str, Any], found: Opening | None) -> None:
+    """Keep an opening in place of what is there, or forget that; without room or permission, nothing is kept."""
+    path = _path(made_of)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        if found is not None:
+            with atomic_path(path) as temporary:
+                temporary.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
