@@ -31,6 +31,9 @@ GraphOutput: TypeAlias = Literal["hidden", "vectors", "logits"]
 # what tells one text's tokens from another's
 _OF_A_TEXT = ("input_ids", "token_type_ids", PROMPT_TOKENS)
 
+# batches on a GPU, which computes one while the processor prepares the next and takes the rows of the one before
+_AT_ONCE = 2
+
 
 class Engine(Protocol):
     """Turns token ids into hidden states or logits. Its file defines `home` and `open_engine`.
@@ -63,7 +66,8 @@ class Engine(Protocol):
         """An output for a padded batch.
 
         Args:
-            inputs: tensors of shape (texts, tokens) by name, on the engine's home, and options if it takes any.
+            inputs: tensors of shape (texts, tokens) by name, on the CPU or on the engine's home, and options if it
+                takes any.
             output: one of `gives`.
         """
         ...
@@ -231,7 +235,8 @@ class PipelineBackend:
             own["backend"] = model.spec.backend
         self.identity = {**own, **self._engine.identity, **company_facts(company)}
         batch_tokens = 1 if self._engine.is_alone else execution.batch_tokens
-        self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company)
+        at_once = _AT_ONCE if self.device.startswith("cuda") else 1
+        self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company, at_once)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts, or score joined pairs; row i belongs to text i.
