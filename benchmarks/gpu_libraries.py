@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evalharness.types import DType
 
 # of which the library's best is taken
-_BATCH_SIZES = (32, 128, 512)
+_BATCH_SIZES = (128, 512)
 _PRECISIONS: tuple[DType, ...] = ("float16", "bfloat16")
 # of the process with flash attention, in seconds
 _LONGEST = 120
