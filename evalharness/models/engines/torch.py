@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping
+from threading import Lock
 from typing import Any
 
 import torch
 
 from evalharness.errors import ModelError
+from evalharness.models.engines.torch_attention import find_kernel
+from evalharness.models.engines.torch_unpadded import TRIAL_TEXTS, Unpadded, tried
 from evalharness.models.forward.batches import choose_device, precision
 from evalharness.models.forward.company import computes_exactly
+from evalharness.models.forward.devices import moved
 from evalharness.models.forward.pipeline import GraphOutput, Kind
-from evalharness.models.forward.weights import embedding_rows, size_of
+from evalharness.models.forward.tokens import BatchReader
+from evalharness.models.forward.weights import TORCH_DTYPES, embedding_rows, size_of
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Encoding
@@ -34,7 +39,6 @@ class TorchEngine:
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: Kind) -> None:
         self.device = choose_device(execution.device)
-        self.identity: Mapping[str, Any] = precision(model.spec.dtype, self.device)
         self.is_exact = computes_exactly(model)
         self._name, self._backend = model.spec.name, model.spec.backend
         self._model = kind.load().to(self.device).eval()
@@ -44,10 +48,34 @@ class TorchEngine:
         self.vocabulary = embedding_rows(self._model)
         self.width = int(getattr(self._model.config, "hidden_size", 0))
         self.size = size_of(self._model)
+        self._unpadded = self._find_unpadded(model, kind)
+        unpadded = {} if self._unpadded is None else {"attention": "unpadded"}
+        self.identity: Mapping[str, Any] = {**precision(model.spec.dtype, self.device), **unpadded}
+        # launched one by one: two batches at once would need the memory of two
+        self._turn = Lock()
+
+    def _find_unpadded(self, model: ResolvedModel, kind: Kind) -> Unpadded | None:
+        """The model without padding where there is a kernel for that, and it gives the same."""
+        kernel = find_kernel(self.device, TORCH_DTYPES[model.spec.dtype])
+        if kernel is None or not isinstance(kind.reader, BatchReader):
+            return None
+        inputs = kind.reader.inputs(kind.reader.plain_tokens(TRIAL_TEXTS))
+        return tried(self._model, kernel, inputs, _ATTRIBUTES[kind.wants])
 
     def run(self, inputs: Mapping[str, Any], output: GraphOutput) -> torch.Tensor:
         """See `Engine`; a repository's own code can give other things than a tensor."""
-        found: torch.Tensor = getattr(self._model(**inputs), _ATTRIBUTES[output])
+        if self._unpadded is not None:
+            packed = self._unpadded.packed(inputs)
+            with self._turn:
+                model_output = self._unpadded.run(inputs, packed)
+        else:
+            here = {
+                name: moved(value, self.device) if isinstance(value, torch.Tensor) else value
+                for name, value in inputs.items()
+            }
+            with self._turn:
+                model_output = self._model(**here)
+        found: torch.Tensor = getattr(model_output, _ATTRIBUTES[output])
         return found
 
     def check(self, encoding: Encoding) -> None:

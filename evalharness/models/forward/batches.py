@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from evalharness.errors import ModelError, PrerequisiteError
+from evalharness.models.forward.ahead import worked_ahead
 from evalharness.store.journal import NO_JOURNAL, Arrays, Journal
 from evalharness.types import DType, Emit, EncodeNote
 
@@ -81,7 +82,9 @@ class BatchRunner:
         batch_tokens: padded tokens per batch; fewer once one did not fit.
     """
 
-    def __init__(self, name: str, device: str, batch_tokens: int | None, company: Company = ANY_LENGTHS) -> None:
+    def __init__(
+        self, name: str, device: str, batch_tokens: int | None, company: Company = ANY_LENGTHS, at_once: int = 1
+    ) -> None:
         """See the class.
 
         Args:
@@ -89,7 +92,9 @@ class BatchRunner:
             device: torch device name.
             batch_tokens: padded tokens per batch; None for what suits the device.
             company: see `company.find_company`.
+            at_once: batches that are in work at the same time, in threads if there are several.
         """
+        self._at_once = at_once
         self._company = company
         self._name = name
         self._device = device
@@ -114,21 +119,19 @@ class BatchRunner:
             ModelError: a single text needs more memory than there is.
         """
         lengths = [len(ids) for ids in tokens["input_ids"]]
-        for places in _batches(lengths, self.batch_tokens, self._company):
-            part = {key: [values[place] for place in places] for key, values in tokens.items()}
-            yield from self._halving(places, part, _Kept(forward, journal), emit)
+        kept = _Kept(forward, journal)
+        started = (
+            _started(kept, places, {key: [values[place] for place in places] for key, values in tokens.items()})
+            for places in _batches(lengths, self.batch_tokens, self._company)
+        )
+        for done in worked_ahead(started, lambda one: self._rows(one, forward), self._at_once):
+            yield from self._halving(done.item, done.result, kept, emit)
 
-    def _halving(
-        self,
-        places: list[int],
-        tokens: dict[str, list[Any]],
-        kept: _Kept,
-        emit: Emit,
-    ) -> Iterator[Batch]:
-        if (rows := kept.find(tokens)) is not None:
+    def _halving(self, started: _Started, rows: Any | None, kept: _Kept, emit: Emit) -> Iterator[Batch]:  # noqa: ANN401
+        places, tokens = started.places, started.tokens
+        if started.rows is not None:
             yield Batch(places, rows, 0)
             return
-        rows = self._tried(tokens, kept.forward)
         if rows is not None:
             kept.add(tokens, rows)
             yield Batch(places, rows, sum(map(len, tokens["input_ids"])))
@@ -139,7 +142,11 @@ class BatchRunner:
         note = f"out of memory, batch halved to {half} texts of {length} tokens"
         emit(EncodeNote("batch_shrunk", note, len(places)))
         for part in (slice(half), slice(half, None)):
-            yield from self._halving(places[part], {key: v[part] for key, v in tokens.items()}, kept, emit)
+            again = _started(kept, places[part], {key: v[part] for key, v in tokens.items()})
+            yield from self._halving(again, self._rows(again, kept.forward), kept, emit)
+
+    def _rows(self, started: _Started, forward: Forward) -> Any | None:  # noqa: ANN401 -- as `_tried`
+        return self._tried(started.tokens, forward) if started.rows is None else started.rows
 
     def _tried(self, tokens: dict[str, list[Any]], forward: Forward) -> Any | None:  # noqa: ANN401
         """Rows, or None if the batch does not fit; by then the failed batch's tensors are free."""
@@ -183,6 +190,19 @@ class _Kept:
         if isinstance(rows, list):
             arrays = {"rows": np.concatenate(rows), "ends": np.cumsum([len(row) for row in rows])}
         self.journal.add(tokens, arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A batch before it runs: positions of its texts, their tokens, and its rows if an earlier run has left them."""
+
+    places: list[int]
+    tokens: dict[str, list[Any]]
+    rows: Any | None
+
+
+def _started(kept: _Kept, places: list[int], tokens: dict[str, list[Any]]) -> _Started:
+    return _Started(places, tokens, kept.find(tokens))
 
 
 def _batches(lengths: Sequence[int], budget: int, company: Company) -> Iterator[list[int]]:

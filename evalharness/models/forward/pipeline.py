@@ -31,6 +31,9 @@ GraphOutput: TypeAlias = Literal["hidden", "vectors", "logits"]
 # what tells one text's tokens from another's
 _OF_A_TEXT = ("input_ids", "token_type_ids", PROMPT_TOKENS)
 
+# batches on a GPU, which computes one while the processor prepares the next and takes the rows of the one before
+_AT_ONCE = 2
+
 
 class Graph(Protocol):
     """What computes an output of a padded batch."""
@@ -39,7 +42,8 @@ class Graph(Protocol):
         """An output for a padded batch.
 
         Args:
-            inputs: tensors of shape (texts, tokens) by name, on the engine's home, and options if it takes any.
+            inputs: tensors of shape (texts, tokens) by name, on the CPU or on the engine's home, and options if it
+                takes any.
             output: one that it has.
         """
         ...
@@ -250,7 +254,8 @@ class PipelineBackend:
             own["backend"] = model.spec.backend
         self.identity = {**own, **self._engine.identity, **company_facts(company)}
         batch_tokens = 1 if self._engine.is_alone else execution.batch_tokens
-        self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company)
+        at_once = _AT_ONCE if self.device.startswith("cuda") else 1
+        self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company, at_once)
 
     @property
     def computing(self) -> Computing:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from evalharness.errors import ModelError
+from evalharness.models.forward.devices import moved
 from evalharness.models.forward.vocabulary import check_room, load_tokenizer
 from evalharness.models.forward.weights import library_errors
 from evalharness.models.prompts import prompted
@@ -43,8 +44,8 @@ class Padded:
     """A batch as a model takes it.
 
     Attributes:
-        inputs: tensors of shape (texts, tokens), by the tokenizer's names.
-        attended: shape (texts, tokens), 1 for a text's tokens and 0 for padding.
+        inputs: tensors of shape (texts, tokens), by the tokenizer's names; on the CPU, an engine knows where it runs.
+        attended: shape (texts, tokens), 1 for a text's tokens and 0 for padding; where hidden states are.
         counted: the same, 0 also for tokens that do not count in the pooling.
     """
 
@@ -67,6 +68,7 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
 class BatchReader(Reader, Protocol):
     """One whose padded tokens are all that a graph takes, so that a model can be tried and exported with any texts."""
 
@@ -75,7 +77,7 @@ class BatchReader(Reader, Protocol):
         ...
 
     def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
-        """Tokens as tensors of one width, padded on the right."""
+        """Tokens as tensors of one width on the CPU, padded on the right."""
         ...
 
 
@@ -96,7 +98,7 @@ class PromptTokenizer:
 
         Args:
             model: its tokenizer is loaded.
-            home: torch device of the tensors.
+            home: torch device of hidden states.
         """
         self._name = model.spec.name
         self._home = home
@@ -155,12 +157,13 @@ class PromptTokenizer:
         """
         prompt_tokens = tokens.get(PROMPT_TOKENS)
         own = {key: values for key, values in tokens.items() if key != PROMPT_TOKENS}
-        inputs = self.tokenizer.pad(own, padding_side="right", return_tensors="pt").to(self._home)
+        inputs = self.tokenizer.pad(own, padding_side="right", return_tensors="pt")
         mask = inputs["attention_mask"]
+        attended = moved(mask, self._home)
         if prompt_tokens is None:
-            return Padded(inputs, mask, mask)
-        counted = mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens, device=self._home)[:, None])
-        return Padded(inputs, mask, counted)
+            return Padded(inputs, attended, attended)
+        counted = mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens)[:, None])
+        return Padded(inputs, attended, moved(counted, self._home))
 
     def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
         """See `BatchReader`."""

@@ -33,8 +33,7 @@ class PairTokenizer:
         tokenizer: see `Reader`.
     """
 
-    def __init__(self, model: ResolvedModel, home: str) -> None:
-        self._home = home
+    def __init__(self, model: ResolvedModel) -> None:
         self._max_length = model.spec.max_length
         self._truncation = model.spec.pair_truncation
         self.tokenizer = load_tokenizer(model)
@@ -47,8 +46,7 @@ class PairTokenizer:
 
     def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
         """See `BatchReader`."""
-        padded = self.tokenizer.pad(tokens, padding_side="right", return_tensors="pt")
-        inputs: Mapping[str, torch.Tensor] = padded.to(self._home)
+        inputs: Mapping[str, torch.Tensor] = self.tokenizer.pad(tokens, padding_side="right", return_tensors="pt")
         return inputs
 
     def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
@@ -102,8 +100,9 @@ class CrossEncoderKind:
     layers = ()
 
     def __init__(self, model: ResolvedModel, home: str) -> None:
+        del home
         self._model = model
-        self.reader = PairTokenizer(model, home)
+        self.reader = PairTokenizer(model)
         self._config = _checked_config(model)
 
     def load(self, dtype: DType | None = None) -> Any:  # noqa: ANN401 -- see `Kind`
