@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, PrerequisiteError
 from evalharness.store.journal import NO_JOURNAL, Arrays, Journal
@@ -60,7 +61,8 @@ def precision(dtype: DType, device: str) -> dict[str, str]:
 
 def blocks(texts: Sequence[str]) -> Iterator[list[int]]:
     """Positions of the texts, longest first, in parts that are tokenized together."""
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]), reverse=True)
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    order = np.argsort(-lengths, kind="stable").tolist()
     for first in range(0, len(order), BLOCK):
         yield order[first : first + BLOCK]
 
@@ -109,7 +111,7 @@ class BatchRunner:
         Raises:
             ModelError: a single text needs more memory than there is.
         """
-        lengths = [len(ids) for ids in tokens["input_ids"]]
+        lengths = np.array([len(ids) for ids in tokens["input_ids"]], dtype=np.int64)
         for places in _batches(lengths, self._batch_tokens, self._company):
             part = {key: [values[place] for place in places] for key, values in tokens.items()}
             yield from self._halving(places, part, _Kept(forward, journal), emit)
@@ -181,25 +183,18 @@ class _Kept:
         self.journal.add(tokens, arrays)
 
 
-def _batches(lengths: Sequence[int], budget: int, company: Company) -> Iterator[list[int]]:
+def _batches(lengths: NDArray[np.int64], budget: int, company: Company) -> Iterator[list[int]]:
     """Positions of texts that go together, longest first, padded tokens within the budget (at least one text)."""
-
-    def is_welcome(place: int) -> bool:
-        if company == ANY_LENGTHS:
-            return True
-        return company == "equal lengths" and lengths[place] == lengths[batch[0]]
-
-    batch: list[int] = []
-    width = 0
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if batch and ((len(batch) + 1) * width > budget or not is_welcome(place)):
-            yield batch
-            batch = []
-        if not batch:
-            width = max(lengths[place], 1)
-        batch.append(place)
-    if batch:
-        yield batch
+    order = np.argsort(-lengths, kind="stable")
+    falling = -lengths[order]
+    first = 0
+    while first < len(order):
+        room = 1 if company == "alone" else max(1, budget // max(-int(falling[first]), 1))
+        last = first + room
+        if company == "equal lengths":
+            last = min(last, int(np.searchsorted(falling, falling[first], side="right")))
+        yield order[first:last].tolist()
+        first = min(last, len(order))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.catalog.models import ModelFacts
-from evalharness.models.forward.batches import ANY_LENGTHS, BatchRunner, Forward, blocks
+from evalharness.models.forward.batches import ANY_LENGTHS, Batch, BatchRunner, Forward, blocks
 from evalharness.models.forward.company import Trial, company_facts, find_company
 from evalharness.models.forward.tokens import PROMPT_TOKENS, BatchReader, Reader, Tokenized
 from evalharness.models.forward.vocabulary import check_vocabulary
@@ -170,27 +170,68 @@ def run_texts(
     for places in blocks(texts):
         tokenized = tokenize([texts[place] for place in places])
         truncated[places] = tokenized.cut
-        unknown[places] = tokenized.unknown or False
-        same = [[place] for place in range(len(places))] if tokenized.apart else _same_tokens(tokenized.tokens)
-        firsts = {key: [values[group[0]] for group in same] for key, values in tokenized.tokens.items()}
+        unknown[places] = False if tokenized.unknown is None else tokenized.unknown
+        same = _alone(len(places)) if tokenized.apart else _same_tokens(tokenized.tokens)
+        firsts = {key: [values[place] for place in same.firsts] for key, values in tokenized.tokens.items()}
         for batch in runner.run(firsts, forward, emit, journal):
             if found is None:
                 found = _room(len(texts), batch.rows)
-            for number, row in zip(batch.places, batch.rows, strict=True):
-                for place in same[number]:
-                    found[places[place]] = row
-            emit(TextsEncoded(sum(len(same[number]) for number in batch.places), batch.tokens))
+            _put(found, np.array(places), same, batch)
+            emit(TextsEncoded(int(same.counts[batch.places].sum()), batch.tokens))
     return Rows(found, truncated, unknown)
 
 
-def _same_tokens(tokens: Mapping[str, Sequence[Any]]) -> list[list[int]]:
-    """Groups of positions with equal tokens: texts that differ only in what the tokenizer does not see."""
-    columns = [tokens[name] for name in _OF_A_TEXT if name in tokens]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for place, entry in enumerate(zip(*columns, strict=True)):
-        key = tuple(tuple(part) if isinstance(part, list) else part for part in entry)
-        groups.setdefault(key, []).append(place)
-    return list(groups.values())
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """Texts in groups of equal tokens.
+
+    Attributes:
+        firsts: the first text of each group.
+        order: all texts, group after group.
+        starts: where each group begins in `order`.
+        counts: how many texts each has.
+    """
+
+    firsts: list[int]
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+def _alone(count: int) -> _Same:
+    every = np.arange(count)
+    return _Same(every.tolist(), every, every, np.ones(count, dtype=np.int64))
+
+
+def _same_tokens(tokens: Mapping[str, Sequence[Any]]) -> _Same:
+    """Texts that differ only in what the tokenizer does not see go together."""
+    columns = [map(_as_key, tokens[name]) for name in _OF_A_TEXT if name in tokens]
+    groups: dict[tuple[Any, ...], int] = {}
+    members = np.array([groups.setdefault(key, len(groups)) for key in zip(*columns, strict=True)], dtype=np.int64)
+    if len(groups) == len(members):
+        return _alone(len(members))
+    order = np.argsort(members, kind="stable")
+    counts = np.bincount(members, minlength=len(groups))
+    starts = np.cumsum(counts) - counts
+    return _Same(order[starts].tolist(), order, starts, counts)
+
+
+def _as_key(part: Any) -> Any:  # noqa: ANN401 -- a number, a text, or some numbers
+    if isinstance(part, np.ndarray):
+        return part.tobytes()
+    return tuple(part) if isinstance(part, list) else part
+
+
+def _put(found: Any, places: NDArray[np.int64], same: _Same, batch: Batch) -> None:  # noqa: ANN401 -- see `_room`
+    """Rows of a batch to all texts of their groups."""
+    counts = same.counts[batch.places]
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    texts = places[same.order[np.repeat(same.starts[batch.places], counts) + within]]
+    if isinstance(found, list):
+        for place, number in zip(texts.tolist(), np.repeat(np.arange(len(counts)), counts).tolist(), strict=True):
+            found[place] = batch.rows[number]
+    else:
+        found[texts] = np.repeat(np.reshape(batch.rows, (len(counts), -1)), counts, axis=0)
 
 
 def _room(texts: int, rows: Any) -> Any:  # noqa: ANN401 -- rows as `Forward` gives them
