@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import cast
 
@@ -50,12 +49,18 @@ class UnstoredEncoder:
         shards = plan_shards(texts, "")
         if not shards:
             return self._below.encode(texts, encoding, emit)
-        found = self._spread(partial(_encoded, encoding), shards, self._below, emit)
+        found = self._spread(_Encoded(encoding), shards, self._below, emit)
         return _in_order(len(texts), [shard.rows for shard in shards], found)
 
 
-def _encoded(encoding: Encoding, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Embeddings:
-    return below.encode(shard.texts, encoding, emit)
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A `ShardWork`: the vectors of a shard."""
+
+    encoding: Encoding
+
+    def __call__(self, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Embeddings:
+        return below.encode(shard.texts, self.encoding, emit)
 
 
 def _in_order(count: int, rows: Sequence[NDArray[np.int64]], found: Iterable[Embeddings]) -> Embeddings:

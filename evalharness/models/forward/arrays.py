@@ -58,7 +58,7 @@ def read(tokenizer: Any, texts: Sequence[str], limits: Limits, seconds: Sequence
         limits: how they are cut.
         seconds: as many, the other texts of pairs.
     """
-    if _is_common(tokenizer):
+    if is_common(tokenizer):
         # the call leaves the tokenizer inside as it has to be for the others
         _called(tokenizer, [_ANY_TEXT], limits, None if seconds is None else [_ANY_TEXT])
         inside = tokenizer.backend_tokenizer
@@ -86,7 +86,7 @@ def _called(tokenizer: Any, texts: Sequence[str], limits: Limits, seconds: Seque
     )
 
 
-def _is_common(tokenizer: Any) -> bool:  # noqa: ANN401
+def is_common(tokenizer: Any) -> bool:  # noqa: ANN401
     """Whether all that a call does beside encoding is known."""
     classes = type(tokenizer).__mro__
     homes = [next((item.__module__ for item in classes if step in vars(item)), None) for step in _STEPS]

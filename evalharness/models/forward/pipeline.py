@@ -5,7 +5,7 @@ A kind knows tokens and rows, an engine knows graphs; the rows of `registry.BACK
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal, Protocol, TypeAlias
@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.catalog.models import ModelFacts
-from evalharness.models.forward.batches import ANY_LENGTHS, Batch, BatchRunner, Forward, blocks
+from evalharness.models.forward.ahead import Ahead
+from evalharness.models.forward.batches import ANY_LENGTHS, BLOCK, BatchRunner, Forward, blocks
+from evalharness.models.forward.blocks import Block, Tokenize, read_block
 from evalharness.models.forward.company import Trial, company_facts, find_company
-from evalharness.models.forward.tokens import PROMPT_TOKENS, BatchReader, Reader, Tokenized
+from evalharness.models.forward.tokens import BatchReader, Reader
 from evalharness.models.forward.vocabulary import check_vocabulary
 from evalharness.models.forward.weights import check_runs
 from evalharness.models.options import Execution
@@ -25,11 +27,8 @@ from evalharness.models.registry import ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Embeddings, Emit, Encoding, TextsEncoded
 
-Tokenize: TypeAlias = Callable[[Sequence[str]], Tokenized]
 # of a graph: a vector per token, a vector per text, scores
 GraphOutput: TypeAlias = Literal["hidden", "vectors", "logits"]
-# what tells one text's tokens from another's
-_OF_A_TEXT = ("input_ids", "token_type_ids", PROMPT_TOKENS)
 
 
 class Engine(Protocol):
@@ -165,73 +164,39 @@ def run_texts(
     Raises:
         ModelError: a text needs more memory than there is.
     """
-    found: Any = None
-    truncated, unknown = (np.zeros(len(texts), dtype=bool) for _ in range(2))
-    for places in blocks(texts):
-        tokenized = tokenize([texts[place] for place in places])
-        truncated[places] = tokenized.cut
-        unknown[places] = False if tokenized.unknown is None else tokenized.unknown
-        same = _alone(len(places)) if tokenized.apart else _same_tokens(tokenized.tokens)
-        firsts = {key: [values[place] for place in same.firsts] for key, values in tokenized.tokens.items()}
-        for batch in runner.run(firsts, forward, emit, journal):
-            if found is None:
-                found = _room(len(texts), batch.rows)
-            _put(found, np.array(places), same, batch)
-            emit(TextsEncoded(int(same.counts[batch.places].sum()), batch.tokens))
-    return Rows(found, truncated, unknown)
+    parts = (read_block(places, texts, tokenize) for places in blocks(texts))
+    return run_blocks(len(texts), parts, runner, emit, forward=forward, journal=journal)
 
 
-@dataclass(frozen=True, slots=True)
-class _Same:
-    """Texts in groups of equal tokens.
+def run_blocks(
+    count: int,
+    parts: Iterable[Block],
+    runner: BatchRunner,
+    emit: Emit,
+    *,
+    forward: Forward,
+    journal: Journal = NO_JOURNAL,
+) -> Rows:
+    """What `run_texts` does once there are tokens.
 
-    Attributes:
-        firsts: the first text of each group.
-        order: all texts, group after group.
-        starts: where each group begins in `order`.
-        counts: how many texts each has.
+    Args:
+        count: of the texts.
+        parts: their tokens; each text is in one.
+        runner: see `run_texts`, as for the others.
+        emit: is told of progress.
+        forward: from tokens to rows.
+        journal: see `BatchRunner.run`.
     """
-
-    firsts: list[int]
-    order: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-
-def _alone(count: int) -> _Same:
-    every = np.arange(count)
-    return _Same(every.tolist(), every, every, np.ones(count, dtype=np.int64))
-
-
-def _same_tokens(tokens: Mapping[str, Sequence[Any]]) -> _Same:
-    """Texts that differ only in what the tokenizer does not see go together."""
-    columns = [map(_as_key, tokens[name]) for name in _OF_A_TEXT if name in tokens]
-    groups: dict[tuple[Any, ...], int] = {}
-    members = np.array([groups.setdefault(key, len(groups)) for key in zip(*columns, strict=True)], dtype=np.int64)
-    if len(groups) == len(members):
-        return _alone(len(members))
-    order = np.argsort(members, kind="stable")
-    counts = np.bincount(members, minlength=len(groups))
-    starts = np.cumsum(counts) - counts
-    return _Same(order[starts].tolist(), order, starts, counts)
-
-
-def _as_key(part: Any) -> Any:  # noqa: ANN401 -- a number, a text, or some numbers
-    if isinstance(part, np.ndarray):
-        return part.tobytes()
-    return tuple(part) if isinstance(part, list) else part
-
-
-def _put(found: Any, places: NDArray[np.int64], same: _Same, batch: Batch) -> None:  # noqa: ANN401 -- see `_room`
-    """Rows of a batch to all texts of their groups."""
-    counts = same.counts[batch.places]
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    texts = places[same.order[np.repeat(same.starts[batch.places], counts) + within]]
-    if isinstance(found, list):
-        for place, number in zip(texts.tolist(), np.repeat(np.arange(len(counts)), counts).tolist(), strict=True):
-            found[place] = batch.rows[number]
-    else:
-        found[texts] = np.repeat(np.reshape(batch.rows, (len(counts), -1)), counts, axis=0)
+    found: Any = None
+    truncated, unknown = (np.zeros(count, dtype=bool) for _ in range(2))
+    for part in parts:
+        truncated[part.places], unknown[part.places] = part.cut, part.unknown
+        for batch in runner.run(part.distinct, forward, emit, journal):
+            if found is None:
+                found = _room(count, batch.rows)
+            part.put(batch.rows, batch.places, found)
+            emit(TextsEncoded(part.count(batch.places), batch.tokens))
+    return Rows(found, truncated, unknown)
 
 
 def _room(texts: int, rows: Any) -> Any:  # noqa: ANN401 -- rows as `Forward` gives them
@@ -273,6 +238,16 @@ class PipelineBackend:
         self.identity = {**own, **self._engine.identity, **company_facts(company)}
         batch_tokens = 1 if self._engine.is_alone else execution.batch_tokens
         self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company)
+        self._ahead: Ahead[Sequence[str], Encoding, Block] = Ahead(self._block)
+
+    def prepare(self, texts: Sequence[str], encoding: Encoding) -> None:
+        """See `Preparing`: tokenizes."""
+        if len(texts) <= BLOCK:
+            self._ahead.begin(texts, encoding)
+
+    def forget(self) -> None:
+        """See `Preparing`."""
+        self._ahead.forget()
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts, or score joined pairs; row i belongs to text i.
@@ -282,15 +257,36 @@ class PipelineBackend:
         """
         self._engine.check(encoding)
         self._kind.check(encoding)
-        encoded = run_texts(
-            texts,
+        encoded = run_blocks(
+            len(texts),
+            self._blocks(texts, encoding),
             self._runner,
             emit,
-            tokenize=lambda part: self._kind.reader.tokenize(part, encoding),
             forward=lambda tokens: self._rows(tokens, encoding),
             journal=journal,
         )
         return self._kind.gather(encoded, self._engine)
+
+    def _block(self, texts: Sequence[str], encoding: Encoding) -> Block:
+        """Tokens of no more texts than go together."""
+        places = next(blocks(texts), [])
+        return read_block(places, texts, lambda part: self._kind.reader.tokenize(part, encoding))
+
+    def _blocks(self, texts: Sequence[str], encoding: Encoding) -> Iterator[Block]:
+        """Tokens of any number of texts; while a block is used, the next is made."""
+        if len(texts) <= BLOCK:
+            if len(texts):
+                yield self._ahead.take(texts, encoding)
+            return
+        places = [np.array(part) for part in blocks(texts)]
+        parts = [[texts[place] for place in part] for part in places]
+        try:
+            for number, part in enumerate(parts):
+                for near in parts[number : number + 2]:
+                    self._ahead.begin(near, encoding)
+                yield self._ahead.take(part, encoding).at(places[number])
+        finally:
+            self._ahead.forget()
 
     def _rows(self, tokens: dict[str, list[Any]], encoding: Encoding) -> Any:  # noqa: ANN401 -- see `Kind.rows`
         with torch.inference_mode():

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
-from evalharness.models.forward.arrays import IDS, Limits, attended, count_of, padding_of, read, rows_of
+from evalharness.models.forward.arrays import IDS, Limits, Read, attended, count_of, padding_of, read, rows_of
+from evalharness.models.forward.cutting import can_cut, read_beginnings
 from evalharness.models.forward.vocabulary import check_room, load_tokenizer
 from evalharness.models.forward.weights import library_errors
 from evalharness.models.prompts import prompted
@@ -108,7 +109,7 @@ class PromptTokenizer:
         self._lowercase = model.facts.lowercase
         with library_errors(model, "the tokenizer cannot be used"):
             self._unknown = _unknown_token(self.tokenizer)
-        self._padding = padding_of(self.tokenizer)
+        self._padding, self._can_cut = padding_of(self.tokenizer), can_cut(self.tokenizer)
         check_room(self._name, model.spec.max_length, self.tokenizer.num_special_tokens_to_add())
 
     def adopt(self, tokenizer: Any) -> None:  # noqa: ANN401 -- transformers has no common type
@@ -119,7 +120,8 @@ class PromptTokenizer:
         """
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(f"{self._name}: needs a fast tokenizer, found {type(tokenizer).__name__}")
-        self.tokenizer, self._unknown, self._padding = tokenizer, _unknown_token(tokenizer), padding_of(tokenizer)
+        self.tokenizer, self._unknown = tokenizer, _unknown_token(tokenizer)
+        self._padding, self._can_cut = padding_of(tokenizer), can_cut(tokenizer)
 
     def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         """Tokens of the prompted texts.
@@ -131,7 +133,7 @@ class PromptTokenizer:
             return self._wrapped(texts, encoding)
         bare = self._bare(texts, encoding)
         whole = [prompted(text, encoding, bare=left_out) for text, left_out in zip(texts, bare, strict=True)]
-        found = read(self.tokenizer, self._cased(whole), Limits(truncation=True, max_length=encoding.max_length))
+        found = self._read(self._cased(whole), Limits(truncation=True, max_length=encoding.max_length))
         tokens: dict[str, Any] = dict(found.columns)
         if encoding.prompt and not encoding.pool_prompt:
             count = self._prompt_tokens(encoding)
@@ -139,6 +141,9 @@ class PromptTokenizer:
         prompt = self._plain([encoding.prompt])[0].tolist() if encoding.prompt else []
         special = self.tokenizer.num_special_tokens_to_add()
         return Tokenized(tokens, found.cut, self._unknowns(found.columns[IDS], prompt, special))
+
+    def _read(self, texts: Sequence[str], limits: Limits) -> Read:
+        return (read_beginnings if self._can_cut else read)(self.tokenizer, texts, limits)
 
     def _unknowns(self, rows: Sequence[NDArray[np.int64]], prompt: Sequence[int], special: int) -> NDArray[np.bool_]:
         """Per text, whether most of its own tokens, without the prompt's and special ones, are unknown."""
