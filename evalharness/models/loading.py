@@ -17,6 +17,7 @@ from evalharness.models.options import Execution, ModelOptions
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
 from evalharness.models.registry import Counted, OpenBackend, ResolvedModel, check_execution, find_backend
 from evalharness.models.resolving import resolve, resolve_model
+from evalharness.store.memory import REMEMBERED_BYTES
 from evalharness.store.storing import StoringEncoder
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
 from evalharness.store.unstored import UnstoredEncoder
@@ -136,9 +137,15 @@ def _planned(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, s
     """The backend behind the plan of shards: with the store, if vectors are to be kept, or in memory."""
     spec = resolved.spec
     if store is None or not find_backend(spec.backend).keeps_vectors:
-        return UnstoredEncoder(opened, spread)
+        return _unstored(resolved, opened, spread)
     identity = {"model": spec.name, "fingerprint": spec.fingerprint, **opened.identity}
     return StoringEncoder(opened, store, identity, spec.similarity, spread)
+
+
+def _unstored(resolved: ResolvedModel, opened: OpenBackend, spread: ShardMap = one_by_one) -> TextEncoder:
+    # what the fingerprint does not tell apart may have another vector for the same text the next time
+    is_constant = find_backend(resolved.spec.backend).keeps_vectors
+    return UnstoredEncoder(opened, spread, remember=REMEMBERED_BYTES if is_constant else 0)
 
 
 class LoadedModel(EmbeddingModel):
@@ -153,7 +160,7 @@ class LoadedModel(EmbeddingModel):
 
     def __init__(self, named: Named, resolved: ResolvedModel, opened: OpenBackend, execution: Execution) -> None:
         about = _about(resolved, opened)
-        super().__init__(resolved.spec, UnstoredEncoder(opened), device=opened.device, about=about)
+        super().__init__(resolved.spec, _unstored(resolved, opened), device=opened.device, about=about)
         self.named = named
         self.resolved = resolved
         self.opened = opened
