@@ -20,13 +20,16 @@ _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 # what can be chosen from a few names; how vectors of a server are pooled is not ours to choose
 _CHOICES = {"pooling": tuple(name for name in POOLINGS if name != "own"), "dtype": DTYPES}
 
+# stands for --batch-tokens of every model where that is not given
+BATCH_TOKENS_VARIABLE = "EVALHARNESS_BATCH_TOKENS"
+
 
 class Execution(Frozen):
     """What only changes speed, never a number.
 
     Attributes:
         device: a torch device name, or None for the best one present.
-        batch_tokens: padded tokens per forward pass, or None for what suits the device.
+        batch_tokens: padded tokens per forward pass, or None for what is fastest here.
         ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
     """
 

@@ -11,14 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, PrerequisiteError
+from evalharness.models.forward.budget import default_tokens
 from evalharness.store.journal import NO_JOURNAL, Arrays, Journal
 from evalharness.types import DType, Emit, EncodeNote
 
 # texts tokenized at a time: enough to sort well, little memory
 BLOCK = 8192
-# small batches stay in a CPU's cache; accelerators want many rows at once
-_CPU_BATCH_TOKENS = 2048
-_ACCELERATOR_BATCH_TOKENS = 32768
 # torch's can be pages
 _LONGEST_REASON = 150
 
@@ -91,7 +89,7 @@ class BatchRunner:
         self._company = company
         self._name = name
         self._device = device
-        self._batch_tokens = batch_tokens or (_CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS)
+        self._batch_tokens = batch_tokens or default_tokens(device)
 
     def run(
         self,
@@ -149,7 +147,7 @@ class BatchRunner:
                 "folder has the tokenizer of the model"
             ) from None
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         if len(tokens["input_ids"]) == 1:
             raise ModelError(
@@ -197,7 +195,8 @@ def _batches(lengths: NDArray[np.int64], budget: int, company: Company) -> Itera
         first = min(last, len(order))
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it says that there is too little memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     # torch's CPU allocator has no class of its own

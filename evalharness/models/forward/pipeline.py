@@ -5,6 +5,7 @@ A kind knows tokens and rows, an engine knows graphs; the rows of `registry.BACK
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from evalharness.catalog.models import ModelFacts
 from evalharness.models.forward.ahead import Ahead
-from evalharness.models.forward.batches import ANY_LENGTHS, BLOCK, BatchRunner, Forward, blocks
+from evalharness.models.forward.batches import ANY_LENGTHS, BLOCK, BatchRunner, Forward, blocks, is_out_of_memory
 from evalharness.models.forward.blocks import Block, Tokenize, read_block
+from evalharness.models.forward.budget import asked_tokens, default_tokens, fitted_tokens
 from evalharness.models.forward.company import Trial, company_facts, find_company
 from evalharness.models.forward.tokens import BatchReader, Reader
 from evalharness.models.forward.vocabulary import check_vocabulary
@@ -29,6 +31,10 @@ from evalharness.types import Embeddings, Emit, Encoding, TextsEncoded
 
 # of a graph: a vector per token, a vector per text, scores
 GraphOutput: TypeAlias = Literal["hidden", "vectors", "logits"]
+
+
+# tokens of a text by which the engine's speed is measured
+_TRIAL_LENGTH = 64
 
 
 class Engine(Protocol):
@@ -205,6 +211,40 @@ def _room(texts: int, rows: Any) -> Any:  # noqa: ANN401 -- rows as `Forward` gi
     return np.empty((texts, np.size(rows[0])), dtype=np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Batches of one made-up text, to see how long an engine takes."""
+
+    engine: Engine
+    wants: GraphOutput
+    reader: BatchReader
+    max_length: int | None
+
+    def seconds(self, tokens: int) -> float:
+        """What a batch of so many tokens takes; infinite if there is no memory for it."""
+        length = min(_TRIAL_LENGTH, self.max_length or _TRIAL_LENGTH)
+        given = self.reader.plain_tokens(["a"])
+        rows = {name: _stretched(values[0], length) for name, values in given.items()}
+        inputs = self.reader.inputs({name: [row] * max(1, tokens // len(row)) for name, row in rows.items()})
+        output = self.wants if self.wants in self.engine.gives else next(iter(self.engine.gives))
+        started = time.perf_counter()
+        try:
+            with torch.inference_mode():
+                # an accelerator is not done before something is read
+                self.engine.run(inputs, output)[:1].cpu()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return float("inf")
+        return time.perf_counter() - started
+
+
+def _stretched(row: Sequence[int], length: int) -> list[int]:
+    """A row of at least so many numbers: one in the middle is repeated."""
+    middle = len(row) // 2
+    return [*row[:middle], *[row[middle]] * max(1, length - len(row) + 1), *row[middle + 1 :]]
+
+
 class PipelineBackend:
     """A `TextEncoder`: a kind on an engine.
 
@@ -212,6 +252,7 @@ class PipelineBackend:
         device: where the engine runs.
         identity: what of both can change a row, apart from the model and the encoding.
         size: how many parameters both have, and how many of them are token embeddings.
+        batch_tokens: padded tokens that go through the engine at once.
     """
 
     def __init__(self, model: ResolvedModel, execution: Execution, kind: ModuleType, engine: ModuleType) -> None:
@@ -236,8 +277,8 @@ class PipelineBackend:
         if find_backend(model.spec.backend).holds:
             own["backend"] = model.spec.backend
         self.identity = {**own, **self._engine.identity, **company_facts(company)}
-        batch_tokens = 1 if self._engine.is_alone else execution.batch_tokens
-        self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company)
+        self.batch_tokens = 1 if self._engine.is_alone else self._budget(model, execution, engine.__name__)
+        self._runner = BatchRunner(model.spec.name, self.device, self.batch_tokens, company)
         self._ahead: Ahead[Sequence[str], Encoding, Block] = Ahead(self._block)
 
     def prepare(self, texts: Sequence[str], encoding: Encoding) -> None:
@@ -266,6 +307,17 @@ class PipelineBackend:
             journal=journal,
         )
         return self._kind.gather(encoded, self._engine)
+
+    def _budget(self, model: ResolvedModel, execution: Execution, engine: str) -> int:
+        """Padded tokens of a batch."""
+        if (asked := asked_tokens(execution)) is not None:
+            return asked
+        reader = self._kind.reader
+        if not isinstance(reader, BatchReader):
+            return default_tokens(self.device)
+        facts = {"fingerprint": model.spec.fingerprint, "dtype": model.spec.dtype, "engine": engine, **self.identity}
+        trial = _Trial(self._engine, self._kind.wants, reader, model.spec.max_length)
+        return fitted_tokens(facts, self.device, trial.seconds)
 
     def _block(self, texts: Sequence[str], encoding: Encoding) -> Block:
         """Tokens of no more texts than go together."""

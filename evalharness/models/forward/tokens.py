@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -71,6 +71,7 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
 class BatchReader(Reader, Protocol):
     """One whose padded tokens are all that a graph takes, so that a model can be tried and exported with any texts."""
 
