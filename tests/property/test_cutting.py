@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from importlib import import_module
 from typing import Any
 
@@ -175,6 +176,19 @@ def test_tokens_are_those_of_whole_texts(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cutting, "CHARACTERS", characters)
         check(tokenizer, texts, length, special=special)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=60, deadline=None)
+@given(parts=st.lists(st.one_of(PARTS, st.just(" "), st.just("a b")), max_size=30))
+def test_at_every_place_the_tokens_before_it_stay(name: str, parts: list[str]) -> None:
+    text = "".join(parts)
+    places = [match.start() + cutting._BEFORE for match in re.finditer(f"(?={cutting._PLACE.pattern})", text)]
+    whole, *starts = read(
+        TOKENIZERS[name], [text, *(text[:place] for place in places)], Limits(truncation=False, special=False)
+    ).columns[IDS]
+    for start in starts:
+        assert start.tolist() == whole[: len(start)].tolist()
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
