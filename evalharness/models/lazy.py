@@ -36,6 +36,7 @@ from evalharness.models.registry import (
 )
 from evalharness.results.records import installed_version
 from evalharness.store.journal import NO_JOURNAL, Journal
+from evalharness.store.text_encoder import Preparing
 from evalharness.types import Embeddings, Emit, Encoding, Frozen, content_digest
 
 # whatever a model is opened with; that of some may be absent
@@ -131,6 +132,17 @@ class LazyBackend:
             PrerequisiteError, ModelError: as `open_backend`.
         """
         return self._backend().encode(texts, encoding, emit, journal)
+
+    def prepare(self, texts: Sequence[str], encoding: Encoding) -> None:
+        """See `Preparing`; whoever prepares texts is about to encode them."""
+        opened = self._backend()
+        if isinstance(opened, Preparing):
+            opened.prepare(texts, encoding)
+
+    def forget(self) -> None:
+        """See `Preparing`."""
+        if isinstance(self._opened, Preparing):
+            self._opened.forget()
 
     def _backend(self) -> OpenBackend:
         self._open()

@@ -29,6 +29,7 @@ from evalharness.models.registry import (
     find_backend,
 )
 from evalharness.models.resolving import resolve, resolve_model
+from evalharness.store.memory import REMEMBERED_BYTES
 from evalharness.store.shards import store_key
 from evalharness.store.storing import StoringEncoder
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
@@ -190,8 +191,14 @@ def _planned(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, s
     """The backend behind the plan of shards: with the store, if vectors are to be kept, or in memory."""
     spec = resolved.spec
     if store is None or not find_backend(spec.backend).keeps_vectors:
-        return UnstoredEncoder(opened, spread)
+        return _unstored(resolved, opened, spread)
     return StoringEncoder(opened, store, _identity(resolved, opened), spec.similarity, spread)
+
+
+def _unstored(resolved: ResolvedModel, opened: OpenBackend, spread: ShardMap = one_by_one) -> TextEncoder:
+    # what the fingerprint does not tell apart may have another vector for the same text the next time
+    is_constant = find_backend(resolved.spec.backend).keeps_vectors
+    return UnstoredEncoder(opened, spread, remember=REMEMBERED_BYTES if is_constant else 0)
 
 
 class LoadedModel(EmbeddingModel):
@@ -206,8 +213,8 @@ class LoadedModel(EmbeddingModel):
 
     def __init__(self, named: Named, resolved: ResolvedModel, opened: OpenBackend, execution: Execution) -> None:
         about = _about(resolved, opened)
-        how = computing(opened)
-        super().__init__(resolved.spec, UnstoredEncoder(opened), device=opened.device, about=about, computing=how)
+        encoder, how = _unstored(resolved, opened), computing(opened)
+        super().__init__(resolved.spec, encoder, device=opened.device, about=about, computing=how)
         self.named = named
         self.resolved = resolved
         self.opened = opened

@@ -37,6 +37,9 @@ _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 # what can be chosen from a few names; how vectors of a server are pooled is not ours to choose
 _CHOICES = {"pooling": tuple(name for name in POOLINGS if name != "own"), "dtype": DTYPES}
 
+# stands for --batch-tokens of every model where that is not given
+BATCH_TOKENS_VARIABLE = "EVALHARNESS_BATCH_TOKENS"
+
 
 def usual_engine() -> EngineName:
     """What computes where nobody chose: `auto`, or what the environment says.
@@ -65,7 +68,7 @@ class Execution(Frozen):
 
     Attributes:
         device: a torch device name, or None for the best one present.
-        batch_tokens: padded tokens per forward pass, or None for what suits the device.
+        batch_tokens: padded tokens per forward pass, or None for what is fastest here.
         engine: what computes; `auto` for the fastest one here that gives torch's numbers.
         ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
     """

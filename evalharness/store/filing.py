@@ -29,7 +29,7 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Filing:
-    """What is to be known, beside the texts, to put a shard into the store; a value, for other processes, too.
+    """A `ShardWork`: puts a shard into the store; a value, for other processes, too.
 
     Attributes:
         folder: of the key.
@@ -45,7 +45,7 @@ class Filing:
         """The shard's file."""
         return self.folder / SHARDS / f"{shard.name}{SHARD}"
 
-    def file(self, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Filed:
+    def __call__(self, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Filed:
         """Encode a shard and write it, unless another process is doing it or has done it.
 
         Args:

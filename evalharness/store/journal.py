@@ -135,13 +135,15 @@ def _key(owner: bytes, batch: Mapping[str, Sequence[Any]]) -> bytes:
     for name in sorted(batch):
         found.update(f"{name} {len(batch[name])} ".encode())
         for value in batch[name]:
-            part = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else _numbers(value).tobytes()
+            part = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else _numbers(value)
             found.update(len(part).to_bytes(_LENGTH, "little") + part)
     return found.digest()
 
 
-def _numbers(value: Any) -> array[int]:  # noqa: ANN401 -- a number, or some
-    return array("q", [value] if isinstance(value, int) else value)
+def _numbers(value: Any) -> bytes:  # noqa: ANN401 -- a number, or some
+    if isinstance(value, np.ndarray):
+        return value.astype(np.int64, copy=False).tobytes()
+    return array("q", [value] if isinstance(value, int) else value).tobytes()
 
 
 def _packed(key: bytes, arrays: Arrays) -> bytes:

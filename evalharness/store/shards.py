@@ -95,11 +95,13 @@ def missing_shards(texts: Sequence[str], key: str, missing: NDArray[np.bool_]) -
 def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
     part: list[int] = []
     characters = 0
-    for row in sorted(range(len(texts)), key=lambda row: (-len(texts[row]), row)):
-        if part and (len(part) == SHARD_TEXTS or characters + len(texts[row]) > SHARD_CHARACTERS):
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    order = np.argsort(-lengths, kind="stable")
+    for row, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        if part and (len(part) == SHARD_TEXTS or characters + length > SHARD_CHARACTERS):
             yield part
             part, characters = [], 0
         part.append(row)
-        characters += len(texts[row])
+        characters += length
     if part:
         yield part

@@ -180,7 +180,7 @@ class StoringEncoder:
     def _file(self, shards: Sequence[PlannedShard], filing: Filing, emit: Emit) -> None:
         """Have shards encoded and written; those that another process is busy with come last."""
         busy = []
-        for shard, filed in zip(shards, self._spread(filing.file, shards, self._below, emit), strict=True):
+        for shard, filed in zip(shards, self._spread(filing, shards, self._below, emit), strict=True):
             if filed == "busy":
                 busy.append(shard)
             elif filed == "written":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from evalharness.store.shards import PlannedShard
 from evalharness.types import Dense, Embeddings, Emit, Encoding
 
 Result = TypeVar("Result")
+Given_co = TypeVar("Given_co", covariant=True)
 
 
 class TextEncoder(Protocol):
@@ -31,13 +32,36 @@ class TextEncoder(Protocol):
         ...
 
 
-ShardWork: TypeAlias = Callable[[PlannedShard, TextEncoder, Emit], Result]
+@runtime_checkable
+class Preparing(Protocol):
+    """A `TextEncoder` that can begin with texts before it is asked for them."""
+
+    def prepare(self, texts: Sequence[str], encoding: Encoding) -> None:
+        """Begin with texts that will be asked for soon, as this very sequence; nothing is lost if they are not."""
+        ...
+
+    def forget(self) -> None:
+        """Leave alone what was begun."""
+        ...
+
+
+class ShardWork(Protocol[Given_co]):
+    """What is to be done on shards."""
+
+    @property
+    def encoding(self) -> Encoding:
+        """What their texts are encoded under."""
+        ...
+
+    def __call__(self, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Given_co:
+        """Do it on one."""
+        ...
 
 
 class ShardMap(Protocol):
     """Has work done on shards: in a loop, by several engines, or on other machines.
 
-    The work is a function of values, so that both it and the shards may be pickled; who does it there brings its own
+    The work is a value, so that both it and the shards may be pickled; who does it there brings its own
     encoder of the same model, and hands on what is emitted.
     """
 
@@ -58,8 +82,17 @@ class ShardMap(Protocol):
 def one_by_one(
     work: ShardWork[Result], shards: Sequence[PlannedShard], below: TextEncoder, emit: Emit
 ) -> Iterator[Result]:
-    """The `ShardMap` of one process with one engine: a loop."""
-    return (work(shard, below, emit) for shard in shards)
+    """The `ShardMap` of one process with one engine: a loop, in which a shard is prepared while another is done."""
+    preparing = below if isinstance(below, Preparing) and len(shards) > 1 else None
+    try:
+        for number, shard in enumerate(shards):
+            if preparing is not None:
+                for near in shards[number : number + 2]:
+                    preparing.prepare(near.texts, work.encoding)
+            yield work(shard, below, emit)
+    finally:
+        if preparing is not None:
+            preparing.forget()
 
 
 def check_finite(embeddings: Embeddings, texts: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import cast
 
@@ -12,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.store.journal import NO_JOURNAL, Journal
-from evalharness.store.shards import PlannedShard, plan_shards
+from evalharness.store.memory import REMEMBERED_BYTES, Memory, Part
+from evalharness.store.shards import PlannedShard, missing_shards, text_digests
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
-from evalharness.types import Dense, Embeddings, Emit, Encoding, MultiPart
+from evalharness.types import Dense, Embeddings, Emit, Encoding, MultiPart, TextsEncoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,48 +37,73 @@ class PackedArrays:
 
 
 class UnstoredEncoder:
-    """A `TextEncoder` that keeps nothing; its batches, and so the last bits of vectors, are those of the store."""
+    """A `TextEncoder` that keeps nothing on disk; its batches, and so the last bits of vectors, are those of the store.
 
-    def __init__(self, below: TextEncoder, spread: ShardMap = one_by_one) -> None:
+    The last texts are remembered: those that come again in another task do not go through the model twice.
+    """
+
+    def __init__(self, below: TextEncoder, spread: ShardMap = one_by_one, *, remember: int = REMEMBERED_BYTES) -> None:
+        """See the class.
+
+        Args:
+            below: encodes.
+            spread: has shards encoded.
+            remember: bytes of vectors that are kept; 0 where the same text may get another vector the next time.
+        """
         self._below = below
         self._spread = spread
+        self._memory = Memory(remember)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts; row i belongs to text i."""
         # there is no file that batches could be kept beside
         del journal
-        shards = plan_shards(texts, "")
-        if not shards:
+        if not len(texts):
             return self._below.encode(texts, encoding, emit)
-        found = self._spread(partial(_encoded, encoding), shards, self._below, emit)
-        return _in_order(len(texts), [shard.rows for shard in shards], found)
+        digests = text_digests(texts)
+        known = self._memory.find(encoding, digests)
+        missing = np.ones(len(texts), dtype=bool)
+        for part in known:
+            missing[part.places] = False
+        emit(TextsEncoded(int((~missing).sum())))
+        shards = missing_shards(texts, "", missing)
+        fresh = zip(shards, self._spread(_Encoded(encoding), shards, self._below, emit), strict=True)
+        return _in_order(len(texts), chain(known, self._remembered(encoding, digests, fresh)))
+
+    def _remembered(
+        self, encoding: Encoding, digests: NDArray[np.uint64], fresh: Iterable[tuple[PlannedShard, Embeddings]]
+    ) -> Iterator[Part]:
+        for shard, found in fresh:
+            self._memory.add(encoding, digests[shard.rows], found)
+            yield Part(shard.rows, found)
 
 
-def _encoded(encoding: Encoding, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Embeddings:
-    return below.encode(shard.texts, encoding, emit)
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A `ShardWork`: the vectors of a shard."""
+
+    encoding: Encoding
+
+    def __call__(self, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Embeddings:
+        return below.encode(shard.texts, self.encoding, emit)
 
 
-def _in_order(count: int, rows: Sequence[NDArray[np.int64]], found: Iterable[Embeddings]) -> Embeddings:
-    """Embeddings of parts as those of the whole.
-
-    Args:
-        count: of texts.
-        rows: per part, places of its texts.
-        found: per part, all of one kind.
-    """
-    parts = iter(found)
-    first = next(parts)
-    flags = _Flags(count)
+def _in_order(count: int, parts: Iterable[Part]) -> Embeddings:
+    """Embeddings of parts, all of one kind, as those of so many texts."""
+    whole = iter(parts)
+    start = next(whole)
+    first, flags = start.found, _Flags(count)
     if isinstance(first, Dense):
         vectors = np.empty((count, first.source.shape[1]), dtype=np.float32)
-        for places, part in zip(rows, chain([first], parts), strict=True):
-            vectors[places] = part.vectors
-            flags.take(places, part)
+        for part in chain([start], whole):
+            vectors[part.places] = part.found.vectors
+            flags.take(part.places, part.found)
         return Dense(vectors, first.similarity, flags.truncated, flags.unknown)
     packed: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * count
-    for places, several in zip(rows, cast("Iterator[MultiPart]", chain([first], parts)), strict=True):
-        flags.take(places, several)
-        for place, row in zip(places.tolist(), several.source.load(), strict=True):
+    for part in chain([start], whole):
+        several = cast("MultiPart", part.found)
+        flags.take(part.places, several)
+        for place, row in zip(part.places.tolist(), several.source.load(), strict=True):
             packed[place] = row
     return MultiPart(PackedArrays(packed), first.weights, flags.truncated, flags.unknown, first.similarity)
 

@@ -169,10 +169,9 @@ def test_jobs_and_requests_arrive_as_they_are(tmp_path: Path, elsewhere: Executo
     encoding = Encoding(pooling="cls", normalize=True, max_length=64, dtype="float32", prompt="Q: ")
     filing = Filing(tmp_path, encoding, patient=True)
     shards = plan_shards([f"text {number}" for number in range(20)], "key")
-    sent: Any = elsewhere.submit(same, (job, filing, filing.file, shards)).result()
+    sent: Any = elsewhere.submit(same, (job, filing, shards)).result()
     assert sent[:2] == (job, filing)
-    assert sent[2].__self__ == filing
-    assert [shard.name for shard in sent[3]] == [shard.name for shard in shards]
+    assert [shard.name for shard in sent[2]] == [shard.name for shard in shards]
 
 
 @pytest.mark.parametrize("kind", MAIN_SCORES)

@@ -19,6 +19,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.batches import BatchRunner, choose_device, precision
+from evalharness.models.forward.budget import asked_tokens
 from evalharness.models.forward.company import Trial, company_facts, computes_exactly, find_company
 from evalharness.models.forward.pipeline import run_texts
 from evalharness.models.forward.tokens import PromptTokenizer, Tokenized
@@ -75,7 +76,7 @@ class SentenceTransformersBackend:
         check_runs(model, lambda: self._tried(["a"])[0])
         company = find_company(model, Trial(self._tried, self._tokens.plain_tokens, computes_exactly(model)))
         self.identity |= company_facts(company)
-        self._runner = BatchRunner(self._name, self.device, execution.batch_tokens, company)
+        self._runner = BatchRunner(self._name, self.device, asked_tokens(execution), company)
         self._similarity = model.spec.similarity
 
     def _tried(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:

@@ -8,17 +8,16 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, PrerequisiteError
-from evalharness.models.forward.ahead import worked_ahead
+from evalharness.models.forward.at_once import worked_ahead
+from evalharness.models.forward.budget import default_tokens
 from evalharness.store.journal import NO_JOURNAL, Arrays, Journal
 from evalharness.types import DType, Emit, EncodeNote
 
 # texts tokenized at a time: enough to sort well, little memory
 BLOCK = 8192
-# small batches stay in a CPU's cache; accelerators want many rows at once
-_CPU_BATCH_TOKENS = 2048
-_ACCELERATOR_BATCH_TOKENS = 32768
 # torch's can be pages
 _LONGEST_REASON = 150
 
@@ -61,7 +60,8 @@ def precision(dtype: DType, device: str) -> dict[str, str]:
 
 def blocks(texts: Sequence[str]) -> Iterator[list[int]]:
     """Positions of the texts, longest first, in parts that are tokenized together."""
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]), reverse=True)
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    order = np.argsort(-lengths, kind="stable").tolist()
     for first in range(0, len(order), BLOCK):
         yield order[first : first + BLOCK]
 
@@ -98,7 +98,7 @@ class BatchRunner:
         self._company = company
         self._name = name
         self._device = device
-        self.batch_tokens = batch_tokens or (_CPU_BATCH_TOKENS if device == "cpu" else _ACCELERATOR_BATCH_TOKENS)
+        self.batch_tokens = batch_tokens or default_tokens(device)
 
     def run(
         self,
@@ -118,7 +118,7 @@ class BatchRunner:
         Raises:
             ModelError: a single text needs more memory than there is.
         """
-        lengths = [len(ids) for ids in tokens["input_ids"]]
+        lengths = np.array([len(ids) for ids in tokens["input_ids"]], dtype=np.int64)
         kept = _Kept(forward, journal)
         started = (
             _started(kept, places, {key: [values[place] for place in places] for key, values in tokens.items()})
@@ -158,7 +158,7 @@ class BatchRunner:
                 "folder has the tokenizer of the model"
             ) from None
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         if len(tokens["input_ids"]) == 1:
             raise ModelError(
@@ -205,28 +205,22 @@ def _started(kept: _Kept, places: list[int], tokens: dict[str, list[Any]]) -> _S
     return _Started(places, tokens, kept.find(tokens))
 
 
-def _batches(lengths: Sequence[int], budget: int, company: Company) -> Iterator[list[int]]:
+def _batches(lengths: NDArray[np.int64], budget: int, company: Company) -> Iterator[list[int]]:
     """Positions of texts that go together, longest first, padded tokens within the budget (at least one text)."""
-
-    def is_welcome(place: int) -> bool:
-        if company == ANY_LENGTHS:
-            return True
-        return company == "equal lengths" and lengths[place] == lengths[batch[0]]
-
-    batch: list[int] = []
-    width = 0
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if batch and ((len(batch) + 1) * width > budget or not is_welcome(place)):
-            yield batch
-            batch = []
-        if not batch:
-            width = max(lengths[place], 1)
-        batch.append(place)
-    if batch:
-        yield batch
+    order = np.argsort(-lengths, kind="stable")
+    falling = -lengths[order]
+    first = 0
+    while first < len(order):
+        room = 1 if company == "alone" else max(1, budget // max(-int(falling[first]), 1))
+        last = first + room
+        if company == "equal lengths":
+            last = min(last, int(np.searchsorted(falling, falling[first], side="right")))
+        yield order[first:last].tolist()
+        first = min(last, len(order))
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it says that there is too little memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     # torch's CPU allocator has no class of its own

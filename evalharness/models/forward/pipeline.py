@@ -5,7 +5,8 @@ A kind knows tokens and rows, an engine knows graphs; the rows of `registry.BACK
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal, Protocol, TypeAlias
@@ -15,9 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.catalog.models import ModelFacts
-from evalharness.models.forward.batches import ANY_LENGTHS, BatchRunner, Forward, blocks
+from evalharness.models.forward.ahead import Ahead
+from evalharness.models.forward.batches import ANY_LENGTHS, BLOCK, BatchRunner, Forward, blocks, is_out_of_memory
+from evalharness.models.forward.blocks import Block, Tokenize, read_block
+from evalharness.models.forward.budget import asked_tokens, default_tokens, fitted_tokens
 from evalharness.models.forward.company import Trial, company_facts, find_company
-from evalharness.models.forward.tokens import PROMPT_TOKENS, BatchReader, Reader, Tokenized
+from evalharness.models.forward.tokens import BatchReader, Reader
 from evalharness.models.forward.vocabulary import check_vocabulary
 from evalharness.models.forward.weights import check_runs
 from evalharness.models.options import Execution
@@ -25,11 +29,12 @@ from evalharness.models.registry import Computing, ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import DType, Embeddings, Emit, Encoding, TextsEncoded
 
-Tokenize: TypeAlias = Callable[[Sequence[str]], Tokenized]
 # of a graph: a vector per token, a vector per text, scores
 GraphOutput: TypeAlias = Literal["hidden", "vectors", "logits"]
-# what tells one text's tokens from another's
-_OF_A_TEXT = ("input_ids", "token_type_ids", PROMPT_TOKENS)
+
+
+# tokens of a text by which the engine's speed is measured
+_TRIAL_LENGTH = 64
 
 # batches on a GPU, which computes one while the processor prepares the next and takes the rows of the one before
 _AT_ONCE = 2
@@ -185,38 +190,79 @@ def run_texts(
     Raises:
         ModelError: a text needs more memory than there is.
     """
+    parts = (read_block(places, texts, tokenize) for places in blocks(texts))
+    return run_blocks(len(texts), parts, runner, emit, forward=forward, journal=journal)
+
+
+def run_blocks(
+    count: int,
+    parts: Iterable[Block],
+    runner: BatchRunner,
+    emit: Emit,
+    *,
+    forward: Forward,
+    journal: Journal = NO_JOURNAL,
+) -> Rows:
+    """What `run_texts` does once there are tokens.
+
+    Args:
+        count: of the texts.
+        parts: their tokens; each text is in one.
+        runner: see `run_texts`, as for the others.
+        emit: is told of progress.
+        forward: from tokens to rows.
+        journal: see `BatchRunner.run`.
+    """
     found: Any = None
-    truncated, unknown = (np.zeros(len(texts), dtype=bool) for _ in range(2))
-    for places in blocks(texts):
-        tokenized = tokenize([texts[place] for place in places])
-        truncated[places] = tokenized.cut
-        unknown[places] = tokenized.unknown or False
-        same = [[place] for place in range(len(places))] if tokenized.apart else _same_tokens(tokenized.tokens)
-        firsts = {key: [values[group[0]] for group in same] for key, values in tokenized.tokens.items()}
-        for batch in runner.run(firsts, forward, emit, journal):
+    truncated, unknown = (np.zeros(count, dtype=bool) for _ in range(2))
+    for part in parts:
+        truncated[part.places], unknown[part.places] = part.cut, part.unknown
+        for batch in runner.run(part.distinct, forward, emit, journal):
             if found is None:
-                found = _room(len(texts), batch.rows)
-            for number, row in zip(batch.places, batch.rows, strict=True):
-                for place in same[number]:
-                    found[places[place]] = row
-            emit(TextsEncoded(sum(len(same[number]) for number in batch.places), batch.tokens))
+                found = _room(count, batch.rows)
+            part.put(batch.rows, batch.places, found)
+            emit(TextsEncoded(part.count(batch.places), batch.tokens))
     return Rows(found, truncated, unknown)
-
-
-def _same_tokens(tokens: Mapping[str, Sequence[Any]]) -> list[list[int]]:
-    """Groups of positions with equal tokens: texts that differ only in what the tokenizer does not see."""
-    columns = [tokens[name] for name in _OF_A_TEXT if name in tokens]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for place, entry in enumerate(zip(*columns, strict=True)):
-        key = tuple(tuple(part) if isinstance(part, list) else part for part in entry)
-        groups.setdefault(key, []).append(place)
-    return list(groups.values())
 
 
 def _room(texts: int, rows: Any) -> Any:  # noqa: ANN401 -- rows as `Forward` gives them
     if isinstance(rows, list):
         return [np.empty(0, dtype=np.float32)] * texts
     return np.empty((texts, np.size(rows[0])), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Batches of one made-up text, to see how long an engine takes."""
+
+    engine: Engine
+    wants: GraphOutput
+    reader: BatchReader
+    max_length: int | None
+
+    def seconds(self, tokens: int) -> float:
+        """What a batch of so many tokens takes; infinite if there is no memory for it."""
+        length = min(_TRIAL_LENGTH, self.max_length or _TRIAL_LENGTH)
+        given = self.reader.plain_tokens(["a"])
+        rows = {name: _stretched(values[0], length) for name, values in given.items()}
+        inputs = self.reader.inputs({name: [row] * max(1, tokens // len(row)) for name, row in rows.items()})
+        output = self.wants if self.wants in self.engine.gives else next(iter(self.engine.gives))
+        started = time.perf_counter()
+        try:
+            with torch.inference_mode():
+                # an accelerator is not done before something is read
+                self.engine.run(inputs, output)[:1].cpu()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return float("inf")
+        return time.perf_counter() - started
+
+
+def _stretched(row: Sequence[int], length: int) -> list[int]:
+    """A row of at least so many numbers: one in the middle is repeated."""
+    middle = len(row) // 2
+    return [*row[:middle], *[row[middle]] * max(1, length - len(row) + 1), *row[middle + 1 :]]
 
 
 class PipelineBackend:
@@ -253,14 +299,24 @@ class PipelineBackend:
         if find_backend(model.spec.backend).holds:
             own["backend"] = model.spec.backend
         self.identity = {**own, **self._engine.identity, **company_facts(company)}
-        batch_tokens = 1 if self._engine.is_alone else execution.batch_tokens
+        batch_tokens = 1 if self._engine.is_alone else self._budget(model, execution, engine.__name__)
         at_once = _AT_ONCE if self.device.startswith("cuda") else 1
         self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company, at_once)
+        self._ahead: Ahead[Sequence[str], Encoding, Block] = Ahead(self._block)
 
     @property
     def computing(self) -> Computing:
         """How it computes."""
         return Computing(self._engine.version, self._runner.batch_tokens, self.passed_over, self._engine.notes)
+
+    def prepare(self, texts: Sequence[str], encoding: Encoding) -> None:
+        """See `Preparing`: tokenizes."""
+        if len(texts) <= BLOCK:
+            self._ahead.begin(texts, encoding)
+
+    def forget(self) -> None:
+        """See `Preparing`."""
+        self._ahead.forget()
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts, or score joined pairs; row i belongs to text i.
@@ -270,15 +326,47 @@ class PipelineBackend:
         """
         self._engine.check(encoding)
         self._kind.check(encoding)
-        encoded = run_texts(
-            texts,
+        encoded = run_blocks(
+            len(texts),
+            self._blocks(texts, encoding),
             self._runner,
             emit,
-            tokenize=lambda part: self._kind.reader.tokenize(part, encoding),
             forward=lambda tokens: self._rows(tokens, encoding),
             journal=journal,
         )
         return self._kind.gather(encoded, self._engine)
+
+    def _budget(self, model: ResolvedModel, execution: Execution, engine: str) -> int:
+        """Padded tokens of a batch."""
+        if (asked := asked_tokens(execution)) is not None:
+            return asked
+        reader = self._kind.reader
+        if not isinstance(reader, BatchReader):
+            return default_tokens(self.device)
+        facts = {"fingerprint": model.spec.fingerprint, "dtype": model.spec.dtype, "engine": engine, **self.identity}
+        trial = _Trial(self._engine, self._kind.wants, reader, model.spec.max_length)
+        return fitted_tokens(facts, self.device, trial.seconds)
+
+    def _block(self, texts: Sequence[str], encoding: Encoding) -> Block:
+        """Tokens of no more texts than go together."""
+        places = next(blocks(texts), [])
+        return read_block(places, texts, lambda part: self._kind.reader.tokenize(part, encoding))
+
+    def _blocks(self, texts: Sequence[str], encoding: Encoding) -> Iterator[Block]:
+        """Tokens of any number of texts; while a block is used, the next is made."""
+        if len(texts) <= BLOCK:
+            if len(texts):
+                yield self._ahead.take(texts, encoding)
+            return
+        places = [np.array(part) for part in blocks(texts)]
+        parts = [[texts[place] for place in part] for part in places]
+        try:
+            for number, part in enumerate(parts):
+                for near in parts[number : number + 2]:
+                    self._ahead.begin(near, encoding)
+                yield self._ahead.take(part, encoding).at(places[number])
+        finally:
+            self._ahead.forget()
 
     def _rows(self, tokens: dict[str, list[Any]], encoding: Encoding) -> Any:  # noqa: ANN401 -- see `Kind.rows`
         with torch.inference_mode():

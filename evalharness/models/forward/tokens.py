@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evalharness.errors import ModelError
+from evalharness.models.forward.arrays import IDS, Limits, Read, attended, count_of, padding_of, read, rows_of
+from evalharness.models.forward.cutting import can_cut, read_beginnings
 from evalharness.models.forward.devices import moved
 from evalharness.models.forward.vocabulary import check_room, load_tokenizer
 from evalharness.models.forward.weights import library_errors
@@ -34,8 +38,8 @@ class Tokenized:
     """
 
     tokens: dict[str, Any]
-    cut: list[bool]
-    unknown: list[bool] | None = None
+    cut: Sequence[bool] | NDArray[np.bool_]
+    unknown: Sequence[bool] | NDArray[np.bool_] | None = None
     apart: bool = False
 
 
@@ -107,6 +111,7 @@ class PromptTokenizer:
         self._lowercase = model.facts.lowercase
         with library_errors(model, "the tokenizer cannot be used"):
             self._unknown = _unknown_token(self.tokenizer)
+        self._padding, self._can_cut = padding_of(self.tokenizer), can_cut(self.tokenizer)
         check_room(self._name, model.spec.max_length, self.tokenizer.num_special_tokens_to_add())
 
     def adopt(self, tokenizer: Any) -> None:  # noqa: ANN401 -- transformers has no common type
@@ -118,6 +123,7 @@ class PromptTokenizer:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(f"{self._name}: needs a fast tokenizer, found {type(tokenizer).__name__}")
         self.tokenizer, self._unknown = tokenizer, _unknown_token(tokenizer)
+        self._padding, self._can_cut = padding_of(tokenizer), can_cut(tokenizer)
 
     def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         """Tokens of the prompted texts.
@@ -129,41 +135,37 @@ class PromptTokenizer:
             return self._wrapped(texts, encoding)
         bare = self._bare(texts, encoding)
         whole = [prompted(text, encoding, bare=left_out) for text, left_out in zip(texts, bare, strict=True)]
-        found = self.tokenizer(self._cased(whole), truncation=True, max_length=encoding.max_length)
-        tokens = dict(found)
+        found = self._read(self._cased(whole), Limits(truncation=True, max_length=encoding.max_length))
+        tokens: dict[str, Any] = dict(found.columns)
         if encoding.prompt and not encoding.pool_prompt:
             count = self._prompt_tokens(encoding)
             tokens[PROMPT_TOKENS] = [0 if left_out else count for left_out in bare]
-        return Tokenized(tokens, [bool(item.overflowing) for item in found.encodings], self._unknowns(tokens, encoding))
-
-    def _unknowns(self, tokens: dict[str, Any], encoding: Encoding) -> list[bool]:
-        """Per text, whether most of its own tokens, without the prompt's and special ones, are unknown."""
-        texts = tokens["input_ids"]
-        if not any(self._unknown in ids for ids in texts):
-            return [False] * len(texts)
-        prompt = self._plain([encoding.prompt])[0] if encoding.prompt else []
+        prompt = self._plain([encoding.prompt])[0].tolist() if encoding.prompt else []
         special = self.tokenizer.num_special_tokens_to_add()
-        return [self._is_unknown(ids, prompt, special) for ids in texts]
+        return Tokenized(tokens, found.cut, self._unknowns(found.columns[IDS], prompt, special))
 
-    def _is_unknown(self, ids: Sequence[int], prompt: Sequence[int], special: int) -> bool:
-        unknown = ids.count(self._unknown) - prompt.count(self._unknown)
-        return self._unknown is not None and 2 * unknown > max(len(ids) - len(prompt) - special, 0)
+    def _read(self, texts: Sequence[str], limits: Limits) -> Read:
+        return (read_beginnings if self._can_cut else read)(self.tokenizer, texts, limits)
+
+    def _unknowns(self, rows: Sequence[NDArray[np.int64]], prompt: Sequence[int], special: int) -> NDArray[np.bool_]:
+        """Per text, whether most of its own tokens, without the prompt's and special ones, are unknown."""
+        if self._unknown is None:
+            return np.zeros(len(rows), dtype=bool)
+        unknown = count_of(self._unknown, rows) - list(prompt).count(self._unknown)
+        own = np.array([len(ids) for ids in rows], dtype=np.int64) - len(prompt) - special
+        mostly: NDArray[np.bool_] = 2 * unknown > np.maximum(own, 0)
+        return mostly
 
     def padded(self, tokens: dict[str, list[Any]]) -> Padded:
-        """Tokens as tensors of one width.
-
-        Padding is on the right whatever the tokenizer's side: then a text's first token has the first position in
-        every batch, whatever kind of positions the model has. The pooling goes by the mask.
-        """
-        prompt_tokens = tokens.get(PROMPT_TOKENS)
+        """Tokens as tensors of one width, padded on the right; the pooling goes by the mask."""
         own = {key: values for key, values in tokens.items() if key != PROMPT_TOKENS}
-        inputs = self.tokenizer.pad(own, padding_side="right", return_tensors="pt")
-        mask = inputs["attention_mask"]
-        attended = moved(mask, self._home)
-        if prompt_tokens is None:
-            return Padded(inputs, attended, attended)
-        counted = mask * (mask.cumsum(dim=1) > torch.tensor(prompt_tokens)[:, None])
-        return Padded(inputs, attended, moved(counted, self._home))
+        inputs = self._padding.inputs(own)
+        mask = torch.from_numpy(attended(map(len, tokens[IDS])).astype(np.int64))
+        whole = moved(mask, self._home)
+        if PROMPT_TOKENS not in tokens:
+            return Padded(inputs, whole, whole)
+        counted = mask * (mask.cumsum(dim=1) > torch.tensor(tokens[PROMPT_TOKENS])[:, None])
+        return Padded(inputs, whole, moved(counted, self._home))
 
     def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
         """See `BatchReader`."""
@@ -178,8 +180,8 @@ class PromptTokenizer:
         prompt, limit = encoding.prompt, encoding.prompt_within
         if not prompt or limit is None:
             return [False] * len(texts)
-        whole = self.tokenizer(self._cased([prompt + text for text in texts]), truncation=False, verbose=False)
-        return [len(ids) > limit for ids in whole["input_ids"]]
+        whole = read(self.tokenizer, self._cased([prompt + text for text in texts]), Limits(truncation=False))
+        return [len(ids) > limit for ids in whole.columns[IDS]]
 
     def _cased(self, texts: Sequence[str]) -> list[str]:
         return [text.lower() for text in texts] if self._lowercase else list(texts)
@@ -192,19 +194,19 @@ class PromptTokenizer:
 
     def _wrapped(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         """Prompt and suffix as tokens of their own around the text, which is cut to leave room for them."""
-        before = self._plain([encoding.prompt])[0] if encoding.prompt else []
-        after = self._plain([encoding.suffix])[0] if encoding.suffix else []
+        before = self._plain([encoding.prompt])[0].tolist() if encoding.prompt else []
+        after = self._plain([encoding.suffix])[0].tolist() if encoding.suffix else []
         check_room(self._name, encoding.max_length, len(before) + len(after))
         room = None if encoding.max_length is None else encoding.max_length - len(before) - len(after)
         inner = self._plain(texts)
-        wrapped = [[*before, *ids[:room], *after] for ids in inner]
+        kept = [ids[:room] for ids in inner]
+        wrapped = rows_of([[*before, *ids.tolist(), *after] for ids in kept])
         cut = [room is not None and len(ids) > room for ids in inner]
-        tokens = {"input_ids": wrapped, "attention_mask": [[1] * len(item) for item in wrapped]}
-        return Tokenized(tokens, cut, [self._is_unknown(ids[:room], [], 0) for ids in inner])
+        return Tokenized({IDS: wrapped}, cut, self._unknowns(kept, [], 0))
 
-    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
-        found = self.tokenizer(self._cased(texts), add_special_tokens=False, truncation=False, verbose=False)
-        return list(found["input_ids"])
+    def _plain(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        limits = Limits(truncation=False, special=False)
+        return read(self.tokenizer, self._cased(texts), limits).columns[IDS]
 
 
 def _unknown_token(tokenizer: Any) -> int | None:  # noqa: ANN401 -- transformers has no common type

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.errors import ModelError, shorten
+from evalharness.models.forward.arrays import Limits, padding_of, read
 from evalharness.models.forward.company import Trial, trial_of
 from evalharness.models.forward.pipeline import Engine, Graph, GraphOutput, Rows
 from evalharness.models.forward.tokens import Tokenized, short_inputs
@@ -37,6 +38,7 @@ class PairTokenizer:
         self._max_length = model.spec.max_length
         self._truncation = model.spec.pair_truncation
         self.tokenizer = load_tokenizer(model)
+        self._padding = padding_of(self.tokenizer)
         special = self.tokenizer.num_special_tokens_to_add(pair=True)
         check_room(model.spec.name, self._max_length, special, len(("query", "document")))
 
@@ -46,8 +48,7 @@ class PairTokenizer:
 
     def inputs(self, tokens: dict[str, list[Any]]) -> Mapping[str, torch.Tensor]:
         """See `BatchReader`."""
-        inputs: Mapping[str, torch.Tensor] = self.tokenizer.pad(tokens, padding_side="right", return_tensors="pt")
-        return inputs
+        return self._padding.inputs(tokens)
 
     def tokenize(self, texts: Sequence[str], encoding: Encoding) -> Tokenized:
         """See `Reader`."""
@@ -56,8 +57,8 @@ class PairTokenizer:
         length = encoding.max_length
         if self._truncation == "only_second" and length is not None:
             return self._with_short_queries(queries, documents, length)
-        found = self.tokenizer(queries, documents, truncation=self._truncation, max_length=length)
-        return Tokenized(dict(found), [bool(item.overflowing) for item in found.encodings], apart=_APART)
+        found = read(self.tokenizer, queries, Limits(self._truncation, length), documents)
+        return Tokenized(dict(found.columns), found.cut, apart=_APART)
 
     def _with_short_queries(self, queries: Sequence[str], documents: Sequence[str], length: int) -> Tokenized:
         """FlagEmbedding's way: the query's tokens are cut first, then the document's to what room is left.
