@@ -35,7 +35,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from evalharness.models.engines.torch_attention import Kernel, find_kernel, reference  # noqa: E402
 from evalharness.models.engines.torch_unpadded import Unpadded  # noqa: E402
-from evalharness.models.forward.ahead import worked_ahead  # noqa: E402
+from evalharness.models.forward.at_once import worked_ahead  # noqa: E402
 from evalharness.models.forward.devices import moved  # noqa: E402
 from evalharness.models.kinds.dense import pool  # noqa: E402
 

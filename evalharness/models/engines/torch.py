@@ -17,7 +17,7 @@ from evalharness.models.forward.company import computes_exactly
 from evalharness.models.forward.devices import moved
 from evalharness.models.forward.pipeline import GraphOutput, Kind
 from evalharness.models.forward.tokens import BatchReader
-from evalharness.models.forward.weights import TORCH_DTYPES, embedding_rows, size_of
+from evalharness.models.forward.weights import embedding_rows, size_of, torch_dtype
 from evalharness.models.options import Execution
 from evalharness.models.registry import ResolvedModel
 from evalharness.types import Encoding
@@ -56,7 +56,7 @@ class TorchEngine:
 
     def _find_unpadded(self, model: ResolvedModel, kind: Kind) -> Unpadded | None:
         """The model without padding where there is a kernel for that, and it gives the same."""
-        kernel = find_kernel(self.device, TORCH_DTYPES[model.spec.dtype])
+        kernel = find_kernel(self.device, torch_dtype(model))
         if kernel is None or not isinstance(kind.reader, BatchReader):
             return None
         inputs = kind.reader.inputs(kind.reader.plain_tokens(TRIAL_TEXTS))
