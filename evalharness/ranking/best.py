@@ -32,11 +32,11 @@ class Found:
 class Best:
     """See the module."""
 
-    def __init__(self, queries: int, k: int, width: int, ranks: Callable[[], NDArray[np.int64]]) -> None:
+    def __init__(self, least: NDArray[np.float32], k: int, width: int, ranks: Callable[[], NDArray[np.int64]]) -> None:
         """Nothing is found yet.
 
         Args:
-            queries: how many.
+            least: per query, the score below which nothing is looked at; -inf where nothing is known.
             k: documents wanted per query, at least one.
             width: documents in a block of scores, a multiple of eight.
             ranks: gives the ranks of all ids; called only where more documents have equal scores than there is room.
@@ -45,10 +45,10 @@ class Best:
         # of so many a block's worth of documents more has room
         self._full = k + width // 4
         self._room = self._full + max(k, width)
-        self._scores = np.empty((queries, self._room), dtype=np.float32)
-        self._documents = np.empty((queries, self._room), dtype=np.int32)
-        self._count = np.zeros(queries, dtype=np.int64)
-        self._least = np.full(queries, -np.inf, dtype=np.float32)
+        self._scores = np.empty((len(least), self._room), dtype=np.float32)
+        self._documents = np.empty((len(least), self._room), dtype=np.int32)
+        self._count = np.zeros(len(least), dtype=np.int64)
+        self._least = least.copy()
         self._lock = Lock()
 
     def offer(self, scores: NDArray[np.float32], documents: NDArray[np.int32]) -> None:
@@ -58,7 +58,7 @@ class Best:
             scores: shape (queries, width); those beyond the documents are of nothing.
             documents: their numbers, in the order of the columns.
         """
-        # not "at least": a product that is no number is kept, and comes first, as in torch
+        # not "at least": a product that is no number is kept, too
         below = scores < self._least[:, None]
         below[:, len(documents) :] = True
         flags = below.view(np.uint64).ravel()
@@ -100,44 +100,59 @@ class Best:
             kept[row] = False
             kept[row, there[np.argpartition(keys, len(keys) - self._k)[-self._k :]]] = True
             count[row] = self._k
-        row, column = np.nonzero(kept)
-        place = np.arange(len(row)) - (np.cumsum(count) - count)[row]
-        self._scores[rows[row], place] = scores[row, column]
-        self._documents[rows[row], place] = documents[row, column]
+        place = np.repeat(rows * self._room - np.cumsum(count) + count, count)
+        place += np.arange(len(place))
+        self._scores.ravel()[place] = scores[kept]
+        self._documents.ravel()[place] = documents[kept]
         self._count[rows], self._least[rows] = count, least
 
+    def least(self) -> NDArray[np.float32]:
+        """Per query, the score of the k-th best document so far; -inf where there are fewer."""
+        self._drop(np.flatnonzero(self._count >= self._k))
+        return np.where(self._count < self._k, -np.inf, self._least).astype(np.float32)
+
+    def lacking(self) -> NDArray[np.int64]:
+        """Queries of which fewer than k documents were kept, since too much was expected of them at the start."""
+        return np.flatnonzero(self._count < self._k)
+
     def found(self, ids: Sequence[str]) -> Found:
-        """The best of what was offered, which was k documents at least.
+        """The best of what was offered, or of what was kept of it (see `lacking`).
 
         Args:
             ids: of all documents, by number.
         """
         self._drop(np.flatnonzero(self._count > self._k))
-        width = int(self._count.max(initial=0))
+        width = max(self._k, int(self._count.max()))
         scores, documents = self._scores[:, :width], self._documents[:, :width]
         unused = np.arange(width) >= self._count[:, None]
-        keys = order.keys(scores, np.zeros(width, dtype=np.int64))
+        # first by score and column, which a single sort of the keys gives; ids are asked only where scores are equal
+        keys = order.keys(scores, np.arange(width))
         keys[unused] = 0
-        arranged = np.sort(keys, axis=1)
-        tied = np.flatnonzero((arranged[:, 1:] == arranged[:, :-1]).any(axis=1))
-        keys[tied] = order.keys(scores[tied], _ranks_of_tied(keys[tied], documents[tied], ids))
-        keys[unused] = 0
-        best = np.argsort(keys, axis=1)[:, ::-1][:, : self._k]
+        arranged = np.sort(keys, axis=1)[:, ::-1]
+        best = order.ranks_of(arranged)
+        equal = np.diff(arranged >> np.uint64(32), axis=1) == 0
+        equal &= np.arange(1, width) < self._count[:, None]
+        for row in np.flatnonzero(equal.any(axis=1)).tolist():
+            used = int(self._count[row])
+            _by_id(best[row, :used], equal[row, : used - 1], lambda column, row=row: ids[documents[row, column]])
+        best = best[:, : self._k]
         return Found(
             np.take_along_axis(documents, best, axis=1).astype(np.int64), np.take_along_axis(scores, best, axis=1)
         )
 
 
-def _ranks_of_tied(keys: NDArray[np.uint64], documents: NDArray[np.int32], ids: Sequence[str]) -> NDArray[np.int64]:
-    """Ranks of ids among those of documents that share their score with another one of their query; others have 0."""
-    places = np.argsort(keys, axis=1)
-    arranged = np.take_along_axis(keys, places, axis=1)
-    same = np.zeros(keys.shape, dtype=bool)
-    same[:, 1:] = (arranged[:, 1:] == arranged[:, :-1]) & (arranged[:, 1:] != 0)
-    same[:, :-1] |= same[:, 1:]
-    tied = np.zeros(keys.shape, dtype=bool)
-    np.put_along_axis(tied, places, same, axis=1)
-    ranks = np.zeros(keys.shape, dtype=np.int64)
-    numbers, inverse = np.unique(documents[tied], return_inverse=True)
-    ranks[tied] = order.id_ranks([ids[number] for number in numbers.tolist()])[inverse]
-    return ranks
+def _by_id(columns: NDArray[np.int64], equal: NDArray[np.bool_], name: Callable[[int], str]) -> None:
+    """Put columns with equal scores, which stand side by side, into the order of their ids, the largest first.
+
+    Args:
+        columns: by score; changed in place.
+        equal: per column but the last, whether the next one has the same score.
+        name: gives a column's id.
+    """
+    tied = np.zeros(len(columns), dtype=bool)
+    tied[1:] = equal
+    tied[:-1] |= equal
+    places = np.flatnonzero(tied)
+    run = np.cumsum(np.concatenate([[0], ~equal]))[places]
+    ranks = order.id_ranks([name(column) for column in columns[places].tolist()])
+    columns[places] = columns[places][np.lexsort((-ranks, run))]
