@@ -111,7 +111,8 @@ class Table:
             DataError: one is no id, or is there twice.
         """
         values = self.ids(column)
-        if twice := [value for value, count in Counter(values).items() if count > 1]:
+        if len(set(values)) < len(values):
+            twice = [value for value, count in Counter(values).items() if count > 1]
             row = len(values) - 1 - values[::-1].index(twice[0])
             raise DataError(f"{self.at(row, column)}: these ids occur more than once: {shorten(twice)}")
         return values

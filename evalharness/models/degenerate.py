@@ -28,8 +28,9 @@ def degenerate_notes(embeddings: Embeddings, texts: Sequence[str]) -> Iterator[E
         return
     zero = huge = 0
     same, first = True, embeddings.rows(slice(0, 1)).vectors
+    places = embeddings.reading_order()
     for start in range(0, len(embeddings), _CHUNK):
-        vectors = embeddings.rows(slice(start, start + _CHUNK)).vectors
+        vectors = embeddings.rows(places[start : start + _CHUNK]).vectors
         peaks = np.abs(vectors).max(axis=1, initial=0)
         zero += int((peaks < _SHORTEST).sum())
         # a sum of so many squares at the most

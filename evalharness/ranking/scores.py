@@ -111,8 +111,10 @@ def _summing_order(found: Ranking) -> Sequence[NDArray[np.int64]]:
 
 def _numbered_qrels(records: RetrievalRecords) -> list[dict[int, int]]:
     """Judgements by number of document; one that is not in the corpus gets a number that no search returns."""
-    numbers = {document: number for number, document in enumerate(records.corpus_ids)}
-    absent = len(numbers)
+    # of millions of documents, few are judged
+    wanted = {name for judged in records.qrels for name in judged}
+    numbers = {document: number for number, document in enumerate(records.corpus_ids) if document in wanted}
+    absent = len(records.corpus_ids)
     return [
         {numbers.get(name, absent + place): grade for place, (name, grade) in enumerate(judged.items())}
         for judged in records.qrels

@@ -1,25 +1,20 @@
 """Similarities of vectors, and the exact top-k search with the one rule for ties.
 
-float32 throughout, with torch's kernels on the same shapes as mteb's, so that even the last bit agrees.
+float32 throughout; but for the search of single vectors (`exact`) with torch's kernels on the same shapes as mteb's, so
+that even the last bit agrees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evalharness.ranking import multipart, order
+from evalharness.ranking import exact, multipart, order
 from evalharness.ranking.records import Ranking
 from evalharness.types import Dense, Embeddings, MultiPart, Similarity
-
-# mteb scores a corpus in chunks of this many documents; the shape of a product decides its last bit
-CHUNK = 50_000
-# a block of scores (queries x chunk) stays under 1 GiB
-_MAX_BLOCK = 2**28
 
 # mteb's blocks in bitext mining
 _NEAREST_ROWS, _NEAREST_CHUNK = 100, 500_000
@@ -112,13 +107,13 @@ def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -
         ids: one document id per row of the corpus.
         k: documents wanted per query; fewer come back if the corpus is smaller.
     """
+    if isinstance(queries, Dense) and isinstance(corpus, Dense):
+        return exact.search_all(queries, corpus, ids, k)
     ranks = order.id_ranks(ids)
-    chunk = multipart.CHUNK if isinstance(corpus, MultiPart) else CHUNK
-    block = multipart.CHUNK if isinstance(corpus, MultiPart) else max(1, _MAX_BLOCK // min(CHUNK, max(1, len(corpus))))
     keys = np.empty((len(queries), min(k, len(corpus))), dtype=np.uint64)
-    for first in range(0, len(queries), block):
-        part = slice(first, first + block)
-        keys[part] = _search(queries.rows(part), corpus, _Depth(ranks, k, chunk))
+    for first in range(0, len(queries), multipart.CHUNK):
+        part = slice(first, first + multipart.CHUNK)
+        keys[part] = _best_in_chunks(queries.rows(part), corpus, ranks, k)
     by_rank = np.empty(len(ids), dtype=np.int64)
     by_rank[ranks] = np.arange(len(ids))
     return Ranking(list(by_rank[order.ranks_of(keys)]), list(order.scores_of(keys)))
@@ -143,25 +138,12 @@ def rank_candidates(
     return best, scores[best]
 
 
-@dataclass(frozen=True, slots=True)
-class _Depth:
-    """Which documents there are (their ids' ranks), how many are wanted, how many are scored at a time."""
-
-    ranks: NDArray[np.int64]
-    k: int
-    chunk: int
-
-
-def _search(queries: Embeddings, corpus: Embeddings, depth: _Depth) -> NDArray[np.uint64]:
+def _best_in_chunks(queries: Embeddings, corpus: Embeddings, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:
     """Keys of the k best documents of each query, descending."""
     kept = np.empty((len(queries), 0), dtype=np.uint64)
-    # once, not once per chunk
-    left = queries if isinstance(queries, MultiPart) else Dense(_comparable(queries).numpy(), "dot")
-    for first in range(0, len(corpus), depth.chunk):
-        chunk = slice(first, first + depth.chunk)
-        part = corpus.rows(chunk)
-        right = part if isinstance(part, MultiPart) else Dense(_comparable(part).numpy(), "dot")
-        scores = _all_scores(left, right)
-        merged = np.concatenate([kept, _best_keys(scores, depth.ranks[chunk], depth.k)], axis=1)
-        kept = np.sort(merged, axis=1)[:, ::-1][:, : depth.k]
+    for first in range(0, len(corpus), multipart.CHUNK):
+        chunk = slice(first, first + multipart.CHUNK)
+        scores = _all_scores(queries, corpus.rows(chunk))
+        merged = np.concatenate([kept, _best_keys(scores, ranks[chunk], k)], axis=1)
+        kept = np.sort(merged, axis=1)[:, ::-1][:, :k]
     return kept

@@ -66,6 +66,11 @@ class StoredRows:
     def __getitem__(self, index: Any) -> StoredRows:  # noqa: ANN401 -- whatever NumPy takes
         return StoredRows(self.paths, self.shard[index], self.row[index], self.dimensions)
 
+    def reading_order(self) -> NDArray[np.int64]:
+        """Places of the rows, file by file."""
+        # the two numbers as one, since a sort by one is several times faster
+        return np.argsort((self.shard.astype(np.int64) << 32) | self.row, kind="stable")
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.float32]:  # noqa: ANN401, FBT001
         del dtype, copy
         gathered = np.empty(self.shape, dtype=np.float32)

@@ -32,7 +32,10 @@ def store_key(identity: Mapping[str, Any], encoding: Encoding) -> str:
 
 def text_digests(texts: Sequence[str]) -> NDArray[np.uint64]:
     """128 bits of BLAKE2b per text, shape (texts, 2)."""
-    joined = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
+    # one after another: a list of so many small objects would take three times as much memory
+    joined = bytearray()
+    for text in texts:
+        joined += blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
 
 
@@ -65,11 +68,6 @@ class PlannedShard:
         """Of its file, without the suffix."""
         return shard_name(self.key, text_digests(self.texts))
 
-    def only(self, wanted: NDArray[np.bool_]) -> PlannedShard:
-        """The shard of those of its texts that are wanted, by a flag for each text of the plan."""
-        kept = np.flatnonzero(wanted[self.rows])
-        return PlannedShard(self.key, self.rows[kept], [self.texts[place] for place in kept.tolist()])
-
 
 def plan_shards(texts: Sequence[str], key: str) -> list[PlannedShard]:
     """Cut texts into shards, longest texts first; each text is in exactly one.
@@ -78,7 +76,7 @@ def plan_shards(texts: Sequence[str], key: str) -> list[PlannedShard]:
         texts: any number.
         key: see `store_key`.
     """
-    return [PlannedShard(key, np.array(part), [texts[row] for row in part]) for part in _parts(texts)]
+    return [PlannedShard(key, part, [texts[row] for row in part.tolist()]) for part in _parts(texts)]
 
 
 def missing_shards(texts: Sequence[str], key: str, missing: NDArray[np.bool_]) -> list[PlannedShard]:
@@ -89,19 +87,19 @@ def missing_shards(texts: Sequence[str], key: str, missing: NDArray[np.bool_]) -
         key: see `store_key`.
         missing: per text, whether it is wanted.
     """
-    return [left for shard in plan_shards(texts, key) if len((left := shard.only(missing)).rows)]
+    wanted = (part[missing[part]] for part in _parts(texts))
+    return [PlannedShard(key, part, [texts[row] for row in part.tolist()]) for part in wanted if len(part)]
 
 
-def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
-    part: list[int] = []
-    characters = 0
+def _parts(texts: Sequence[str]) -> Iterator[NDArray[np.int64]]:
+    """Places of the texts of each shard."""
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    # of equally long texts, the first first
     order = np.argsort(-lengths, kind="stable")
-    for row, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
-        if part and (len(part) == SHARD_TEXTS or characters + length > SHARD_CHARACTERS):
-            yield part
-            part, characters = [], 0
-        part.append(row)
-        characters += length
-    if part:
-        yield part
+    characters = np.concatenate([[0], np.cumsum(lengths[order])])
+    first = 0
+    while first < len(order):
+        fitting = int(np.searchsorted(characters, characters[first] + SHARD_CHARACTERS, side="right")) - 1
+        end = max(first + 1, min(first + SHARD_TEXTS, fitting))
+        yield order[first:end]
+        first = end

@@ -134,8 +134,8 @@ def opened(folder: Path, execution: Execution, **options: Any) -> PipelineBacken
 def test_who_asks_gets_it(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_bert(tmp_path / "model")
     monkeypatch.setenv(BATCH_TOKENS_VARIABLE, "77")
-    assert opened(folder, Execution(device="cpu", batch_tokens=33), pooling="cls").batch_tokens == 33
-    assert opened(folder, Execution(device="cpu"), pooling="cls").batch_tokens == 77
+    assert opened(folder, Execution(device="cpu", batch_tokens=33), pooling="cls").computing.batch_tokens == 33
+    assert opened(folder, Execution(device="cpu"), pooling="cls").computing.batch_tokens == 77
     assert not own_cache.exists()
     for wrong in ("0", "-1", "many", "1.5", "\u0663"):
         monkeypatch.setenv(BATCH_TOKENS_VARIABLE, wrong)
@@ -159,13 +159,13 @@ def test_engines_are_measured_with_whole_batches(
 
     monkeypatch.setattr(TorchEngine, "run", run)
     first = opened(folder, Execution(device="cpu"), **options)
-    assert first.batch_tokens in CANDIDATES
+    assert first.computing.batch_tokens in CANDIDATES
     sizes = {rows * length for rows, length in shapes if rows > 2}
     assert {tokens for tokens in CANDIDATES if tokens in sizes} <= set(CANDIDATES)
     assert all(length <= 64 for _, length in shapes)
     assert any(rows * length > 200 for rows, length in shapes)
     shapes.clear()
-    assert opened(folder, Execution(device="cpu"), **options).batch_tokens == first.batch_tokens
+    assert opened(folder, Execution(device="cpu"), **options).computing.batch_tokens == first.computing.batch_tokens
     assert all(rows <= 2 for rows, _ in shapes)
 
 

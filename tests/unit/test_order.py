@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from evalharness.ranking.order import best_order, id_ranks, keys, ranks_of, scores_of
 
-scores = st.sampled_from([0.0, -0.0, 0.5, -0.5, 1e-45, float("inf"), float("-inf")]) | st.floats(
+# the smallest of float32, as float32 has it
+SMALLEST = float(np.float32(1e-45))
+scores = st.sampled_from([0.0, -0.0, 0.5, -0.5, SMALLEST, float("inf"), float("-inf")]) | st.floats(
     width=32, allow_nan=False
 )
 documents = st.dictionaries(st.text(max_size=3), scores, max_size=20)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evalharness.ranking import similarity
+from evalharness.ranking import exact, similarity
 from evalharness.ranking.order import id_ranks
 from evalharness.ranking.similarity import nearest, nearest_scores, pairwise, rank_candidates, top_k
 from evalharness.store.unstored import PackedArrays
@@ -32,7 +31,7 @@ def grid(rng: random.Random, count: int) -> Dense:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), k=st.integers(1, 40), chunk=st.integers(1, 60), count=st.integers(1, 50))
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 40), chunk=st.integers(1, 8), count=st.integers(1, 200))
 def test_chunks_and_ties_do_not_matter(seed: int, k: int, chunk: int, count: int) -> None:
     rng = random.Random(seed)
     corpus, queries = grid(rng, count), grid(rng, 4)
@@ -40,8 +39,10 @@ def test_chunks_and_ties_do_not_matter(seed: int, k: int, chunk: int, count: int
     scores = queries.vectors @ corpus.vectors.T
     wanted = best(scores, ids, k)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(similarity, "CHUNK", chunk)
-        patch.setattr(similarity, "_MAX_BLOCK", chunk)  # and queries one by one
+        patch.setattr(exact, "_DOCUMENTS", chunk * 8)
+        patch.setattr(exact, "_FEW_DOCUMENTS", 8)
+        patch.setattr(exact, "_QUERIES", 2)
+        patch.setattr(exact, "_TOGETHER", 3)
         found = top_k(queries, corpus, ids, k)
     assert [row.tolist() for row in found.documents] == wanted
     assert np.array(found.scores).tolist() == np.take_along_axis(scores, np.array(wanted), axis=1).tolist()
@@ -135,20 +136,3 @@ def test_vectors_of_different_kinds_have_no_similarity() -> None:
     for query, candidates in ((dense, packed), (packed, dense)):
         with pytest.raises(TypeError, match="embeddings of different kinds"):
             rank_candidates(query, candidates, id_ranks(["a"]), 1)
-
-
-@pytest.mark.parametrize(("documents", "blocks"), [(4, [2, 2, 1]), (2, [4, 1]), (100, [1] * 5)])
-def test_queries_come_in_blocks_whose_scores_fit(
-    monkeypatch: pytest.MonkeyPatch, documents: int, blocks: list[int]
-) -> None:
-    sizes, real = [], similarity._search
-
-    def seen(queries: Dense, *rest: Any) -> Any:
-        sizes.append(len(queries))
-        return real(queries, *rest)
-
-    monkeypatch.setattr(similarity, "_search", seen)
-    monkeypatch.setattr(similarity, "_MAX_BLOCK", 8)
-    corpus, queries = (Dense(np.ones((count, 2), dtype=np.float32)) for count in (documents, 5))
-    top_k(queries, corpus, [str(number) for number in range(documents)], 1)
-    assert sizes == blocks
