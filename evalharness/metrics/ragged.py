@@ -59,7 +59,11 @@ class Ragged(Sequence[NDArray[Any]]):
     def __getitem__(self, index: slice) -> Ragged: ...
     def __getitem__(self, index: int | slice) -> NDArray[Any] | Ragged:
         if isinstance(index, slice):
-            return self.take(np.arange(len(self))[index])
+            first, end, step = index.indices(len(self))
+            if step != 1:
+                return self.take(np.arange(len(self))[index])
+            starts = self.starts[first : max(first, end) + 1]
+            return Ragged(self.values[starts[0] : starts[-1]], starts - starts[0])
         place = range(len(self))[index]
         return self.values[self.starts[place] : self.starts[place + 1]]
 

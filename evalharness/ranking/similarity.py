@@ -30,7 +30,7 @@ def _tensor(vectors: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(np.array(vectors, copy=not vectors.flags.writeable))
 
 
-def _comparable(embeddings: Embeddings) -> torch.Tensor:
+def comparable(embeddings: Embeddings) -> torch.Tensor:
     """Vectors whose dot product is the model's similarity; a zero vector stays zero."""
     vectors = _tensor(embeddings.vectors)
     return torch.nn.functional.normalize(vectors, p=2, dim=1) if embeddings.similarity == "cosine" else vectors
@@ -38,7 +38,7 @@ def _comparable(embeddings: Embeddings) -> torch.Tensor:
 
 def pairwise(first: Embeddings, second: Embeddings) -> list[float]:
     """The model's similarity of each pair of rows."""
-    values: list[float] = (_comparable(first) * _comparable(second)).sum(dim=-1).tolist()
+    values: list[float] = (comparable(first) * comparable(second)).sum(dim=-1).tolist()
     return values
 
 
@@ -53,8 +53,8 @@ def nearest_scores(
         similarity: used instead of the model's own.
         one_by_one: compute each pair by itself, as mteb does for a model's own similarity; the last bit may differ.
     """
-    left = _comparable(Dense(first.vectors, similarity))
-    right = _comparable(Dense(second.vectors, similarity))
+    left = comparable(Dense(first.vectors, similarity))
+    right = comparable(Dense(second.vectors, similarity))
     if one_by_one:
         return [max(float(torch.mm(a[None], b[None].T)) for b in right) for a in left]
     return [float(torch.mm(a[None], right.T).max()) for a in left]
@@ -66,9 +66,9 @@ def nearest(first: Embeddings, second: Embeddings) -> list[int]:
     In mteb's blocks (100 rows against 500,000). Where several are equally similar, torch chooses, as in mteb.
     """
     found: list[int] = []
-    right = _comparable(second)
+    right = comparable(second)
     for start in range(0, len(first), _NEAREST_ROWS):
-        left = _comparable(first.rows(slice(start, start + _NEAREST_ROWS)))
+        left = comparable(first.rows(slice(start, start + _NEAREST_ROWS)))
         best: list[tuple[float, int]] = [(-np.inf, 0)] * len(left)
         for offset in range(0, len(right), _NEAREST_CHUNK):
             values, places = torch.topk(
@@ -99,7 +99,7 @@ def _all_scores(queries: Embeddings, documents: Embeddings) -> torch.Tensor:
     if isinstance(queries, MultiPart) and isinstance(documents, MultiPart):
         return torch.from_numpy(multipart.scores(queries, documents))
     if isinstance(queries, Dense) and isinstance(documents, Dense):
-        return torch.mm(_comparable(queries), _comparable(documents).T)
+        return torch.mm(comparable(queries), comparable(documents).T)
     raise TypeError("queries and documents have embeddings of different kinds")
 
 
@@ -124,25 +124,6 @@ def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -
     return Ranking(list(by_rank[order.ranks_of(keys)]), list(order.scores_of(keys)))
 
 
-def rank_candidates(
-    query: Embeddings, candidates: Embeddings, ranks: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rank one query's candidates.
-
-    Args:
-        query: one row.
-        candidates: a row per candidate; at least one.
-        ranks: of the candidates' ids.
-        k: documents wanted.
-
-    Returns:
-        Positions among the candidates, best first, and their scores.
-    """
-    scores = _all_scores(query, candidates).numpy()[0]
-    best = order.best_order(scores, ranks)[:k]
-    return best, scores[best]
-
-
 @dataclass(frozen=True, slots=True)
 class _Depth:
     """Which documents there are (their ids' ranks), how many are wanted, how many are scored at a time."""
@@ -156,11 +137,11 @@ def _search(queries: Embeddings, corpus: Embeddings, depth: _Depth) -> NDArray[n
     """Keys of the k best documents of each query, descending."""
     kept = np.empty((len(queries), 0), dtype=np.uint64)
     # once, not once per chunk
-    left = queries if isinstance(queries, MultiPart) else Dense(_comparable(queries).numpy(), "dot")
+    left = queries if isinstance(queries, MultiPart) else Dense(comparable(queries).numpy(), "dot")
     for first in range(0, len(corpus), depth.chunk):
         chunk = slice(first, first + depth.chunk)
         part = corpus.rows(chunk)
-        right = part if isinstance(part, MultiPart) else Dense(_comparable(part).numpy(), "dot")
+        right = part if isinstance(part, MultiPart) else Dense(comparable(part).numpy(), "dot")
         scores = _all_scores(left, right)
         merged = np.concatenate([kept, _best_keys(scores, depth.ranks[chunk], depth.k)], axis=1)
         kept = np.sort(merged, axis=1)[:, ::-1][:, : depth.k]

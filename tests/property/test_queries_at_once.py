@@ -88,6 +88,10 @@ def test_rows_of_different_lengths(rows: list[list[int]], block: int, seed: int)
     assert [row.tolist() for row in made] == rows == [made[n].tolist() for n in range(len(rows))]
     assert [row.tolist() for row in Ragged.of([np.array(row, dtype=np.int64) for row in rows])] == rows
     assert Ragged.of(made) is made
+    assert all(
+        [row.tolist() for row in made[some]] == rows[some]
+        for some in (slice(1, -1), slice(3, 1), slice(None, None, -2))
+    )
     blocks = list(made.blocks(block))
     assert [row.tolist() for some in blocks for row in made[some]] == rows
     assert all(some.stop - some.start == 1 or len(made[some].values) <= block for some in blocks)
