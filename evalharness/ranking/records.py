@@ -48,7 +48,8 @@ class RetrievalRecords:
         corpus_ids, corpus: document ids and texts (title joined).
         query_ids, queries: only queries with at least one judged document.
         qrels: per query, document id -> grade; ids that are not in the corpus count as relevant but are never found.
-        candidates: per query, numbers of the documents to rank; None to search the whole corpus.
+        candidates: per query, numbers of the documents to rank; None to search the whole corpus. Of many queries, rows
+            of one array (`metrics.ragged`), as the judgements (`ranking.judgements`).
         ignore_identical_ids: whether a document with the query's own id is dropped from its results.
         k_values: depths of the metrics; the largest is the depth of the search.
         own_scores: a task's further metrics, from what was found and trec_eval's scores per query.
@@ -65,7 +66,7 @@ class RetrievalRecords:
     query_ids: Sequence[str]
     queries: Sequence[str]
     qrels: Sequence[Mapping[str, int]]
-    candidates: Sequence[Sequence[int]] | None = None
+    candidates: Sequence[Sequence[int]] | Sequence[NDArray[np.int64]] | None = None
     ignore_identical_ids: bool = False
     k_values: Sequence[int] = K_VALUES
     own_scores: OwnScores | None = None

@@ -123,8 +123,8 @@ def _without_own(records: RetrievalRecords, found: Ranking) -> Ranking:
     place = np.cumsum(other) - 1 - starts[rows]
     arrived = documents.starts[rows] + order.values
     arrival = place[arrived[other[arrived]]]
-    left = (Ragged(flat[other], starts) for flat in (documents.values, scores.values))
-    return Ranking(*left, Ragged(arrival, starts), found.notes)
+    left, scored = (Ragged(flat[other], starts) for flat in (documents.values, scores.values))
+    return Ranking(left, scored, Ragged(arrival, starts), found.notes)
 
 
 def _summing_order(found: Ranking) -> Ragged:
