@@ -80,8 +80,8 @@ class Judged:
     def summed(self, of: Relevant, gains: Values, k: int) -> Values:
         """Per query, the sum of the gains of the relevant documents among the first k; in their order, as trec_eval."""
         seen = of.rank < k
-        total: Values = np.bincount(of.query[seen], weights=gains[seen], minlength=len(self.relevant))
-        return total
+        total = np.bincount(of.query[seen], weights=gains[seen], minlength=len(self.relevant))
+        return np.asarray(total, dtype=np.float64)
 
     def hits(self, k: int) -> NDArray[np.int64]:
         """Per query, how many of the first k documents are relevant."""
