@@ -119,7 +119,7 @@ class CandidateRows(_Rows):
             owners.append(asked.numbers(chunk[_QUERY]))
             lengths.append(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
             named.append(there.numbers(lists.flatten()))
-        owner, found = _joined(owners), Ragged(_joined(named), starts_of(_joined(lengths)))
+        owner, found = _joined(owners), Ragged(_joined(named), starts_of(_joined(lengths).astype(np.int64)))
         # of several rows of a query the last counts; a query without any has an empty one
         row = np.full(len(queries), len(found))
         row[owner[owner != _NOBODY]] = np.flatnonzero(owner != _NOBODY)
@@ -240,7 +240,7 @@ def _loader() -> type:
     lists = tuple(List(text) for text in texts)
     numbers = tuple(Value(f"int{bits}") for bits in (8, 16, 32, 64))
 
-    class Loader(RetrievalDatasetLoader):  # type: ignore[misc]
+    class Loader(RetrievalDatasetLoader):
         """mteb's, which makes no dicts of tables that need no conversion."""
 
         def _load_qrels(self, num_proc: int | None) -> Any:  # noqa: ANN401

@@ -31,7 +31,7 @@ class Ragged(Sequence[NDArray[Any]]):
     starts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]] | Sequence[NDArray[Any]], dtype: type[np.generic] = np.int64) -> Ragged:
+    def of(cls, rows: Sequence[Sequence[int] | NDArray[Any]], dtype: type[np.generic] = np.int64) -> Ragged:
         """Rows that may be lists or arrays; such as stand together already are taken as they are.
 
         Args:

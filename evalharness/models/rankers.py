@@ -106,7 +106,7 @@ class LexicalRequest:
 
     ids: Sequence[str]
     depth: int
-    candidates: Sequence[Sequence[int]] | Sequence[NDArray[np.int64]] | None
+    candidates: Sequence[Sequence[int] | NDArray[np.int64]] | None
     languages: Sequence[str]
 
 

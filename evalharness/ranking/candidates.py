@@ -29,7 +29,7 @@ _WORTH_IT = 4
 def rank_candidates(
     queries: Embeddings,
     corpus: Embeddings,
-    candidates: Sequence[Sequence[int]] | Sequence[NDArray[np.int64]],
+    candidates: Sequence[Sequence[int] | NDArray[np.int64]],
     ids: Sequence[str],
     k: int,
 ) -> Ranking:
@@ -112,7 +112,7 @@ def _products(queries: torch.Tensor, documents: torch.Tensor, chosen: NDArray[np
         return torch.bmm(left, _vectors(documents, chosen))[:, 0]
     right = _vectors(documents, chosen[starts])
     sizes = np.diff(np.r_[starts, count]).tolist()
-    parts = zip(left.split(sizes), right, sizes, strict=True)
+    parts = zip(torch.split(left, sizes), right, sizes, strict=True)
     return torch.cat([torch.bmm(some, shared[None].expand(size, -1, -1)) for some, shared, size in parts])[:, 0]
 
 

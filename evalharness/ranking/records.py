@@ -66,7 +66,7 @@ class RetrievalRecords:
     query_ids: Sequence[str]
     queries: Sequence[str]
     qrels: Sequence[Mapping[str, int]]
-    candidates: Sequence[Sequence[int]] | Sequence[NDArray[np.int64]] | None = None
+    candidates: Sequence[Sequence[int] | NDArray[np.int64]] | None = None
     ignore_identical_ids: bool = False
     k_values: Sequence[int] = K_VALUES
     own_scores: OwnScores | None = None

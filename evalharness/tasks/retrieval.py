@@ -99,7 +99,7 @@ def _queries(texts: Sequence[Any], instructions: Sequence[str | None]) -> _Queri
 
 def candidate_numbers(
     top_ranked: Mapping[str, Sequence[str]] | None, queries: Sequence[str], corpus: Sequence[str], where: str
-) -> Sequence[Sequence[int]] | Sequence[NDArray[np.int64]] | None:
+) -> Sequence[Sequence[int] | NDArray[np.int64]] | None:
     """Candidates as numbers of documents, each once; a query without an entry has none.
 
     Raises:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from evalharness.metrics.ragged import Ragged
 from evalharness.ranking import candidates as module
 from evalharness.ranking.candidates import best_first, rank_candidates
 from evalharness.ranking.order import best_order, id_ranks
@@ -82,8 +83,8 @@ def test_candidates_are_ranked_by_score_then_id() -> None:
 
 def test_what_comes_with_scores_remembers_its_order() -> None:
     documents, scores = (
-        module.Ragged.of([[2, 0, 1]]),
-        module.Ragged.of([np.array([1, 3, 2], dtype=np.float32)], np.float32),
+        Ragged.of([[2, 0, 1]]),
+        Ragged.of([np.array([1, 3, 2], dtype=np.float32)], np.float32),
     )
     found = best_first(documents, scores, id_ranks(["a", "b", "c"]))
     assert found.arrival is not None
