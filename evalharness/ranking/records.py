@@ -81,8 +81,10 @@ class RetrievalRecords:
 class Ranking:
     """What was found for each query, in one order: score descending, then document id descending, as in trec_eval.
 
+    Of many queries, each of these is best one array of rows of different lengths (`metrics.ragged`).
+
     Attributes:
-        documents: per query, int64, numbers of documents, best first.
+        documents: per query, integers, numbers of documents, best first.
         scores: per query, float32, their scores in the same order.
         arrival: per query, int64, places in `documents` in the order in which these got their scores: that of the
             candidates, or the library's. None after a search by vectors, for which mteb keeps a heap.
