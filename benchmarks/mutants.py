@@ -62,6 +62,7 @@ _STORE = (
     "--deselect=tests/unit/test_store.py::test_a_changed_checkpoint_or_option_gives_new_vectors",
     "--deselect=tests/unit/test_store.py::test_device_batch_size_and_path_do_not_matter",
 )
+_AT_ONCE = "tests/property/test_queries_at_once.py"
 # of a module, the tests that are about it, quick ones first
 TESTS: dict[str, Sequence[str]] = {
     "metrics/abstention": (f"{_SCORES}confidence_equal_to_the_metric_is_an_oracle", _RETRIEVAL, _METRICS),
@@ -84,8 +85,11 @@ TESTS: dict[str, Sequence[str]] = {
         f"{_TYPES}pairs_with_few_rows",
         _METRICS,
     ),
-    "metrics/ranking": ("tests/parity/test_ranking.py", _RETRIEVAL, _METRICS),
+    "metrics/ragged": (_AT_ONCE,),
+    "metrics/ranking": ("tests/parity/test_ranking.py", _AT_ONCE, _RETRIEVAL, _METRICS),
     "metrics/trec_eval": ("tests/unit/test_measures.py", "tests/parity/test_trec_measures.py"),
+    "ranking/candidates": ("tests/unit/test_candidates.py", _RERANKING),
+    "ranking/judgements": (_AT_ONCE, _RETRIEVAL),
     "ranking/multipart": (
         _STEPS,
         f"{_M3}documents_without_words_or_vectors_score_zero",
@@ -96,11 +100,13 @@ TESTS: dict[str, Sequence[str]] = {
     "ranking/records": ("tests/unit/test_ranking_records.py", _RETRIEVAL),
     "ranking/scores": (
         "tests/unit/test_ranking_records.py",
+        _AT_ONCE,
         _RETRIEVAL,
         f"{_TYPES}the_maximum_over_sub_queries_equals_mteb",
         _RERANKING,
     ),
     "ranking/search": ("tests/unit/test_ranking_records.py", _RETRIEVAL, _RERANKING, _STEPS),
+    "ranking/subqueries": (_AT_ONCE, f"{_TYPES}the_maximum_over_sub_queries_equals_mteb"),
     "ranking/similarity": (
         f"{_TYPES}summarization_equals_mteb",
         f"{_TYPES}bitext_mining_equals_mteb",

@@ -32,6 +32,9 @@ def load_mteb_task(choice: TaskChoice, say: Callable[[str], None] = ignore_messa
     import mteb
     from datasets.utils import disable_progress_bars
 
+    # it imports numpy, which lists and reports do without
+    from evalharness.data.mteb_judged import load_lean
+
     disable_progress_bars()
     spec = choice.spec
     metadata = mteb.get_task(spec.name).metadata
@@ -43,7 +46,7 @@ def load_mteb_task(choice: TaskChoice, say: Callable[[str], None] = ignore_messa
 
     def load() -> Any:  # noqa: ANN401
         fresh = mteb.get_task(spec.name, eval_splits=list(choice.splits), hf_subsets=list(choice.subsets))
-        fresh.load_data()
+        load_lean(fresh)
         if hasattr(fresh, "convert_v1_dataset_format_to_v2"):
             fresh.convert_v1_dataset_format_to_v2(num_proc=None)
         return fresh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from heapq import heappush
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.metrics.measures import Confidence
+from evalharness.metrics.ragged import Ragged, starts_of
 
 Values = NDArray[np.float64]
 
@@ -33,61 +35,103 @@ def heap_order(count: int) -> NDArray[np.int64]:
     return -np.array(heap, dtype=np.int64)
 
 
-def confidences(scores: Sequence[NDArray[np.floating]]) -> dict[Confidence, Values]:
+def heap_places(lengths: NDArray[np.int64]) -> Ragged:
+    """`heap_order` of rows of these lengths."""
+    starts = starts_of(lengths)
+    places = Ragged(np.empty(starts[-1], dtype=np.int64), starts)
+    for part in places.matrices():
+        places.values[part.at] = heap_order(part.at.shape[1])
+    return places
+
+
+def confidences(
+    scores: Sequence[NDArray[np.floating]], order: Sequence[NDArray[np.int64]] | None = None
+) -> dict[Confidence, Values]:
     """Three confidences per query from the scores of its retrieved documents.
 
     Args:
-        scores: per query, in mteb's order (see `heap_order`); may be empty.
+        scores: per query, descending; may be empty.
+        order: per query, places of the scores in mteb's order, which decides the last bit of a standard deviation;
+            None for `heap_order`.
 
     Returns:
         `max`: highest score; `std`: standard deviation; `diff1`: highest minus second highest (0 without one).
     """
-    best, spread, lead = (np.zeros(len(scores)) for _ in range(3))
-    for query, values in enumerate(scores):
-        exact = np.asarray(values, dtype=np.float64)
-        ordered = np.sort(exact)[::-1]
-        if len(ordered):
-            best[query], spread[query] = ordered[0], exact.std()
-        if len(ordered) > 1:
-            lead[query] = ordered[0] - ordered[1]
+    rows = Ragged.of(scores, np.float32)
+    places = None if order is None else Ragged.of(order).values
+    best, spread, lead = (np.zeros(len(rows)) for _ in range(3))
+    for part in rows.matrices():
+        length = part.at.shape[1]
+        exact = rows.values[part.at].astype(np.float64)
+        best[part.rows] = exact[:, 0]
+        if length > 1:
+            lead[part.rows] = exact[:, 0] - exact[:, 1]
+        if places is None:
+            arrived = exact.take(heap_order(length), axis=1)
+        else:
+            arrived = np.take_along_axis(exact, places[part.at], axis=1)
+        spread[part.rows] = arrived.std(axis=1)
     return {"max": best, "std": spread, "diff1": lead}
 
 
-def _kept_means(confidence: Values, metric: Values) -> Values:
-    """Mean of the metric after refusing the least confident queries, at each rate.
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels:
+    """Queries by confidence, those of equal confidence together; made once for all metrics.
 
-    Queries of equal confidence count with their common mean, so that their order does not matter.
+    Attributes:
+        order: numbers of the queries, least confident first.
+        starts: where in it each level starts.
+        is_finite: whether every confidence is a number.
     """
-    order = np.argsort(confidence, stable=True)
-    ordered_confidence, ordered_metric = confidence[order], metric[order]
-    starts = np.flatnonzero(np.r_[True, ordered_confidence[1:] != ordered_confidence[:-1]])
-    sizes = np.diff(np.r_[starts, len(order)])
-    levelled = np.repeat(np.add.reduceat(ordered_metric, starts) / sizes, sizes)
-    refused = [min(round(rate * len(order)), len(order) - 1) for rate in RATES]
-    return np.array([levelled[n:].mean() for n in refused])
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    is_finite: bool
+
+    @classmethod
+    def of(cls, confidence: Values) -> Levels:
+        """Levels of one confidence per query."""
+        order = np.argsort(confidence, stable=True)
+        ordered = confidence[order]
+        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        return cls(order, starts, bool(np.isfinite(confidence).all()))
+
+    def kept_means(self, metric: Values) -> Values:
+        """Mean of the metric after refusing the least confident queries, at each rate.
+
+        Queries of equal confidence count with their common mean, so that their order does not matter.
+        """
+        count, ordered = len(self.order), metric[self.order]
+        sizes = np.diff(np.r_[self.starts, count])
+        levelled = np.repeat(np.add.reduceat(ordered, self.starts) / sizes, sizes)
+        refused = [min(round(rate * count), count - 1) for rate in RATES]
+        return np.array([levelled[n:].mean() for n in refused])
 
 
-def nauc(confidence: Values, metric: Values) -> float:
-    """Normalised area under the abstention curve.
+def naucs(confidence: Sequence[Levels], metric: Values) -> list[float]:
+    """Normalised areas under the abstention curves of several confidences.
 
     0: confidence does not help; 1: refusing by confidence is as good as refusing by the metric itself.
     Reference: Gisserot-Boukhlef et al. 2024, arXiv 2402.12997; ties as in mteb.
 
     Args:
-        confidence: shape (queries,).
+        confidence: of the queries.
         metric: shape (queries,).
 
     Returns:
         NaN without queries, where even an oracle gains nothing, or where a confidence is no number.
 
-    >>> nauc(np.array([0.1, 0.5, 0.9]), np.array([0.0, 0.5, 1.0]))
-    1.0
+    >>> naucs([Levels.of(np.array([0.1, 0.5, 0.9]))], np.array([0.0, 0.5, 1.0]))
+    [1.0]
     """
-    from sklearn.metrics import auc
-
-    if not len(metric) or not np.isfinite(confidence).all():
-        return float("nan")
-    curve, oracle = _kept_means(confidence, metric), _kept_means(metric, metric)
+    if not len(metric):
+        return [float("nan")] * len(confidence)
+    oracle = Levels.of(metric).kept_means(metric)
     flat = oracle[0] * (RATES[-1] - RATES[0])
-    gain = auc(RATES, oracle) - flat
-    return float("nan") if gain == 0 else float((auc(RATES, curve) - flat) / gain)
+    gain = np.trapezoid(oracle, RATES) - flat
+    if gain == 0:
+        return [float("nan")] * len(confidence)
+    return [
+        float((np.trapezoid(levels.kept_means(metric), RATES) - flat) / gain) if levels.is_finite else float("nan")
+        for levels in confidence
+    ]

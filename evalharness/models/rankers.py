@@ -114,7 +114,7 @@ class LexicalRequest:
 
     ids: Sequence[str]
     depth: int
-    candidates: Sequence[Sequence[int]] | None
+    candidates: Sequence[Sequence[int] | NDArray[np.int64]] | None
     languages: Sequence[str]
 
 

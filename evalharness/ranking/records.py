@@ -48,7 +48,8 @@ class RetrievalRecords:
         corpus_ids, corpus: document ids and texts (title joined).
         query_ids, queries: only queries with at least one judged document.
         qrels: per query, document id -> grade; ids that are not in the corpus count as relevant but are never found.
-        candidates: per query, numbers of the documents to rank; None to search the whole corpus.
+        candidates: per query, numbers of the documents to rank; None to search the whole corpus. Of many queries, rows
+            of one array (`metrics.ragged`), as the judgements (`ranking.judgements`).
         ignore_identical_ids: whether a document with the query's own id is dropped from its results.
         k_values: depths of the metrics; the largest is the depth of the search.
         own_scores: a task's further metrics, from what was found and trec_eval's scores per query.
@@ -65,7 +66,7 @@ class RetrievalRecords:
     query_ids: Sequence[str]
     queries: Sequence[str]
     qrels: Sequence[Mapping[str, int]]
-    candidates: Sequence[Sequence[int]] | None = None
+    candidates: Sequence[Sequence[int] | NDArray[np.int64]] | None = None
     ignore_identical_ids: bool = False
     k_values: Sequence[int] = K_VALUES
     own_scores: OwnScores | None = None
@@ -80,8 +81,10 @@ class RetrievalRecords:
 class Ranking:
     """What was found for each query, in one order: score descending, then document id descending, as in trec_eval.
 
+    Of many queries, each of these is best one array of rows of different lengths (`metrics.ragged`).
+
     Attributes:
-        documents: per query, int64, numbers of documents, best first.
+        documents: per query, integers, numbers of documents, best first.
         scores: per query, float32, their scores in the same order.
         arrival: per query, int64, places in `documents` in the order in which these got their scores: that of the
             candidates, or the library's. None after a search by vectors, for which mteb keeps a heap.

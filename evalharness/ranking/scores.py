@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.metrics import ranking
-from evalharness.metrics.abstention import confidences, heap_order, nauc
+from evalharness.metrics.abstention import Levels, confidences, heap_places, naucs
 from evalharness.metrics.groups import group_column
 from evalharness.metrics.measures import GROUP, ITEM_METRICS, RANKING_DIGITS, Metric
-from evalharness.ranking.order import best_order, id_ranks
+from evalharness.metrics.ragged import Ragged, starts_of
+from evalharness.ranking.judgements import Judgements
 from evalharness.ranking.records import K_VALUES, Ranking, RetrievalRecords, Retrieved, TopicScores
+from evalharness.ranking.subqueries import members_of, merge, question_of
 from evalharness.types import ItemScores, Metrics, Scores
 
 METRIC_NAMES = ("accuracy", *(str(Metric(measure, k)) for measure in ranking.BY_NAME for k in K_VALUES))
@@ -30,30 +32,47 @@ def score_ranking(records: RetrievalRecords, found: Ranking) -> Scores:
     """
     kept = _without_own(records, found)
     retrieved = Retrieved(records.query_ids, records.corpus_ids, kept)
-    qrels = _numbered_qrels(records)
-    values = _values(kept, qrels, records.k_values)
+    judgements = Judgements.of(records.qrels, records.corpus_ids).grades
+    values = _values(kept, judgements, records.k_values)
     items = _item_columns(values, records.main_score)
     metrics = _means(values) | _naucs(values, kept)
-    groups = group_column(records.queries)
+    topics = None
     if records.own_scores is not None:
         own = records.own_scores(
             {query: dict(documents) for query, documents in retrieved}, _per_query(records, values)
         )
         metrics |= own.metrics
-        if own.topics is not None:
-            items |= _topic_column(own.topics, records.query_ids)
-            groups = _topic_groups(own.topics, records.query_ids)
+        topics = own.topics
+    del values
     if records.has_subqueries:
-        members = _questions(records.query_ids)
-        merged, judged = _merged_subqueries(records, kept, qrels, members)
-        over = _values(merged, judged, records.k_values)
-        over = {replace(metric, over_subqueries=True): scores for metric, scores in over.items()}
-        metrics |= _means(over) | _naucs(over, merged)
-        firsts = [rows[0] for rows in members.values()]
-        for name, column in _item_columns(over, records.main_score).items():
-            items[name] = _at(firsts, column, len(records.query_ids))
-        groups = group_column([_question(query) for query in records.query_ids])
-    return Scores(metrics, ItemScores(records.query_ids, items | groups), found.notes, retrieved)
+        merged = _over_subqueries(records, kept, judgements)
+        metrics |= merged.metrics
+        items |= merged.columns
+    elif topics is not None:
+        items |= _topic_column(topics, records.query_ids) | _topic_groups(topics, records.query_ids)
+    else:
+        items |= group_column(records.queries)
+    return Scores(metrics, ItemScores(records.query_ids, items), found.notes, retrieved)
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    """What is known of questions beside their sub-queries: metrics, and columns of items."""
+
+    metrics: Metrics
+    columns: dict[str, list[float]]
+
+
+def _over_subqueries(records: RetrievalRecords, found: Ranking, judgements: ranking.Grades) -> _Questions:
+    questions = list(map(question_of, records.query_ids))
+    members = members_of(questions)
+    merged = merge(found, members, records.corpus_ids)
+    # judged as the last one
+    over = _values(merged, judgements.take(members.values[members.starts[1:] - 1]), records.k_values)
+    over = {replace(metric, over_subqueries=True): scores for metric, scores in over.items()}
+    firsts, named = members.values[members.starts[:-1]], _item_columns(over, records.main_score)
+    columns = {name: _at(firsts, column, len(questions)) for name, column in named.items()}
+    return _Questions(_means(over) | _naucs(over, merged), columns | group_column(questions))
 
 
 def _item_columns(values: _Values, main_score: str) -> dict[str, list[float]]:
@@ -66,10 +85,10 @@ def _item_columns(values: _Values, main_score: str) -> dict[str, list[float]]:
     return {str(metric): values[metric].tolist() for metric in wanted}
 
 
-def _at(places: Sequence[int], values: Sequence[float], count: int) -> list[float]:
+def _at(places: Sequence[int] | NDArray[np.int64], values: Sequence[float], count: int) -> list[float]:
     """A column that has these values at these places, and none elsewhere."""
     column = np.full(count, np.nan)
-    column[list(places)] = values
+    column[places] = values
     return list(column.tolist())
 
 
@@ -93,72 +112,31 @@ def _without_own(records: RetrievalRecords, found: Ranking) -> Ranking:
     """
     if not records.ignore_identical_ids:
         return found
-    documents, scores, arrival = [], [], []
-    for query, numbers, values, order in zip(
-        records.query_ids, found.documents, found.scores, _summing_order(found), strict=True
-    ):
-        other = np.array([records.corpus_ids[number] != query for number in numbers], dtype=bool)
-        documents.append(numbers[other])
-        scores.append(values[other])
-        arrival.append((np.cumsum(other) - 1)[order[other[order]]])
-    return Ranking(documents, scores, arrival, found.notes)
+    numbers = {query: number for number, query in enumerate(dict.fromkeys(records.query_ids))}
+    # of each document, the number of the query that has its id
+    owner = np.fromiter((numbers.get(name, -1) for name in records.corpus_ids), np.int64, len(records.corpus_ids))
+    query = np.fromiter(map(numbers.__getitem__, records.query_ids), np.int64, len(records.query_ids))
+    documents, scores, order = Ragged.of(found.documents), Ragged.of(found.scores, np.float32), _summing_order(found)
+    rows = documents.row_numbers()
+    other = owner[documents.values] != query[rows]
+    starts = starts_of(np.bincount(rows[other], minlength=len(documents)))
+    place = np.cumsum(other) - 1 - starts[rows]
+    arrived = documents.starts[rows] + order.values
+    arrival = place[arrived[other[arrived]]]
+    left, scored = (Ragged(flat[other], starts) for flat in (documents.values, scores.values))
+    return Ranking(left, scored, Ragged(arrival, starts), found.notes)
 
 
-def _summing_order(found: Ranking) -> Sequence[NDArray[np.int64]]:
+def _summing_order(found: Ranking) -> Ragged:
     """Per query, places of its documents as mteb keeps them: their order decides a standard deviation's last bit."""
-    return [heap_order(len(row)) for row in found.documents] if found.arrival is None else found.arrival
+    if found.arrival is not None:
+        return Ragged.of(found.arrival)
+    return heap_places(Ragged.of(found.documents).lengths)
 
 
-def _numbered_qrels(records: RetrievalRecords) -> list[dict[int, int]]:
-    """Judgements by number of document; one that is not in the corpus gets a number that no search returns."""
-    # of millions of documents, few are judged
-    wanted = {name for judged in records.qrels for name in judged}
-    numbers = {document: number for number, document in enumerate(records.corpus_ids) if document in wanted}
-    absent = len(records.corpus_ids)
-    return [
-        {numbers.get(name, absent + place): grade for place, (name, grade) in enumerate(judged.items())}
-        for judged in records.qrels
-    ]
-
-
-def _values(found: Ranking, qrels: Sequence[Mapping[int, int]], depths: Sequence[int]) -> _Values:
-    judged = ranking.judge(found.documents, qrels, max(depths))
+def _values(found: Ranking, judgements: ranking.Grades, depths: Sequence[int]) -> _Values:
+    judged = ranking.judge(found.documents, judgements)
     return {Metric(measure, k): scores(judged, k) for measure, scores in ranking.BY_NAME.items() for k in depths}
-
-
-def _question(query: str) -> str:
-    """The question that a sub-query is of, by their ids."""
-    return query.rpartition("_")[0]
-
-
-def _questions(queries: Sequence[str]) -> dict[str, list[int]]:
-    """Question -> numbers of its sub-queries."""
-    members: dict[str, list[int]] = {}
-    for number, query in enumerate(queries):
-        members.setdefault(_question(query), []).append(number)
-    return members
-
-
-def _merged_subqueries(
-    records: RetrievalRecords,
-    found: Ranking,
-    qrels: Sequence[Mapping[int, int]],
-    members: Mapping[str, Sequence[int]],
-) -> tuple[Ranking, list[Mapping[int, int]]]:
-    """One ranking per question: documents by their best score among its sub-queries, judged as for the last one."""
-    ranks, orders = id_ranks(records.corpus_ids), _summing_order(found)
-    documents, scores, arrival = [], [], []
-    for rows in members.values():
-        named = np.concatenate([found.documents[row][orders[row]] for row in rows])
-        values = np.concatenate([found.scores[row][orders[row]] for row in rows])
-        distinct, first, place = np.unique(named, return_index=True, return_inverse=True)
-        best = np.full(len(distinct), -np.inf, dtype=np.float32)
-        np.maximum.at(best, place, values)
-        order = best_order(best, ranks[distinct])
-        documents.append(distinct[order])
-        scores.append(best[order])
-        arrival.append(np.argsort(order)[np.argsort(first)])
-    return Ranking(documents, scores, arrival), [qrels[rows[-1]] for rows in members.values()]
 
 
 def _per_query(records: RetrievalRecords, values: _Values) -> dict[str, dict[str, float]]:
@@ -178,10 +156,10 @@ def _means(values: _Values) -> Metrics:
 
 
 def _naucs(values: _Values, found: Ranking) -> Metrics:
-    trust = confidences([scores[order] for scores, order in zip(found.scores, _summing_order(found), strict=True)])
+    trust = {name: Levels.of(confidence) for name, confidence in confidences(found.scores, found.arrival).items()}
     return {
-        str(replace(metric, confidence=name)): nauc(confidence, per_query)
+        str(replace(metric, confidence=name)): area
         for metric, per_query in values.items()
         if metric.measure != "hit_rate"
-        for name, confidence in trust.items()
+        for name, area in zip(trust, naucs(list(trust.values()), per_query), strict=True)
     }

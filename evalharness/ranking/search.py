@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from evalharness.metrics.ragged import Ragged
+from evalharness.ranking.candidates import best_first, rank_candidates
 from evalharness.ranking.multipart import only, products
-from evalharness.ranking.order import best_order, id_ranks
+from evalharness.ranking.order import id_ranks
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.types import Embeddings, MultiPart, TextColumn
 
@@ -31,7 +33,7 @@ def search(records: RetrievalRecords, queries: Embeddings, corpus: Embeddings) -
 
     depth = max(records.k_values)
     if records.candidates is not None:
-        return _ranked_candidates(records, queries, corpus, records.candidates)
+        return rank_candidates(queries, corpus, records.candidates, records.corpus_ids, depth)
     if isinstance(queries, MultiPart) and isinstance(corpus, MultiPart) and _is_too_much(queries, corpus):
         return _in_two_steps(records, queries, corpus)
     return top_k(queries, corpus, records.corpus_ids, depth)
@@ -47,32 +49,9 @@ def _in_two_steps(records: RetrievalRecords, queries: MultiPart, corpus: MultiPa
 
     depth = max(records.k_values)
     first = top_k(only(queries, "dense"), only(corpus, "dense"), records.corpus_ids, depth)
-    found = _ranked_candidates(records, queries, corpus, first.documents)
+    found = rank_candidates(queries, corpus, first.documents, records.corpus_ids, depth)
     note = f"multi-vector scores of the {depth} best documents by dense vectors only; all of them would take too long"
     return replace(found, notes=(note,))
-
-
-def _ranked_candidates(
-    records: RetrievalRecords,
-    queries: Embeddings,
-    corpus: Embeddings,
-    wanted: Sequence[Sequence[int] | NDArray[np.int64]],
-) -> Ranking:
-    from evalharness.ranking.similarity import rank_candidates
-
-    depth, ranks = max(records.k_values), id_ranks(records.corpus_ids)
-    documents: list[NDArray[np.int64]] = []
-    scores: list[NDArray[np.float32]] = []
-    for number, candidates in enumerate(wanted):
-        chosen = np.asarray(candidates, dtype=np.int64)
-        if not len(chosen):
-            documents.append(chosen)
-            scores.append(np.empty(0, dtype=np.float32))
-            continue
-        best, values = rank_candidates(queries.rows([number]), corpus.rows(chosen), ranks[chosen], depth)
-        documents.append(chosen[best])
-        scores.append(values)
-    return Ranking(documents, scores)
 
 
 def ranked(
@@ -89,11 +68,5 @@ def ranked(
         ids: of all documents.
         notes: what a reader of the numbers must know.
     """
-    ranks = id_ranks(ids)
-    orders = [best_order(values, ranks[numbers]) for numbers, values in zip(documents, scores, strict=True)]
-    return Ranking(
-        [numbers[order] for numbers, order in zip(documents, orders, strict=True)],
-        [values[order] for values, order in zip(scores, orders, strict=True)],
-        [np.argsort(order) for order in orders],
-        notes,
-    )
+    found = best_first(Ragged.of(documents), Ragged.of(scores, np.float32), id_ranks(ids))
+    return replace(found, notes=notes)

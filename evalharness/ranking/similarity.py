@@ -25,7 +25,7 @@ def _tensor(vectors: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(np.array(vectors, copy=not vectors.flags.writeable))
 
 
-def _comparable(embeddings: Embeddings) -> torch.Tensor:
+def comparable(embeddings: Embeddings) -> torch.Tensor:
     """Vectors whose dot product is the model's similarity; a zero vector stays zero."""
     vectors = _tensor(embeddings.vectors)
     return torch.nn.functional.normalize(vectors, p=2, dim=1) if embeddings.similarity == "cosine" else vectors
@@ -33,7 +33,7 @@ def _comparable(embeddings: Embeddings) -> torch.Tensor:
 
 def pairwise(first: Embeddings, second: Embeddings) -> list[float]:
     """The model's similarity of each pair of rows."""
-    values: list[float] = (_comparable(first) * _comparable(second)).sum(dim=-1).tolist()
+    values: list[float] = (comparable(first) * comparable(second)).sum(dim=-1).tolist()
     return values
 
 
@@ -48,8 +48,8 @@ def nearest_scores(
         similarity: used instead of the model's own.
         one_by_one: compute each pair by itself, as mteb does for a model's own similarity; the last bit may differ.
     """
-    left = _comparable(Dense(first.vectors, similarity))
-    right = _comparable(Dense(second.vectors, similarity))
+    left = comparable(Dense(first.vectors, similarity))
+    right = comparable(Dense(second.vectors, similarity))
     if one_by_one:
         return [max(float(torch.mm(a[None], b[None].T)) for b in right) for a in left]
     return [float(torch.mm(a[None], right.T).max()) for a in left]
@@ -61,9 +61,9 @@ def nearest(first: Embeddings, second: Embeddings) -> list[int]:
     In mteb's blocks (100 rows against 500,000). Where several are equally similar, torch chooses, as in mteb.
     """
     found: list[int] = []
-    right = _comparable(second)
+    right = comparable(second)
     for start in range(0, len(first), _NEAREST_ROWS):
-        left = _comparable(first.rows(slice(start, start + _NEAREST_ROWS)))
+        left = comparable(first.rows(slice(start, start + _NEAREST_ROWS)))
         best: list[tuple[float, int]] = [(-np.inf, 0)] * len(left)
         for offset in range(0, len(right), _NEAREST_CHUNK):
             values, places = torch.topk(
@@ -94,7 +94,7 @@ def _all_scores(queries: Embeddings, documents: Embeddings) -> torch.Tensor:
     if isinstance(queries, MultiPart) and isinstance(documents, MultiPart):
         return torch.from_numpy(multipart.scores(queries, documents))
     if isinstance(queries, Dense) and isinstance(documents, Dense):
-        return torch.mm(_comparable(queries), _comparable(documents).T)
+        return torch.mm(comparable(queries), comparable(documents).T)
     raise TypeError("queries and documents have embeddings of different kinds")
 
 
@@ -117,25 +117,6 @@ def top_k(queries: Embeddings, corpus: Embeddings, ids: Sequence[str], k: int) -
     by_rank = np.empty(len(ids), dtype=np.int64)
     by_rank[ranks] = np.arange(len(ids))
     return Ranking(list(by_rank[order.ranks_of(keys)]), list(order.scores_of(keys)))
-
-
-def rank_candidates(
-    query: Embeddings, candidates: Embeddings, ranks: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rank one query's candidates.
-
-    Args:
-        query: one row.
-        candidates: a row per candidate; at least one.
-        ranks: of the candidates' ids.
-        k: documents wanted.
-
-    Returns:
-        Positions among the candidates, best first, and their scores.
-    """
-    scores = _all_scores(query, candidates).numpy()[0]
-    best = order.best_order(scores, ranks)[:k]
-    return best, scores[best]
 
 
 def _best_in_chunks(queries: Embeddings, corpus: Embeddings, ranks: NDArray[np.int64], k: int) -> NDArray[np.uint64]:

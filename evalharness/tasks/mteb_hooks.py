@@ -31,7 +31,7 @@ def own_scores(task: Any, qrels: Mapping[str, Mapping[str, int]], split: str, su
     """What computes a task's own scores; None if it has none, or only such as are computed here."""
     if _hook(task) is abstract_class(task).task_specific_scores or merges_subqueries(task):
         return None
-    return _OwnScores(task, qrels, split, subset)
+    return _OwnScores(task, dict(qrels), split, subset)
 
 
 def _hook(task: Any) -> FunctionType:  # noqa: ANN401

@@ -7,11 +7,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import column, mteb_rows
+from evalharness.data.mteb_judged import CandidateRows, JudgedRows
 from evalharness.data.tables import Table, check_text, listed, split_table, tell_all
 from evalharness.data.texts import document_text
 from evalharness.errors import DataError, clip, shorten
+from evalharness.ranking.judgements import Judgements
 from evalharness.ranking.records import RetrievalRecords
 from evalharness.ranking.scores import METRIC_NAMES, score_ranking
 from evalharness.ranking.search import search, text_columns
@@ -42,7 +47,9 @@ def query_text(text: Any, instruction: str | None) -> str:  # noqa: ANN401 -- a 
 
 def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa: ANN401 -- an mteb task object
     rows, where = mteb_rows(task, split, subset), f"{task.metadata.name} [{split}, {subset}]"
-    qrels = {query: judged for query, judged in rows["relevant_docs"].items() if judged}
+    qrels = rows["relevant_docs"]
+    if not isinstance(qrels, JudgedRows):
+        qrels = {query: judged for query, judged in qrels.items() if judged}
     ids = column(rows["queries"], "id", f"{where} queries")
     kept = [number for number, query in enumerate(ids) if query in qrels]
     texts = column(rows["queries"], "text", f"{where} queries")
@@ -57,7 +64,7 @@ def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa:
         queries=queries.joined,
         bare_queries=queries.bare,
         instructions=queries.instructions,
-        qrels=[qrels[query] for query in asked],
+        qrels=_judgements(qrels, asked, documents),
         candidates=candidate_numbers(rows["top_ranked"], asked, documents, where),
         ignore_identical_ids=task.ignore_identical_ids,
         k_values=tuple(task.k_values),
@@ -65,6 +72,13 @@ def _from_mteb(task: Any, split: str, subset: str) -> RetrievalRecords:  # noqa:
         has_subqueries=merges_subqueries(task),
         main_score=task.metadata.main_score,
     )
+
+
+def _judgements(qrels: Mapping[str, Mapping[str, int]], asked: Sequence[str], documents: Sequence[str]) -> Judgements:
+    if isinstance(qrels, JudgedRows):
+        found = qrels.numbered(asked, documents)
+        return Judgements(found.grades, documents, found.absent)
+    return Judgements.of([qrels[query] for query in asked], documents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +99,7 @@ def _queries(texts: Sequence[Any], instructions: Sequence[str | None]) -> _Queri
 
 def candidate_numbers(
     top_ranked: Mapping[str, Sequence[str]] | None, queries: Sequence[str], corpus: Sequence[str], where: str
-) -> list[list[int]] | None:
+) -> Sequence[Sequence[int] | NDArray[np.int64]] | None:
     """Candidates as numbers of documents, each once; a query without an entry has none.
 
     Raises:
@@ -93,6 +107,8 @@ def candidate_numbers(
     """
     if top_ranked is None:
         return None
+    if isinstance(top_ranked, CandidateRows) and (found := top_ranked.numbered(queries, corpus)) is not None:
+        return found
     numbers = {document: number for number, document in enumerate(corpus)}
     for query in queries:
         if absent := [name for name in top_ranked.get(query) or () if name not in numbers]:
@@ -259,13 +275,13 @@ def _score(records: RetrievalRecords, embeddings: Mapping[str, Embeddings]) -> S
 
 
 def _counts(records: RetrievalRecords) -> dict[str, int]:
-    relevant = sum(grade > 0 for judged in records.qrels for grade in judged.values())
+    grades = Judgements.of(records.qrels, records.corpus_ids).grades.grades
     # some collections have them; elsewhere they are a sign of a broken file
     empty = sum(not text for text in records.corpus)
     counts = {
         "judged queries": len(records.queries),
-        "judgements": sum(map(len, records.qrels)),
-        "relevant": relevant,
+        "judgements": len(grades),
+        "relevant": int((grades > 0).sum()),
         "empty documents": empty,
     }
     return counts if records.candidates is None else counts | {"candidates": sum(map(len, records.candidates))}

@@ -43,7 +43,7 @@ def test_equals_trec_eval(found: dict[str, float], judged: dict[str, int]) -> No
     wanted = pytrec_eval.RelevanceEvaluator({"q": judged}, measures).evaluate({"q": found})["q"]
     names = sorted({*found, *judged})
     qrels = {names.index(name): grade for name, grade in judged.items()}
-    ours = ranking.judge([rank(found, names)], [qrels], max(DEPTHS))
+    ours = ranking.judge([rank(found, names)], ranking.Grades.of([qrels]))
     for name, metric in NAMES.items():
         for k in DEPTHS:
             assert abs(float(metric(ours, k)[0]) - wanted[f"{name}_{k}"]) < 1e-12, (name, k)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.lookup import lookup_model, smooth
 
-from evalharness.metrics.abstention import nauc
+from evalharness.metrics.abstention import Levels, naucs
 from evalharness.metrics.correlation import correlate
 from evalharness.metrics.pairs import pair_scores
 from evalharness.ranking.records import RetrievalRecords
@@ -144,7 +144,7 @@ def test_spearman_sees_only_the_order(values: list[float]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=40))
 def test_confidence_equal_to_the_metric_is_an_oracle(values: list[float]) -> None:
-    found = nauc(np.array(values), np.array(values))
+    (found,) = naucs([Levels.of(np.array(values))], np.array(values))
     assert np.isnan(found) or found == pytest.approx(1.0)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalharness.metrics.abstention import confidences, heap_order, nauc
+from evalharness.metrics.abstention import Levels, confidences, heap_order, naucs
 from evalharness.metrics.classification import classification_scores, hamming_scores
 from evalharness.metrics.correlation import correlate, correlate_tested
 from evalharness.metrics.pairs import pair_scores
-from evalharness.metrics.ranking import judge, reciprocal_rank
+from evalharness.metrics.ranking import Grades, judge, reciprocal_rank
 
 
 def test_scores_of_labels() -> None:
@@ -134,18 +134,18 @@ def test_equal_scores_are_never_split() -> None:
     ],
 )
 def test_the_area_under_the_abstention_curve(confidence: list[float], metric: list[float], wanted: float) -> None:
-    assert nauc(np.array(confidence), np.array(metric)) == pytest.approx(wanted)
+    assert naucs([Levels.of(np.array(confidence))], np.array(metric))[0] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
     ("confidence", "metric"), [([], []), ([0.1, np.inf], [0.0, 1.0]), ([np.nan, 1.0], [0.0, 1.0]), ([0.1, 0.2], [1, 1])]
 )
 def test_no_area_under_the_abstention_curve(confidence: list[float], metric: list[float]) -> None:
-    assert np.isnan(nauc(np.array(confidence), np.array(metric)))
+    assert np.isnan(naucs([Levels.of(np.array(confidence))], np.array(metric))[0])
 
 
 def test_confidences_of_scores() -> None:
-    found = confidences([np.array([1.0, 3.0, 2.5], np.float32), np.array([5.0], np.float32), np.array([], np.float32)])
+    found = confidences([np.array([3.0, 2.5, 1.0], np.float32), np.array([5.0], np.float32), np.array([], np.float32)])
     assert {name: values.tolist() for name, values in found.items()} == {
         "max": [3.0, 5.0, 0.0],
         "std": pytest.approx([np.std([1.0, 3.0, 2.5]), 0.0, 0.0]),
@@ -168,9 +168,10 @@ def test_a_heap_is_not_the_reverse_of_an_order() -> None:
 
 def test_grades_of_several_queries() -> None:
     ranked = [np.array([7, 3, 5]), np.array([], dtype=np.int64), np.array([1])]
-    found = judge(ranked, [{3: 2, 5: 3, 9: 1}, {1: 1}, {1: -1}], depth=2)
-    assert found.grades.tolist() == [[0, 2], [0, 0], [0, 0]]
-    assert found.ideal.tolist() == [[3, 2], [1, 0], [0, 0]]
+    found = judge(ranked, Grades.of([{3: 2, 5: 3, 9: 1}, {1: 1}, {1: -1}]))
+    assert [found.found.query.tolist(), found.found.rank.tolist()] == [[0, 0], [1, 2]]
+    assert [found.found.nth.tolist(), found.found.grade.tolist()] == [[1, 2], [2, 3]]
+    assert [found.ideal.query.tolist(), found.ideal.grade.tolist()] == [[0, 0, 0, 1], [3, 2, 1, 1]]
     assert found.relevant.tolist() == [3, 1, 0]
     assert reciprocal_rank(found, 2).tolist() == [0.5, 0.0, 0.0]
     assert reciprocal_rank(found, 1).tolist() == [0.0, 0.0, 0.0]

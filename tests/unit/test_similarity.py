@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from evalharness.ranking import exact, similarity
 from evalharness.ranking.order import id_ranks
-from evalharness.ranking.similarity import nearest, nearest_scores, pairwise, rank_candidates, top_k
-from evalharness.store.unstored import PackedArrays
-from evalharness.types import Dense, MultiPart, Similarity
+from evalharness.ranking.similarity import nearest, nearest_scores, pairwise, top_k
+from evalharness.types import Dense, Similarity
 
 
 def best(scores: NDArray[np.float32], ids: list[str], k: int) -> list[list[int]]:
@@ -120,19 +119,3 @@ def test_scores_of_the_nearest_rows(one_by_one: bool) -> None:
     assert nearest_scores(first, second, "dot", one_by_one=one_by_one) == [3.0, -2.0, 12.0]
     cosines = nearest_scores(first, second, "cosine", one_by_one=one_by_one)
     assert cosines == pytest.approx([1.0, -0.6, 0.8])
-
-
-def test_candidates_are_ranked_by_score_then_id() -> None:
-    candidates = Dense(np.array([[1], [-2], [3], [1], [0]], dtype=np.float32), "dot")
-    query = Dense(np.array([[2]], dtype=np.float32), "dot")
-    order, scores = rank_candidates(query, candidates, id_ranks(["a", "e", "c", "b", "d"]), 4)
-    assert order.tolist() == [2, 3, 0, 4]
-    assert scores.tolist() == [6.0, 2.0, 2.0, 0.0]
-
-
-def test_vectors_of_different_kinds_have_no_similarity() -> None:
-    dense = Dense(np.ones((1, 2), dtype=np.float32))
-    packed = MultiPart(PackedArrays([np.zeros(3, dtype=np.float32)]), {"sparse": 1.0})
-    for query, candidates in ((dense, packed), (packed, dense)):
-        with pytest.raises(TypeError, match="embeddings of different kinds"):
-            rank_candidates(query, candidates, id_ranks(["a"]), 1)
