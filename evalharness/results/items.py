@@ -56,7 +56,8 @@ def read_arrays(path: Path) -> ItemScores:
 
     table = _read_table(path)
     # `to_numpy` would import pandas
-    columns = {name: np.array(np.from_dlpack(table[name].combine_chunks())) for name in table.column_names[1:]}
+    arrays = {name: table[name].combine_chunks() for name in table.column_names[1:]}
+    columns: dict[str, Any] = {name: np.array(np.from_dlpack(array)) for name, array in arrays.items()}
     return ItemScores(table[_ID].to_pylist(), columns, _names(path, table))
 
 
