@@ -28,11 +28,13 @@ class Execution(Frozen):
         device: a torch device name, or None for the best one present.
         batch_tokens: padded tokens per forward pass, or None for what suits the device.
         ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
+        overlap: whether jobs are loaded and encoded while those before them are scored.
     """
 
     device: str | None = None
     batch_tokens: int | None = Field(default=None, ge=1)
     ends: float | None = None
+    overlap: bool = True
 
 
 class ModelOptions(Frozen):

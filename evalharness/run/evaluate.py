@@ -252,9 +252,11 @@ def carry_out(
         return records
     say(f"loading {system.spec.name} ({system.spec.facts_from})")
     try:
-        model = open_model(system, means.execution, store=means.store)
+        # absolute: where data of the Hub are loaded, the process may stand elsewhere meanwhile
+        store = None if means.store is None else means.store.absolute()
+        model = open_model(system, means.execution, store=store)
         with watching as watch:
-            return run_plan(plan, model, watch, means.limits)
+            return run_plan(plan, model, watch, means.limits, overlap=means.execution.overlap)
     except StoppedError as stopped:
         say(str(stopped))
         return records
