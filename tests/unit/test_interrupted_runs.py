@@ -13,6 +13,7 @@ import pytest
 from conftest import Cli
 from support.local_tasks import jsonl_task
 from support.lookup import lookup_model, spec
+from support.small_runs import state
 from support.synthetic import make_task, table_splits
 
 from evalharness.catalog.selection import Selection, TaskChoice, select
@@ -49,21 +50,6 @@ def run(choices: Sequence[TaskChoice], output: Path, **options: Any) -> tuple[Pl
     model = lookup_model()
     plan = make_plan(choices, model.spec, output, **{"save_rankings": True, **options})
     return plan, run_plan(plan, model, lambda _: None)
-
-
-def state(output: Path) -> dict[str, object]:
-    """All files but the log, without what the clock says."""
-    found: dict[str, object] = {}
-    for path in (
-        path for path in sorted(output.rglob("*")) if path.is_file() and path.name not in ("run.log", ".lock")
-    ):
-        value: object = path.read_bytes()
-        if path.suffix == ".json":
-            value = json.loads(path.read_bytes())
-            assert isinstance(value, dict)
-            value = json.dumps(value | dict.fromkeys(("date", "written", "seconds", "evaluation_time")), sort_keys=True)
-        found[str(path.relative_to(output))] = value
-    return found
 
 
 @pytest.fixture
