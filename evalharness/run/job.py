@@ -231,24 +231,6 @@ def never_stop() -> None:
     """For runs without an end of their own."""
 
 
-def attempt_job(
-    job: PlannedJob, data: TaskData, model: Model, watch: Watch, stop: Callable[[], None] = never_stop
-) -> Attempt:
-    """Run one job, whatever happens to it; what ends the whole run goes on.
-
-    Args:
-        job: which.
-        data: of its task.
-        model: encodes or ranks.
-        watch: is told of progress.
-        stop: is called at each event; it may raise StoppedError, which loses no work.
-    """
-    under_way = JobUnderWay(job)
-    load_job(under_way, data)
-    encode_job(under_way, model, watch, stop)
-    return score_job(under_way, model)
-
-
 def load_job(job: JobUnderWay, data: TaskData) -> None:
     """The first step of a job: read its data."""
     with job.failures_kept(), job.work.phase("load"):
@@ -258,7 +240,14 @@ def load_job(job: JobUnderWay, data: TaskData) -> None:
 
 
 def encode_job(job: JobUnderWay, model: Model, watch: Watch, stop: Callable[[], None] = never_stop) -> None:
-    """The second step: what the model has to do; arguments as for `attempt_job`."""
+    """The second step: what the model has to do.
+
+    Args:
+        job: after `load_job`.
+        model: encodes or ranks.
+        watch: is told of progress.
+        stop: is called at each event; it may raise StoppedError, which loses no work.
+    """
     loaded, listener = job.loaded, _Listener(job, watch, stop)
     if job.failure is None and loaded is not None:
         with job.failures_kept():

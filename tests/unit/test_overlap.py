@@ -5,95 +5,33 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.local_tasks import ROWS, jsonl_task
-from support.lookup import LookupBackend, smooth, spec
+from support.side_by_side import Backend, local_tasks, no_thread_left, run, same_scores, scoring, threads, wait_for
 from support.small_runs import state
 from support.synthetic import make_task, table_splits
 
 from evalharness.catalog.selection import Selection, TaskChoice, select
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.downloads import stand_apart, standing_in
-from evalharness.errors import PrerequisiteError, StoppedError, StorageError
-from evalharness.models.encoder import EmbeddingModel
-from evalharness.results.records import JobRecord
+from evalharness.errors import PrerequisiteError
 from evalharness.run import job as job_module
 from evalharness.run import plan as plan_module
 from evalharness.run.job import JobEnded, JobStarted, RunEvent, TextsCounted
 from evalharness.run.overlap import ALONE, Room
-from evalharness.run.plan import Limits, Plan, make_plan, run_plan
 from evalharness.run.quiet import without_warnings
-from evalharness.run.steps import Encoded, Loaded
-from evalharness.store.journal import NO_JOURNAL, Journal
-from evalharness.types import Dense, Emit, Encoding, Notice, Scores, TextsEncoded
-
-KINDS = ("STS", "PairClassification", "Clustering", "Reranking", "BitextMining", "Summarization")
-SECONDS = 30
-
-
-def local_tasks(folder: Path, kinds: Sequence[str] = KINDS) -> list[TaskChoice]:
-    paths = [jsonl_task(folder / f"{number}{kind}.toml", kind, ROWS[kind]) for number, kind in enumerate(kinds)]
-    return select(Selection(tasks=list(map(str, paths))))
-
-
-def same_scores(folder: Path, number: int) -> list[TaskChoice]:
-    """Tasks of pairs, each with texts of its own."""
-    rows = [[{"sentence1": f"{n} {m}", "sentence2": f"{m} {n}", "score": m % 6} for m in range(8)]
-            for n in range(number)]  # fmt: skip
-    paths = [jsonl_task(folder / f"Pairs{n}.toml", "STS", found) for n, found in enumerate(rows)]
-    return select(Selection(tasks=list(map(str, paths))))
-
-
-class Backend(LookupBackend):
-    """A backend that does something before it encodes."""
-
-    def __init__(self, act: Callable[[Sequence[str]], object] = lambda _: None) -> None:
-        super().__init__(smooth)
-        self.act = act
-
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
-        self.act(texts)
-        return super().encode(texts, encoding, emit, journal)
-
-
-def run(
-    choices: Sequence[TaskChoice],
-    output: Path,
-    *,
-    backend: LookupBackend | None = None,
-    watch: Callable[[RunEvent], None] = lambda _: None,
-    limits: Limits | None = None,
-    overlap: bool = True,
-) -> tuple[Plan, list[JobRecord]]:
-    model = EmbeddingModel(spec(), backend or Backend(), device="cpu")
-    plan = make_plan(choices, model.spec, output, save_rankings=True)
-    return plan, run_plan(plan, model, watch, limits or Limits(), overlap=overlap)
-
-
-def wait_for(event: threading.Event) -> None:
-    assert event.wait(SECONDS)
-
-
-def stored(plan: Plan) -> list[str]:
-    return sorted(path.parent.name for path in plan.folder.rglob("test.default.json"))
-
-
-def threads() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread is not threading.current_thread()}
+from evalharness.run.steps import Loaded
+from evalharness.types import TextsEncoded
 
 
 @pytest.fixture(autouse=True)
-def check_no_thread_is_left() -> Any:
-    before = threads()
-    yield
-    deadline = time.monotonic() + SECONDS
-    while threads() - before:
-        assert time.monotonic() < deadline, threads() - before
-        time.sleep(0.01)
+def check_no_thread_is_left() -> Iterator[None]:
+    with no_thread_left():
+        yield
 
 
 @pytest.fixture
@@ -175,16 +113,6 @@ def test_events_come_in_order_and_in_the_thread_that_runs(tmp_path: Path) -> Non
         assert end >= 0
 
 
-def scoring(monkeypatch: pytest.MonkeyPatch, before: Callable[[Loaded], object]) -> None:
-    score = job_module.score
-
-    def scored(loaded: Loaded, encoded: Encoded) -> Scores:
-        before(loaded)
-        return score(loaded, encoded)
-
-    monkeypatch.setattr(job_module, "score", scored)
-
-
 def test_a_job_is_loaded_and_another_encoded_while_one_is_scored_and_not_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,121 +140,6 @@ def test_a_job_is_loaded_and_another_encoded_while_one_is_scored_and_not_more(
     _, records = run(same_scores(tmp_path / "data", 5), tmp_path / "out", backend=backend)
     assert [record.error for record in records] == [None] * 5
     assert loaded == [f"Pairs{n}" for n in range(5)]
-
-
-@pytest.mark.parametrize("overlap", [True, False])
-@pytest.mark.parametrize("step", ["load", "encode", "score"])
-def test_fail_fast_keeps_nothing_after_the_first_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, overlap: bool
-) -> None:
-    of_step = getattr(job_module, step)
-
-    def failing(*arguments: Any) -> Any:
-        name = arguments[0].task if step == "load" else arguments[0].spec.name
-        if name == "Pairs1":
-            # the next ones get as far as they can
-            time.sleep(0.1)
-            raise KeyError("gone")
-        return of_step(*arguments)
-
-    monkeypatch.setattr(job_module, step, failing)
-    choices = same_scores(tmp_path / "data", 5)
-    plan, records = run(choices, tmp_path / "out", limits=Limits(fail_fast=True), overlap=overlap)
-    assert [record.error for record in records] == [None, "KeyError: 'gone'"]
-    assert stored(plan) == ["Pairs0", "Pairs1"]
-    monkeypatch.undo()
-    run(choices, tmp_path / "out", overlap=overlap)
-    run(choices, tmp_path / "whole", overlap=overlap)
-    assert state(tmp_path / "out") == state(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("overlap", [True, False])
-def test_a_time_budget_keeps_what_was_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: bool) -> None:
-    encodes, events = threading.Event(), list[RunEvent]()
-    if overlap:
-        scoring(monkeypatch, lambda loaded: wait_for(encodes) if loaded.spec.name == "Pairs1" else None)
-
-    def act(texts: Sequence[str]) -> None:
-        if texts[0].startswith("2 "):
-            encodes.set()
-            raise StoppedError("the time is up")
-
-    plan, records = run(
-        same_scores(tmp_path / "data", 4), tmp_path / "out", backend=Backend(act), watch=events.append, overlap=overlap
-    )
-    assert [record.job.task for record in records] == ["Pairs0", "Pairs1"] == stored(plan)
-    assert events[-1] == Notice("the time is up")
-    assert [event.record.job.task for event in events if isinstance(event, JobEnded)] == ["Pairs0", "Pairs1"]
-
-
-@pytest.mark.parametrize("overlap", [True, False])
-def test_a_full_disk_ends_the_run_with_its_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: bool
-) -> None:
-    store = plan_module.store_attempt
-
-    def full(folder: Path, model: Any, attempt: Any, **options: Any) -> JobRecord:
-        if attempt.record.job.task == "Pairs1":
-            raise StorageError("the disk is full")
-        return store(folder, model, attempt, **options)
-
-    monkeypatch.setattr(plan_module, "store_attempt", full)
-    choices = same_scores(tmp_path / "data", 5)
-    with pytest.raises(StorageError, match="the disk is full"):
-        run(choices, tmp_path / "out", overlap=overlap)
-    assert stored(make_plan(choices, spec(), tmp_path / "out")) == ["Pairs0"]
-
-
-@pytest.mark.parametrize("thread", ["loads", "scores"])
-def test_a_thread_that_cannot_go_on_ends_the_run_with_its_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
-) -> None:
-    def broken(*_: object) -> Any:
-        raise RuntimeError("a defect")
-
-    monkeypatch.setattr(plan_module, {"loads": "data_of", "scores": "score_job"}[thread], broken)
-    with pytest.raises(RuntimeError, match="a defect"):
-        run(same_scores(tmp_path / "data", 5), tmp_path / "out")
-
-
-def test_a_watch_that_fails_ends_the_run_and_fails_no_job(tmp_path: Path) -> None:
-    def watch(event: RunEvent) -> None:
-        if isinstance(event, JobEnded):
-            raise ValueError("nobody watches")  # noqa: TRY004
-
-    choices = same_scores(tmp_path / "data", 4)
-    with pytest.raises(ValueError, match="nobody watches"):
-        run(choices, tmp_path / "out", watch=watch)
-    plan, records = run(choices, tmp_path / "out")
-    assert [record.error for record in records] == [None] * 4
-    # at least the one whose end was told was kept
-    assert len(plan.todo) < 4
-
-
-def test_after_an_interrupt_nothing_is_kept_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begins, may_end = threading.Event(), threading.Event()
-
-    def before(loaded: Loaded) -> None:
-        begins.set()
-        wait_for(may_end)
-
-    def act(texts: Sequence[str]) -> None:
-        if texts[0].startswith("1 "):
-            wait_for(begins)
-            raise KeyboardInterrupt
-
-    scoring(monkeypatch, before)
-    choices, started = same_scores(tmp_path / "data", 4), time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        run(choices, tmp_path / "out", backend=Backend(act))
-    # it waits for no scoring
-    assert time.monotonic() - started < SECONDS
-    before_threads_end = state(tmp_path)
-    may_end.set()
-    for thread in threads():
-        thread.join(SECONDS if thread.name.startswith("Thread-") else 0)
-    assert state(tmp_path) == before_threads_end
-    assert len(make_plan(choices, spec(), tmp_path / "out").todo) == 4
 
 
 @pytest.mark.parametrize("apart", [True, False])
