@@ -6,6 +6,7 @@ takes whatever revision it made last; huggingface_hub sees that a download has t
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -83,6 +84,18 @@ def standing_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+def stand_apart() -> bool:
+    """Let the thread that calls have a working directory of its own from now on; whether the system can do that.
+
+    Linux can, and does it for anyone outside of containers that forbid it. It may be done again.
+    """
+    try:
+        # CLONE_FS: file system attributes, as `unshare(2)` calls them
+        return bool(ctypes.CDLL(None).unshare(0x200) == 0)
+    except (AttributeError, OSError, TypeError):
+        return False
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from evalharness.cli.shell import Loudness
 from evalharness.errors import printable
-from evalharness.results.records import JobRecord
+from evalharness.results.records import JobId, JobRecord
 from evalharness.run.job import JobEnded, JobStarted, RunEvent, TextsCounted
 from evalharness.run.plan import Plan
 from evalharness.types import Notice, TextsEncoded
@@ -84,10 +84,15 @@ class _Job:
     texts: int | None = None
     encoded: int = 0
     there: int = 0
+    bar: TaskID | None = None
+    # whether the next one has started
+    is_behind: bool = False
 
     def line(self, now: float) -> str:
         """Where it stands."""
         seconds = now - self.started
+        if self.is_behind:
+            return f"{self.label}: scoring, {seconds:.0f} s so far"
         if self.texts is None:
             return f"{self.label}: loading data, {seconds:.0f} s so far"
         done = min(self.encoded + self.there, self.texts)
@@ -129,9 +134,9 @@ class RunDisplay:
             expand=True,
             disable=not self._live,
         )
-        self._task: TaskID | None = None
+        # those that have not ended; texts are of the one that started last
+        self._jobs: dict[JobId, _Job] = {}
         self._job = _Job("", 0.0)
-        self._running = False
         self._every, self._clock = every, clock
         self._ended = threading.Event()
         self._lines = threading.Thread(target=self._tell_regularly, daemon=True)
@@ -151,13 +156,12 @@ class RunDisplay:
     def __call__(self, event: RunEvent) -> None:
         """Show one event."""
         if isinstance(event, JobStarted):
-            self._job = _Job(printable(f"[{event.number}/{event.total}] {event.job.id}"), self._clock())
-            self._running = True
+            self._start(event)
             self._line(f"{self._job.label}: loading data")
         elif isinstance(event, TextsCounted):
             self._job.texts, self._job.started = event.texts, self._clock()
             if self._live:
-                self._task = self._progress.add_task(self._job.label, total=event.texts)
+                self._job.bar = self._progress.add_task(self._job.label, total=event.texts)
             self._line(f"{self._job.label}: {event.texts:,} texts")
         elif isinstance(event, TextsEncoded):
             self._count(event)
@@ -172,22 +176,31 @@ class RunDisplay:
             self._job.encoded += event.count
         else:
             self._job.there += event.count
-        if self._task is not None:
-            self._progress.advance(self._task, event.count)
+        if self._job.bar is not None:
+            self._progress.advance(self._job.bar, event.count)
+
+    def _start(self, event: JobStarted) -> None:
+        self._drop_bar(self._job)
+        self._job.started, self._job.is_behind = self._clock(), True
+        self._job = _Job(printable(f"[{event.number}/{event.total}] {event.job.id}"), self._clock())
+        self._jobs[event.job.id] = self._job
+
+    def _drop_bar(self, job: _Job) -> None:
+        if job.bar is not None:
+            self._progress.remove_task(job.bar)
+            job.bar = None
 
     def _end(self, record: JobRecord) -> None:
-        self._running = False
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
+        job = self._jobs.pop(record.job, self._job)
+        self._drop_bar(job)
         if record.error is not None or self._loudness is not Loudness.QUIET:
-            amounts = "" if record.error is not None else self._job.amounts()
-            self._print(f"{self._job.label}: {outcome(record)}{amounts}")
+            amounts = "" if record.error is not None else job.amounts()
+            self._print(f"{job.label}: {outcome(record)}{amounts}")
 
     def _tell_regularly(self) -> None:
         while not self._ended.wait(self._every):
-            if self._running:
-                self._print(self._job.line(self._clock()))
+            for job in list(self._jobs.values()):
+                self._print(job.line(self._clock()))
 
     def _line(self, line: str) -> None:
         """What a bar shows, where there is none."""

@@ -138,6 +138,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep no embeddings.")] = False,
     time_budget: Annotated[str | None, typer.Option(help="End cleanly after this long: 90s, 30m, 2h.")] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first failed job.")] = False,
+    overlap: Annotated[bool, typer.Option("--overlap/--no-overlap", help="Score jobs beside the next ones.")] = True,
 ) -> None:
     """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
     from evalharness.catalog.selection import Selection
@@ -164,7 +165,8 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     })  # fmt: skip
     seconds = None if time_budget is None else duration(time_budget)
     ends = None if seconds is None else time.monotonic() + seconds
-    options, execution = with_engine(options, Execution(device=device, batch_tokens=batch_tokens, ends=ends), engine)
+    speed = Execution(device=device, batch_tokens=batch_tokens, ends=ends, overlap=overlap)
+    options, execution = with_engine(options, speed, engine)
     second = SecondStage(reranker, reranker_url, rerank_top_k)
     request = RunRequest(model, options, selection, output, overwrite, save_rankings, second, execution)
     plan, system = plan_run(request, download=not dry_run, warn=_warn)

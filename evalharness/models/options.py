@@ -71,12 +71,14 @@ class Execution(Frozen):
         batch_tokens: padded tokens per forward pass, or None for what is fastest here.
         engine: what computes; `auto` for the fastest one here that gives torch's numbers.
         ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
+        overlap: whether jobs are loaded and encoded while those before them are scored.
     """
 
     device: str | None = None
     batch_tokens: int | None = Field(default=None, ge=1)
     engine: EngineName = Field(default_factory=usual_engine)
     ends: float | None = None
+    overlap: bool = True
 
 
 class ModelOptions(Frozen):

@@ -253,15 +253,17 @@ def carry_out(
         return records
     say(f"loading {system.spec.name} ({system.spec.facts_from})")
     try:
+        # absolute: where data of the Hub are loaded, the process may stand elsewhere meanwhile
+        store = None if means.store is None else means.store.absolute()
         tasks = list({job.spec.name: job.spec.context() for job in plan.todo}.values())
-        model = open_model(system, means.execution, store=means.store, tasks=tasks)
+        model = open_model(system, means.execution, store=store, tasks=tasks)
         with watching as watch:
             try:
-                return run_plan(plan, model, watch, means.limits)
+                return run_plan(plan, model, watch, means.limits, overlap=means.execution.overlap)
             except OpenedOtherwiseError:
                 # what it really is has been kept now; jobs that are done stay done
-                model = open_model(system, means.execution, store=means.store)
-                return run_plan(plan, model, watch, means.limits)
+                model = open_model(system, means.execution, store=store)
+                return run_plan(plan, model, watch, means.limits, overlap=means.execution.overlap)
     except StoppedError as stopped:
         say(str(stopped))
         return records

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import platform
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from evalharness import __version__
+from evalharness.catalog.models import ModelFacts
 from evalharness.catalog.selection import TaskChoice
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import load_mteb_task
@@ -30,7 +30,8 @@ from evalharness.errors import (
 from evalharness.models.degenerate import DEGENERATE
 from evalharness.models.rankers import RankingModel
 from evalharness.results.records import ABOUT, JobId, JobRecord, installed_version
-from evalharness.run.steps import Loaded, Model, encode, encode_and_score_in_mteb, load, score
+from evalharness.run.quiet import without_warnings
+from evalharness.run.steps import Encoded, Loaded, Model, encode, encode_and_score_in_mteb, load, score
 from evalharness.tasks import is_native, task_type
 from evalharness.types import (
     EncodeEvent,
@@ -188,107 +189,154 @@ class Attempt:
     out_of_reach: bool
 
 
+@dataclass(slots=True)
+class JobUnderWay:
+    """A job between its steps: what they made so far. Each step may be done by another thread, but one at a time.
+
+    Attributes:
+        planned: which.
+        work: what it cost so far.
+        notes: message -> how many texts it is about.
+        degenerate: what is wrong with its vectors.
+        loaded, encoded: what the steps of the same name gave.
+        scores: also there after `encode_job` where mteb scores while it encodes.
+        about: what is known of the model itself, once it has encoded.
+        failure: why a step failed; those after it do nothing then.
+    """
+
+    planned: PlannedJob
+    work: Work = field(default_factory=Work)
+    notes: Counter[str] = field(default_factory=Counter)
+    degenerate: list[str] = field(default_factory=list)
+    loaded: Loaded | None = None
+    encoded: Encoded | None = None
+    scores: Scores | None = None
+    about: ModelFacts | None = None
+    failure: Exception | SystemExit | None = None
+
+    @contextmanager
+    def failures_kept(self) -> Iterator[None]:
+        """Whatever happens in here stops nothing but this job; what ends the whole run goes on."""
+        try:
+            yield
+        except (StorageError, StoppedError):
+            raise
+        # the one place that keeps a job's failure from stopping the others; a model's own code may call sys.exit
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            _log.debug("%s failed", self.planned.id, exc_info=True)
+            self.failure = error
+
+
 def never_stop() -> None:
     """For runs without an end of their own."""
 
 
-def attempt_job(
-    job: PlannedJob, data: TaskData, model: Model, watch: Watch, stop: Callable[[], None] = never_stop
-) -> Attempt:
-    """Run one job, whatever happens to it; what ends the whole run goes on.
+def load_job(job: JobUnderWay, data: TaskData) -> None:
+    """The first step of a job: read its data."""
+    with job.failures_kept(), job.work.phase("load"):
+        job.loaded = loaded = data.load(job.planned.id)
+        texts = (text for column in loaded.columns for text in column.texts)
+        job.work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def encode_job(job: JobUnderWay, model: Model, watch: Watch, stop: Callable[[], None] = never_stop) -> None:
+    """The second step: what the model has to do.
 
     Args:
-        job: which.
-        data: of its task.
+        job: after `load_job`.
         model: encodes or ranks.
         watch: is told of progress.
         stop: is called at each event; it may raise StoppedError, which loses no work.
     """
-    started, work = time.monotonic(), Work()
-    try:
-        scores = _run_job(job, data, model, _Listener(watch, stop, work))
-    except (StorageError, StoppedError):
-        raise
-    # the one place that keeps a job's failure from stopping the others; a model's own code may call sys.exit
-    except (Exception, SystemExit) as error:  # noqa: BLE001
-        _log.debug("%s failed", job.id, exc_info=True)
+    loaded, listener = job.loaded, _Listener(job, watch, stop)
+    if job.failure is None and loaded is not None:
+        with job.failures_kept():
+            if is_native(job.planned.spec):
+                watch(TextsCounted(sum(len(column.texts) for column in loaded.columns)))
+                ranks = isinstance(model, RankingModel)
+                with job.work.phase("rank" if ranks else "encode"), _explained(job) if ranks else nullcontext():
+                    job.encoded = encode(loaded, model, listener)
+            else:
+                with job.work.phase("encode and score"), _explained(job):
+                    job.scores = encode_and_score_in_mteb(loaded, model, listener)
+    # now, for the next job may tell the model more of itself
+    job.about = model.about
+
+
+def score_job(job: JobUnderWay, model: Model) -> Attempt:
+    """The last step, for which the model does nothing any more: scores and the record, whatever happened before.
+
+    Args:
+        job: after `encode_job`.
+        model: says what it is.
+    """
+    if job.failure is None:
+        with job.failures_kept():
+            job.scores = _noted(job, model, _scores(job))
+    if (error := job.failure) is not None:
         known = isinstance(error, EvalHarnessError)
         message = str(error) if known else without_secrets(f"{type(error).__name__}: {error}")
-        record = replace(_blank_record(job, model, started), error=message)
-        return Attempt(record, None, work, isinstance(error, PrerequisiteError))
-    record = replace(
-        _blank_record(job, model, started), metrics=scores.metrics, notes=[*map(without_secrets, scores.notes)]
-    )
-    return Attempt(record, scores, work, out_of_reach=False)
+        record = replace(_blank_record(job, model), error=message)
+        return Attempt(record, None, job.work, isinstance(error, PrerequisiteError))
+    scores = cast("Scores", job.scores)
+    record = replace(_blank_record(job, model), metrics=scores.metrics, notes=[*map(without_secrets, scores.notes)])
+    return Attempt(record, scores, job.work, out_of_reach=False)
+
+
+def _scores(job: JobUnderWay) -> Scores:
+    if job.scores is not None:
+        return job.scores
+    if job.loaded is None or job.encoded is None:
+        raise AssertionError("a job is scored after it is loaded and encoded")
+    with job.work.phase("score"), _explained(job):
+        return score(job.loaded, job.encoded)
+
+
+def _noted(job: JobUnderWay, model: Model, scores: Scores) -> Scores:
+    """Scores that can be a result, with what was noted on the way to them."""
+    _check_main_score(job.planned.spec, scores, job.degenerate)
+    precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
+    counted = [f"{count} {message}" for message, count in sorted(job.notes.items())]
+    notes = (*scores.notes, *model.spec.notes, *precision, *model.computing.notes, *counted)
+    return replace(scores, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
     """Hears a job's events: sees whether time is up, counts work and notes, and passes progress on."""
 
+    job: JobUnderWay
     watch: Watch
     stop: Callable[[], None]
-    work: Work
-    notes: Counter[str] = field(default_factory=Counter)
-    degenerate: list[str] = field(default_factory=list)
 
     def __call__(self, event: EncodeEvent) -> None:
         self.stop()
         if isinstance(event, EncodeNote):
-            self.notes[event.message] += event.count
+            self.job.notes[event.message] += event.count
             if event.kind == DEGENERATE:
-                self.degenerate.append(f"{event.count} {event.message}")
+                self.job.degenerate.append(f"{event.count} {event.message}")
             return
         if isinstance(event, TextsEncoded):
-            self.work.count(event)
+            self.job.work.count(event)
         if not isinstance(event, Waiting):
             self.watch(event)
 
 
-def _run_job(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
-    scores = (_scored_here if is_native(job.spec) else _bridged)(job, data, model, listener)
-    _check_main_score(job.spec, scores, listener.degenerate)
-    precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
-    counted = [f"{count} {message}" for message, count in sorted(listener.notes.items())]
-    notes = (*scores.notes, *model.spec.notes, *precision, *model.computing.notes, *counted)
-    return replace(scores, notes=notes)
-
-
-def _scored_here(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
-    work, ranks = listener.work, isinstance(model, RankingModel)
-    with work.phase("load"):
-        loaded = data.load(job.id)
-    work.bytes = sum(len(text.encode("utf-8", "surrogatepass")) for column in loaded.columns for text in column.texts)
-    listener.watch(TextsCounted(sum(len(column.texts) for column in loaded.columns)))
-    with work.phase("rank" if ranks else "encode"), _explained(job, listener) if ranks else nullcontext():
-        encoded = encode(loaded, model, listener)
-    with work.phase("score"), _explained(job, listener):
-        return score(loaded, encoded)
-
-
-def _bridged(job: PlannedJob, data: TaskData, model: Model, listener: _Listener) -> Scores:
-    with listener.work.phase("load"):
-        loaded = data.load(job.id)
-    with listener.work.phase("encode and score"), _explained(job, listener):
-        return encode_and_score_in_mteb(loaded, model, listener)
-
-
 @contextmanager
-def _explained(job: PlannedJob, listener: _Listener) -> Iterator[None]:
+def _explained(job: JobUnderWay) -> Iterator[None]:
     """Scoring, where libraries keep their warnings to themselves and what they cannot compute is said in our words.
 
     Raises:
         ModelError: the vectors are such that no score can be computed.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             yield
     except (ValueError, ArithmeticError) as error:
-        if not listener.degenerate:
+        if not job.degenerate:
             raise
         raise ModelError(
-            f"{job.spec.name}: no score can be computed ({error}): {'; '.join(listener.degenerate)}. Check the "
+            f"{job.planned.spec.name}: no score can be computed ({error}): {'; '.join(job.degenerate)}. Check the "
             "weights, or scale the vectors with --normalize"
         ) from error
 
@@ -304,23 +352,25 @@ def _check_main_score(spec: TaskSpec, scores: Scores, known: Sequence[str]) -> N
         )
 
 
-def _blank_record(job: PlannedJob, model: Model, started: float) -> JobRecord:
+def _blank_record(job: JobUnderWay, model: Model) -> JobRecord:
+    planned, about = job.planned, asdict(job.about or model.about)
     facts = {
         "evalharness": __version__,
         "python": platform.python_version(),
         "device": model.device,
         **model.computing.facts(),
         "model": model.spec.model_dump(mode="json"),
-        ABOUT: {name: value for name, value in asdict(model.about).items() if value is not None},
-        "task_type": job.spec.type,
+        ABOUT: {name: value for name, value in about.items() if value is not None},
+        "task_type": planned.spec.type,
         "packages": {name: installed_version(name) for name in PACKAGES},
     }
     return JobRecord(
-        job=job.id,
-        key=job.key,
-        main_score=job.spec.main_score,
-        languages=list(job.spec.languages[job.id.subset]),
-        dataset_revision=job.spec.revision,
-        seconds=time.monotonic() - started,
+        job=planned.id,
+        key=planned.key,
+        main_score=planned.spec.main_score,
+        languages=list(planned.spec.languages[planned.id.subset]),
+        dataset_revision=planned.spec.revision,
+        # of its steps: between them it may wait for those of other jobs
+        seconds=sum(job.work.seconds.values()),
         facts=facts,
     )

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby, product
 from pathlib import Path
-from typing import Any
 
 from evalharness.catalog.selection import TaskChoice
-from evalharness.data.trec import write_run
-from evalharness.errors import DataError, PrerequisiteError, StoppedError, StorageError
+from evalharness.catalog.tasks import needs_hub
+from evalharness.downloads import stand_apart
+from evalharness.errors import PrerequisiteError, StoppedError, StorageError
 from evalharness.files import remove_stale_temporaries
 from evalharness.results.records import (
     JobId,
     JobRecord,
-    append_log,
     check_folder,
     check_task_files,
     model_meta,
     run_folder,
     task_folder,
-    write_job,
     write_model_meta,
 )
 from evalharness.results.views import refresh_view, run_key
@@ -36,19 +31,26 @@ from evalharness.run.job import (
     Attempt,
     JobEnded,
     JobStarted,
+    JobUnderWay,
     PlannedJob,
     RunEvent,
     TaskData,
     Watch,
-    Work,
-    attempt_job,
     data_of,
     draws_in_order,
+    encode_job,
+    load_job,
+    score_job,
 )
+from evalharness.run.overlap import ALONE, EnoughError, Line
 from evalharness.run.steps import Model
+from evalharness.run.storing import store_attempt
 from evalharness.store.uses import Uses
+from evalharness.tasks import is_native
 from evalharness.types import Frozen, ModelSpec, Notice, Protocol, ShardsUsed
 
+# a text with its vector takes this beside its own bytes, about
+_BYTES_OF_TEXT = 2_400
 # what else can be done where a file is not ours
 _KEEP_THEM = "Name another folder with --output, or replace them with --overwrite"
 
@@ -135,7 +137,9 @@ class Limits(Frozen):
 _NO_LIMITS = Limits()
 
 
-def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS) -> list[JobRecord]:
+def run_plan(
+    plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS, *, overlap: bool = True
+) -> list[JobRecord]:
     """Run all jobs that are not done yet.
 
     Args:
@@ -143,6 +147,8 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
         model: the model that the plan was made for.
         watch: is told of progress.
         limits: see `Limits`.
+        overlap: whether a job is loaded and encoded while those before it are scored; the files are the same. Then a
+            job may start before the one before it has ended, and texts are of the one that started last.
 
     Returns:
         A record per job of the plan, in its order; failed ones have an error. Jobs that a limit left undone have none.
@@ -152,17 +158,18 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
         PrerequisiteError: nothing could be done, because the data of every task are out of reach. Nothing is written.
     """
     remove_stale_temporaries(plan.folder)
-    stop = _stop_after(limits)
-    running = _Running(plan, model, watch, stop, {job.id: job.record for job in plan.jobs if job.record is not None})
+    # wherever another thread stands meanwhile
+    plan = replace(plan, folder=plan.folder.absolute())
+    done = {job.id: job.record for job in plan.jobs if job.record is not None}
+    running = _Running(plan, model, watch, _stop_after(limits), limits.fail_fast, done)
     with _views_in_the_end(plan, model.spec):
         try:
-            for number, (job, data) in enumerate(_with_data(plan.todo, watch, running.end_task), start=1):
-                stop()
-                # another process may have done it meanwhile
-                if not plan.overwrite and (done := done_record(plan.folder, job, save_rankings=plan.save_rankings)):
-                    running.records[job.id] = done
-                elif running.attempt(job, data, number).error is not None and limits.fail_fast:
-                    break
+            if overlap and len(plan.todo) > 1:
+                running.side_by_side()
+            else:
+                running.one_by_one()
+        except EnoughError:
+            pass
         except StoppedError as stopped:
             watch(Notice(str(stopped)))
         finally:
@@ -171,9 +178,25 @@ def run_plan(plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS
     return [running.records[job.id] for job in plan.jobs if job.id in running.records]
 
 
+@dataclass(slots=True)
+class _Turn:
+    """A job to do.
+
+    Attributes:
+        data: of its task.
+        ends: all jobs of its task, if it is the last of them; else empty.
+        done: the record, if another process has done it meanwhile.
+    """
+
+    job: JobUnderWay
+    data: TaskData
+    ends: Sequence[PlannedJob]
+    done: JobRecord | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A run as it goes.
+    """A run as it goes; the `Stages` of its jobs.
 
     Attributes:
         records: what came of its jobs so far.
@@ -185,28 +208,117 @@ class _Running:
     model: Model
     watch: Watch
     stop: Callable[[], None]
+    fail_fast: bool
     records: dict[JobId, JobRecord]
     unreachable: list[Attempt] = field(default_factory=list)
-    uses: defaultdict[str, Uses] = field(default_factory=lambda: defaultdict(Uses))
+    uses: dict[str, Uses] = field(default_factory=dict)
 
-    def attempt(self, job: PlannedJob, data: TaskData, number: int) -> JobRecord:
-        """Do a job and store it."""
-        self.watch(JobStarted(job, number, len(self.plan.todo)))
-        attempt = attempt_job(job, data, self.model, partial(self._hear, job.id.task), self.stop)
-        if attempt.out_of_reach:
-            self.unreachable.append(attempt)
-            record = attempt.record
-        else:
-            record = _store(self.plan, self.model.spec, attempt)
-        self.records[job.id] = record
-        self.watch(JobEnded(record))
-        return record
+    def one_by_one(self) -> None:
+        """Do each job before the next one begins."""
+        for number, turn in enumerate(self._turns(self.watch), start=1):
+            self.stop()
+            turn.done = self._begin(turn.job.planned, number)
+            self._encode(turn, self.stop)
+            self.score(turn)(self.watch)
 
-    def _hear(self, task: str, event: RunEvent) -> None:
+    def side_by_side(self) -> None:
+        """Load and encode jobs while those before them are scored."""
+        with Line(self._turns, self, self.watch) as line:
+
+            def stop() -> None:
+                self.stop()
+                line.hear()
+
+            for number, job in enumerate(self.plan.todo, start=1):
+                stop()
+                done = self._begin(job, number)
+                turn = line.take()
+                turn.done = done
+                self._encode(turn, stop)
+                line.give(turn)
+                if self.fail_fast and turn.job.failure is not None:
+                    break
+                # it is not to stay in memory for as long as the next one
+                del turn
+
+    def _turns(self, tell: Watch) -> Iterator[_Turn]:
+        for members in _by_task(self.plan.todo):
+            # neighbouring jobs share it
+            data = data_of(members, lambda message: tell(Notice(message)))
+            yield from (_Turn(JobUnderWay(job), data, members if job is members[-1] else ()) for job in members)
+
+    def _done(self, job: PlannedJob) -> JobRecord | None:
+        """What another process may have done meanwhile."""
+        return (
+            None if self.plan.overwrite else done_record(self.plan.folder, job, save_rankings=self.plan.save_rankings)
+        )
+
+    def _begin(self, job: PlannedJob, number: int) -> JobRecord | None:
+        if (done := self._done(job)) is None:
+            self.watch(JobStarted(job, number, len(self.plan.todo)))
+        return done
+
+    def weight(self, turn: _Turn) -> float:
+        """See `Stages`."""
+        planned, loaded = turn.job.planned, turn.job.loaded
+        if not is_native(planned.spec):
+            # mteb draws from random numbers of the process, which the loading of others sets back
+            return ALONE
+        if loaded is None:
+            return (planned.characters or 0) + _BYTES_OF_TEXT * (planned.texts or 0)
+        return turn.job.work.bytes + _BYTES_OF_TEXT * sum(len(column.texts) for column in loaded.columns)
+
+    def load(self, turn: _Turn) -> None:
+        """See `Stages`."""
+        if self._loads_aside() and self._done(turn.job.planned) is None:
+            load_job(turn.job, turn.data)
+
+    def _loads_aside(self) -> bool:
+        return not any(needs_hub(job.spec) for job in self.plan.todo) or stand_apart()
+
+    def _encode(self, turn: _Turn, stop: Callable[[], None]) -> None:
+        if turn.done is not None:
+            return
+        if turn.job.loaded is None and turn.job.failure is None:
+            load_job(turn.job, turn.data)
+        task = turn.job.planned.id.task
+        encode_job(turn.job, self.model, partial(self._hear, self.uses.setdefault(task, Uses())), stop)
+
+    def _hear(self, uses: Uses, event: RunEvent) -> None:
         if isinstance(event, ShardsUsed):
-            self.uses[task].hear(event)
+            uses.hear(event)
         else:
             self.watch(event)
+
+    def score(self, turn: _Turn) -> Callable[[Watch], None]:
+        """See `Stages`."""
+        return partial(self._keep, turn, score_job(turn.job, self.model) if turn.done is None else None)
+
+    def _keep(self, turn: _Turn, attempt: Attempt | None, tell: Watch) -> None:
+        """Store what came of a job, and with the last of its task what is kept of the task."""
+        record = turn.done
+        if attempt is not None:
+            if attempt.out_of_reach:
+                self.unreachable.append(attempt)
+            record = attempt.record if attempt.out_of_reach else self._stored(attempt)
+            tell(JobEnded(record))
+            if record.error is not None and self.fail_fast:
+                self.records[record.job] = record
+                raise EnoughError
+        if record is not None:
+            self.records[record.job] = record
+        if turn.ends:
+            # once a task, not once a job
+            self._note(turn.job.planned.id.task)
+            _refresh(self.plan.folder, turn.ends)
+
+    def _stored(self, attempt: Attempt) -> JobRecord:
+        plan = self.plan
+        return store_attempt(plan.folder, self.model.spec, attempt, save_rankings=plan.save_rankings)
+
+    def _note(self, task: str) -> None:
+        if (uses := self.uses.pop(task, None)) is not None:
+            uses.note(task)
 
     def note_uses(self) -> None:
         """Have the store know what was read so far."""
@@ -214,18 +326,13 @@ class _Running:
             task, uses = self.uses.popitem()
             uses.note(task)
 
-    def end_task(self, jobs: Sequence[PlannedJob]) -> None:
-        """Bring what is kept of the task up to date: once a task, not once a job."""
-        self.note_uses()
-        _refresh(self.plan.folder, jobs)
-
     def end(self) -> None:
         """Store the jobs whose data were out of reach as failed, unless that is true of all."""
         if len(self.unreachable) == len(self.plan.jobs) > 0:
             reasons = dict.fromkeys(attempt.record.error or "" for attempt in self.unreachable)
             raise PrerequisiteError("\n".join(reasons))
         for attempt in self.unreachable:
-            self.records[attempt.record.job] = _store(self.plan, self.model.spec, attempt)
+            self.records[attempt.record.job] = self._stored(attempt)
 
 
 @contextmanager
@@ -265,16 +372,6 @@ def _by_task(jobs: Sequence[PlannedJob]) -> Iterator[list[PlannedJob]]:
     return (list(group) for _, group in groupby(jobs, key=lambda job: job.id.task))
 
 
-def _with_data(
-    jobs: Sequence[PlannedJob], watch: Watch, ended: Callable[[Sequence[PlannedJob]], None]
-) -> Iterator[tuple[PlannedJob, TaskData]]:
-    """Each job with the data of its task, which neighbouring jobs share; `ended` is called after each task."""
-    for members in _by_task(jobs):
-        data = data_of(members, lambda message: watch(Notice(message)))
-        yield from ((job, data) for job in members)
-        ended(members)
-
-
 def _stop_after(limits: Limits) -> Callable[[], None]:
     ends = limits.ends
     if ends is None and limits.seconds is not None:
@@ -285,49 +382,3 @@ def _stop_after(limits: Limits) -> Callable[[], None]:
             raise StoppedError(f"the time budget of {limits.seconds:g} s is used up")
 
     return stop
-
-
-def _store(plan: Plan, spec: ModelSpec, attempt: Attempt) -> JobRecord:
-    """Store what came of a job; a ranking that a TREC run file cannot hold makes it a failed one."""
-    write_model_meta(plan.folder, model_meta(spec))
-    scores, ranking = attempt.scores, None
-    if plan.save_rankings and scores is not None and scores.retrieved is not None:
-        ranking = partial(write_run, retrieved=scores.retrieved, tag=spec.name.replace(" ", "_"))
-    try:
-        record = write_job(plan.folder, attempt.record, scores.items if scores else None, ranking)
-    except DataError as error:
-        failed = replace(attempt.record, error=str(error), metrics={}, notes=())
-        record = write_job(plan.folder, failed)
-    append_log(plan.folder, _log_line(record, attempt.work))
-    return record
-
-
-def _log_line(record: JobRecord, work: Work) -> dict[str, Any]:
-    """What a job cost; bytes are those of its texts, peak memory is the process's so far."""
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "job": asdict(record.job),
-        "seconds": {name: round(value, 3) for name, value in work.seconds.items()},
-        "texts": work.texts,
-        "texts_encoded": work.encoded,
-        "tokens": work.tokens,
-        "bytes": work.bytes,
-        "peak_memory_bytes": peak_memory(),
-        "error": record.error,
-    }
-
-
-def peak_memory() -> int:
-    """Bytes of memory that this process has had at most so far."""
-    import psutil
-
-    # known on Windows alone
-    if peak := getattr(psutil.Process().memory_info(), "peak_wset", None):
-        return int(peak)
-    try:
-        import resource
-    except ImportError:
-        return int(psutil.Process().memory_info().rss)
-    # macOS counts bytes, others units of 1,024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit

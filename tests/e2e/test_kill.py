@@ -23,8 +23,8 @@ from evalharness.store.shard_files import open_shard
 
 SUPPORT = Path(__file__).parents[1] / "support"
 KILLED = -signal.SIGKILL
-# on small tasks of our own: before operations of every kind, and at any moment
-OPERATION_KILLS, MOMENT_KILLS = (66, 34) if SOAK else (16, 4)
+# on small tasks of our own, with jobs side by side and one by one: before operations of every kind, at any moment
+OPERATION_KILLS, MOMENT_KILLS = (33, 17) if SOAK else (8, 2)
 # what a run does to files below its folders
 KINDS = ("open to write", "open to read", "os.rename", "os.remove", "os.mkdir")
 # on data of the Hub and real weights
@@ -75,10 +75,12 @@ class Undisturbed:
     seconds: float
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, pythons: Pythons) -> Undisturbed:
+@pytest.fixture(scope="module", params=["--overlap", "--no-overlap"])
+def undisturbed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pythons: Pythons
+) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
-    command = small_command(folder / "given")
+    command = [*small_command(folder / "given"), str(request.param)]
     whole, timed = (SmallRun(folder / name, command, pythons) for name in ("whole", "timed"))
     assert whole.run() == 0, whole.told
     started = time.monotonic()
@@ -118,6 +120,15 @@ def test_a_kill_before_an_operation_on_files_changes_nothing(
             # what goes on may be killed, too
             place.run(rng.randrange(len(operations) // 2))
         check_resumed(place, undisturbed)
+
+
+def test_jobs_side_by_side_and_one_by_one_write_the_same_bytes(
+    tmp_path: Path, pythons: Pythons, undisturbed: Undisturbed
+) -> None:
+    *command, way = undisturbed.command
+    other = SmallRun(tmp_path, [*command, {"--overlap": "--no-overlap"}.get(way, "--overlap")], pythons)
+    assert other.run() == 0, other.told
+    assert differences(other.results(), undisturbed.results) == []
 
 
 def test_a_kill_at_any_moment_changes_nothing(tmp_path: Path, pythons: Pythons, undisturbed: Undisturbed) -> None:

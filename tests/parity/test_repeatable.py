@@ -87,10 +87,10 @@ def fresh_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_module, "load_mteb_task", load)
 
 
-def run(choices: Sequence[TaskChoice], output: Path, size: int = 1000) -> dict[str, Any]:
+def run(choices: Sequence[TaskChoice], output: Path, size: int = 1000, *, overlap: bool = True) -> dict[str, Any]:
     model = EmbeddingModel(spec(), InChunks(size), device="cpu")
     plan = make_plan(choices, model.spec, output)
-    records = run_plan(plan, model, lambda _: None)
+    records = run_plan(plan, model, lambda _: None, overlap=overlap)
     assert [record.error for record in records] == [None] * len(records)
     return {str(record.job): json.dumps(record.metrics, sort_keys=True) for record in records}
 
@@ -101,22 +101,22 @@ def test_three_runs_in_one_process_and_any_order(tmp_path: Path) -> None:
     assert len(first) == len(KINDS) * len(SUBSETS) * len(SPLITS)
     assert run(choices, tmp_path / "2", size=7) == first
     random.Random(3).shuffle(choices)
-    assert run(choices[::-1], tmp_path / "3", size=1) == first
+    assert run(choices[::-1], tmp_path / "3", size=1, overlap=False) == first
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_was_broken_off_in_the_middle(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run([choice(kind)], tmp_path / "whole")
-    attempt, left = job_module.attempt_job, [3]
+    score, left = job_module.score_job, [3]
 
     def stopping(*arguments: Any) -> Any:
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
-        return attempt(*arguments)
+        return score(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "attempt_job", stopping)
+        patch.setattr(run_module, "score_job", stopping)
         with pytest.raises(KeyboardInterrupt):
             run([choice(kind)], tmp_path / "halves")
     plan = make_plan([choice(kind)], spec(), tmp_path / "halves")

@@ -84,3 +84,18 @@ def contents(folder: Path) -> dict[str, str]:
 def differences(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """Names of the files that are not the same."""
     return sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+
+
+def state(output: Path) -> dict[str, object]:
+    """All files but the log, without what the clock says."""
+    found: dict[str, object] = {}
+    for path in (
+        path for path in sorted(output.rglob("*")) if path.is_file() and path.name not in ("run.log", ".lock")
+    ):
+        value: object = path.read_bytes()
+        if path.suffix == ".json":
+            value = json.loads(path.read_bytes())
+            assert isinstance(value, dict)
+            value = json.dumps(value | dict.fromkeys(("date", "written", "seconds", "evaluation_time")), sort_keys=True)
+        found[str(path.relative_to(output))] = value
+    return found

@@ -118,6 +118,47 @@ def test_a_line_comes_regularly_where_there_is_no_terminal() -> None:
     assert len(out.getvalue().splitlines()) == lines
 
 
+def test_a_job_that_is_scored_beside_the_next_one_has_its_own_lines() -> None:
+    out, clock = io.StringIO(), Clock()
+    with RunDisplay(Console(file=out, width=160), every=0.02, clock=clock) as display:
+        display(JobStarted(planned(), 1, 2))
+        display(TextsCounted(10))
+        display(TextsEncoded(4))
+        display(TextsEncoded(6, 70))
+        display(JobStarted(planned("STS13"), 2, 2))
+        display(TextsCounted(5))
+        clock.now = 9.0
+        wait_for(out, "[1/2] STS12 [test, default]: scoring, 9 s so far")
+        wait_for(out, "[2/2] STS13 [test, default]: 0/5 texts, 9 s so far")
+        display(JobEnded(record()))
+        display(TextsEncoded(5, 50))
+        display(JobEnded(record("STS13")))
+    lines = [line for line in out.getvalue().splitlines() if "so far" not in line and "left" not in line]
+    assert lines == [
+        "[1/2] STS12 [test, default]: loading data",
+        "[1/2] STS12 [test, default]: 10 texts",
+        "[2/2] STS13 [test, default]: loading data",
+        "[2/2] STS13 [test, default]: 5 texts",
+        "[1/2] STS12 [test, default]: cosine_spearman 0.5000 in 1.5 s, 6 texts encoded, 4 from the store or repeated",
+        "[2/2] STS13 [test, default]: cosine_spearman 0.5000 in 1.5 s",
+    ]
+
+
+def test_a_terminal_has_one_bar_and_it_is_of_the_job_that_is_encoded() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True, color_system=None, legacy_windows=False)
+    with RunDisplay(console) as display:
+        display(JobStarted(planned(), 1, 2))
+        display(TextsCounted(10))
+        display(TextsEncoded(10, 70))
+        display(JobStarted(planned("STS13"), 2, 2))
+        display(TextsCounted(5))
+        display(JobEnded(record()))
+        assert [task.description for task in display._progress.tasks] == ["[2/2] STS13 [test, default]"]
+        display(JobEnded(record("STS13")))
+        assert display._progress.tasks == []
+
+
 def wait_for(out: io.StringIO, line: str) -> None:
     deadline = time.monotonic() + 10
     while line not in out.getvalue():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from conftest import Cli
 from support.local_tasks import jsonl_task
 from support.lookup import lookup_model, spec
+from support.small_runs import state
 from support.synthetic import make_task, table_splits
 
 from evalharness.catalog.selection import Selection, TaskChoice, select
@@ -24,6 +26,7 @@ from evalharness.results.records import JobRecord, items_path, ranking_path, rea
 from evalharness.run import done as done_module
 from evalharness.run import job as job_module
 from evalharness.run import plan as run_module
+from evalharness.run import storing as storing_module
 from evalharness.run.plan import Limits, Plan, make_plan, run_plan
 from evalharness.types import ItemScores, Scores
 
@@ -47,21 +50,6 @@ def run(choices: Sequence[TaskChoice], output: Path, **options: Any) -> tuple[Pl
     model = lookup_model()
     plan = make_plan(choices, model.spec, output, **{"save_rankings": True, **options})
     return plan, run_plan(plan, model, lambda _: None)
-
-
-def state(output: Path) -> dict[str, object]:
-    """All files but the log, without what the clock says."""
-    found: dict[str, object] = {}
-    for path in (
-        path for path in sorted(output.rglob("*")) if path.is_file() and path.name not in ("run.log", ".lock")
-    ):
-        value: object = path.read_bytes()
-        if path.suffix == ".json":
-            value = json.loads(path.read_bytes())
-            assert isinstance(value, dict)
-            value = json.dumps(value | dict.fromkeys(("date", "written", "seconds", "evaluation_time")), sort_keys=True)
-        found[str(path.relative_to(output))] = value
-    return found
 
 
 @pytest.fixture
@@ -230,7 +218,7 @@ def test_ids_that_a_trec_run_cannot_hold_fail_their_job_alone(tmp_path: Path, mo
     def refuse(path: Path, retrieved: object, tag: str) -> NoReturn:
         raise DataError("the id 'a b' has white space in it")
 
-    monkeypatch.setattr(run_module, "write_run", refuse)
+    monkeypatch.setattr(storing_module, "write_run", refuse)
     tasks = select(Selection(tasks=[str(write_task(tmp_path / "data", kind)) for kind in ("Reranking", "STS")]))
     plan, records = run(tasks, tmp_path / "out")
     assert [record.error for record in records] == ["the id 'a b' has white space in it", None]
@@ -244,13 +232,13 @@ def test_a_model_with_several_kinds_of_vectors_is_done_on_the_second_run(
     model = lookup_model(model_spec=several)
     first = make_plan(choices[:1], several, tmp_path / "out")
     assert isinstance(first.jobs[0].key["encodings"]["none"]["outputs"], tuple)
-    attempt = job_module.attempt_job
+    encode = job_module.encode_job
 
-    def unranked(job: Any, data: Any, _: Any, watch: Any, stop: Any) -> Any:
-        return attempt(job, data, lookup_model(), watch, stop)
+    def unranked(job: Any, _: Any, watch: Any, stop: Any) -> None:
+        encode(job, lookup_model(), watch, stop)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "attempt_job", unranked)
+        patch.setattr(run_module, "encode_job", unranked)
         assert [record.error for record in run_plan(first, model, lambda _: None)] == [None]
     assert make_plan(choices[:1], several, tmp_path / "out").todo == []
 
@@ -261,6 +249,13 @@ def test_another_mteb_makes_jobs_undone(
     run(choices, tmp_path / "out")
     monkeypatch.setattr(done_module, "installed_version", lambda package: f"another {package}")
     assert len(make_plan(choices, spec(), tmp_path / "out").todo) == 2
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # subsets of a task: so many that a square of them shows
@@ -313,7 +308,7 @@ def test_many_subsets_are_one_write_of_the_task_file(
     monkeypatch.setattr(views_module, "read_record", read_counted)
     # what is stored counts here, not how it is scored
     scores = Scores({"cosine_spearman": 0.5}, ItemScores(["0"], {"gold": [0.5]}))
-    monkeypatch.setattr(job_module, "_run_job", lambda *_: scores)
+    monkeypatch.setattr(job_module, "score", lambda *_: scores)
     plan, records = run([many(MANY)], tmp_path / "out")
     assert written == ["Many.json"]
     # what a task's file costs grows with its subsets, not with their square
@@ -322,29 +317,31 @@ def test_many_subsets_are_one_write_of_the_task_file(
     assert len(records) == MANY
 
 
+@pytest.mark.parametrize("overlap", [True, False])
 @pytest.mark.parametrize("ends", ["budget", "interrupt", "fail fast"])
 def test_however_a_run_ends_its_jobs_stand_in_the_task_file(
-    tmp_path: Path, many: Callable[[int], TaskChoice], monkeypatch: pytest.MonkeyPatch, ends: str
+    tmp_path: Path, many: Callable[[int], TaskChoice], monkeypatch: pytest.MonkeyPatch, ends: str, overlap: bool
 ) -> None:
-    attempt, left = job_module.attempt_job, [3]
-
-    def ending(*arguments: Any) -> Any:
-        left[0] -= 1
-        if left[0] >= 0:
-            return attempt(*arguments)
-        if ends == "budget":
-            raise StoppedError("the time is up")
-        if ends == "interrupt":
-            raise KeyboardInterrupt
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(job_module, "_run_job", lambda *_: 1 / 0)
-            return attempt(*arguments)
-
-    monkeypatch.setattr(run_module, "attempt_job", ending)
     model = lookup_model()
     plan = make_plan([many(5)], model.spec, tmp_path / "out")
+    encode, left = job_module.encode_job, [3]
+
+    def ending(*arguments: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0 and ends == "budget":
+            raise StoppedError("the time is up")
+        if left[0] < 0 and ends == "interrupt":
+            # it interrupts what is scored beside it, too
+            wait_until(record_path(plan.folder, plan.jobs[2].id).exists)
+            raise KeyboardInterrupt
+        with pytest.MonkeyPatch.context() as patch:
+            if left[0] < 0:
+                patch.setattr(job_module, "encode", lambda *_: 1 / 0)
+            encode(*arguments)
+
+    monkeypatch.setattr(run_module, "encode_job", ending)
     with suppress(KeyboardInterrupt):
-        run_plan(plan, model, lambda _: None, Limits(fail_fast=True))
+        run_plan(plan, model, lambda _: None, Limits(fail_fast=True), overlap=overlap)
     entries = json.loads((plan.folder / "Many.json").read_bytes())["scores"]["test"]
     assert [entry["hf_subset"] for entry in entries] == ["s0", "s1", "s2"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Cli
+from support.attempts import attempt_job
 from support.fake_server import MODEL, FakeServer, Fault, running
 from support.lookup import lookup_model, spec
 
@@ -19,7 +20,7 @@ from evalharness.models.backends.http import HttpBackend
 from evalharness.models.backends.http_client import Patience
 from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.options import Execution
-from evalharness.run.job import attempt_job, data_of
+from evalharness.run.job import data_of
 from evalharness.run.plan import make_plan
 
 NONE: Mapping[str, str] = {}

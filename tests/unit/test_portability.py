@@ -15,7 +15,7 @@ from support.lookup import LookupBackend, smooth, stack
 
 from evalharness.errors import StoppedError
 from evalharness.files import atomic_path, lock, remove_stale_temporaries
-from evalharness.run.plan import peak_memory
+from evalharness.run.storing import peak_memory
 from evalharness.store.keeping import collect
 from evalharness.store.storing import StoringEncoder
 from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.attempts import attempt_job
 from support.local_tasks import MAIN_SCORES, ROWS, lines, write
 from support.lookup import LookupBackend, lookup_model, smooth, spec
 from support.pairs import reranker_alone
@@ -30,7 +31,7 @@ from evalharness.models.loading import ModelOptions, open_embedder, resolve_mode
 from evalharness.models.options import Execution, ParsedOptions
 from evalharness.results.records import JobId
 from evalharness.run import job as job_module
-from evalharness.run.job import PlannedJob, attempt_job, data_of
+from evalharness.run.job import PlannedJob, data_of
 from evalharness.run.plan import make_plan
 from evalharness.run.request import RunRequest
 from evalharness.run.steps import Encoded, Loaded, Model, encode, encode_and_score_in_mteb, load, score
