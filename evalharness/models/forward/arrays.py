@@ -131,7 +131,9 @@ class Padding:
     fillers: Mapping[str, int]
     has_mask: bool
 
-    def inputs(self, columns: Mapping[str, Sequence[Sequence[int]]], home: str) -> dict[str, torch.Tensor]:
+    def inputs(
+        self, columns: Mapping[str, Sequence[Sequence[int] | NDArray[np.int64]]], home: str
+    ) -> dict[str, torch.Tensor]:
         """Tensors of shape (texts, tokens), by the tokenizer's names.
 
         Args:
