@@ -16,10 +16,10 @@ from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.catalog.tasks import TaskSpec, all_task_names, find_task
 from evalharness.data.texts import document_text
 from evalharness.errors import UsageError, unknown_names
+from evalharness.models.computing import NOTHING_SAID, Computing
 from evalharness.models.degenerate import degenerate_notes
 from evalharness.models.given import checked_documents, checked_texts, described
 from evalharness.models.prompts import encoding
-from evalharness.models.registry import NOTHING_SAID, Computing
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.store.uses import Uses
 from evalharness.types import (

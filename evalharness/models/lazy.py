@@ -21,19 +21,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
+from evalharness.downloads import stand_apart
 from evalharness.errors import StorageError
 from evalharness.files import atomic_path, cache_folder
+from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.opening import import_code, open_backend
 from evalharness.models.options import Execution
-from evalharness.models.registry import (
-    NOTHING_SAID,
-    Computed,
-    Computing,
-    Counted,
-    OpenBackend,
-    ResolvedModel,
-    find_backend,
-)
+from evalharness.models.registry import OpenBackend, ResolvedModel, find_backend
 from evalharness.results.records import installed_version
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.text_encoder import Preparing
@@ -121,7 +115,7 @@ class LazyBackend:
         if find_backend(self._model.spec.backend).engine is None:
             return
         import_code(self._model, self.computing.engine)
-        self._loading = threading.Thread(target=self._open, name="evalharness-loading")
+        self._loading = threading.Thread(target=self._open_apart, name="evalharness-loading")
         self._loading.start()
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
@@ -149,6 +143,11 @@ class LazyBackend:
         if self._opened is None or self._error is not None:
             raise self._error or AssertionError("a model that is not open has an error")
         return self._opened
+
+    def _open_apart(self) -> None:
+        """Open it where the working directory of others does not matter: data of the Hub are loaded in an empty one."""
+        if stand_apart():
+            self._open()
 
     def _open(self) -> None:
         """Open it, once; what goes wrong is told to whoever wants vectors."""

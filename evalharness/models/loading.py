@@ -10,6 +10,7 @@ from typing import Any
 
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import UsageError
+from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.given import checked_kind, checked_name
 from evalharness.models.lazy import LazyBackend, open_when_needed
@@ -18,16 +19,7 @@ from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution, ModelOptions
 from evalharness.models.prompts import encoding
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
-from evalharness.models.registry import (
-    NOTHING_SAID,
-    Computed,
-    Computing,
-    Counted,
-    OpenBackend,
-    ResolvedModel,
-    check_execution,
-    find_backend,
-)
+from evalharness.models.registry import OpenBackend, ResolvedModel, check_execution, find_backend
 from evalharness.models.resolving import resolve, resolve_model
 from evalharness.store.memory import REMEMBERED_BYTES
 from evalharness.store.shards import store_key

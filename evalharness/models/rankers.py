@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import UsageError
+from evalharness.models.computing import NOTHING_SAID, Computing
 from evalharness.models.degenerate import same_score_notes
 from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe
 from evalharness.models.prompts import encoding
-from evalharness.models.registry import NOTHING_SAID, Computing
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.types import Emit, ModelSpec, TaskContext, content_digest

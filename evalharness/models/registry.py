@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import PrerequisiteError, UsageError, shorten, unknown_names
@@ -51,50 +51,6 @@ class OpenBackend(Protocol):
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """See `TextEncoder`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Computing:
-    """How a backend computes, for the record.
-
-    Attributes:
-        engine: what computes, with its version; empty where the backend's name says it.
-        batch_tokens: padded tokens per batch; None where nobody makes batches here.
-        passed_over: engines that would be faster and cannot run the model, each with the reason.
-        notes: what a reader of any number made so must know.
-    """
-
-    engine: str = ""
-    batch_tokens: int | None = None
-    passed_over: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def facts(self) -> dict[str, Any]:
-        """For the record."""
-        facts = {"engine": self.engine, "batch_tokens": self.batch_tokens, "passed_over": list(self.passed_over)}
-        return {name: value for name, value in facts.items() if value}
-
-
-NOTHING_SAID = Computing()
-
-
-@runtime_checkable
-class Computed(Protocol):
-    """A backend that says how it computes."""
-
-    @property
-    def computing(self) -> Computing: ...  # noqa: D102 -- see `Computing`
-
-
-@runtime_checkable
-class Counted(Protocol):
-    """A backend whose weights are in this process, so that they can be counted.
-
-    Attributes:
-        size: how many parameters it has, and how many of them are token embeddings.
-    """
-
-    size: ModelFacts
 
 
 @dataclass(frozen=True, slots=True)

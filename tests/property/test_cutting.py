@@ -23,7 +23,7 @@ LLAMA = cutting._PATTERNS[1]
 
 
 def wordpiece() -> Tokenizer:
-    found = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=12))  # type: ignore[call-arg]
+    found = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=12))
     found.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
     found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     found.train_from_iterator(
@@ -94,7 +94,8 @@ def plain_bpe() -> Tokenizer:
 
 def wrapped(found: Tokenizer, **options: Any) -> Any:
     names = {"unk_token": "[UNK]"} if found.token_to_id("[UNK]") is not None else {}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=found, **names, **options)
+    make: Any = PreTrainedTokenizerFast
+    tokenizer = make(tokenizer_object=found, **names, **options)
     tokenizer.add_tokens([AddedToken("<here>", lstrip=True, rstrip=True), AddedToken("ern", single_word=True)])
     return tokenizer
 

@@ -38,13 +38,14 @@ def test_tokens_are_those_of_a_call(tokenizer: Any, limits: Limits, seconds: lis
 
 
 def test_a_tokenizer_with_a_call_of_its_own_is_called(tokenizer: Any) -> None:
-    class Own(PreTrainedTokenizerFast):  # type: ignore[misc]
+    class Own(PreTrainedTokenizerFast):
         def _encode_plus(self, *given: Any, **options: Any) -> Any:
             found = super()._encode_plus(*given, **options)
             found["input_ids"] = [[7, *ids] for ids in found["input_ids"]]
             return found
 
-    own = Own(tokenizer_object=tokenizer.backend_tokenizer)
+    make: Any = Own
+    own = make(tokenizer_object=tokenizer.backend_tokenizer)
     own.model_input_names = [IDS]
     found = read(own, TEXTS, LIMITS[0])
     assert [row.tolist() for row in found.columns[IDS]] == [

@@ -35,7 +35,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, costs: Mapping[int, float]) -> None:
         self.now, self.costs, self.seen = 0.0, costs, [0]
         self.seen.clear()
-        monkeypatch.setattr(budget.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
 
     def measure(self, tokens: int) -> float:
         self.seen.append(tokens)

@@ -131,7 +131,7 @@ class Padding:
     fillers: Mapping[str, int]
     has_mask: bool
 
-    def inputs(self, columns: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, torch.Tensor]:
+    def inputs(self, columns: Mapping[str, Sequence[Sequence[int] | NDArray[np.int64]]]) -> dict[str, torch.Tensor]:
         """Tensors of shape (texts, tokens) on the CPU, by the tokenizer's names.
 
         Args:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.catalog.models import ModelFacts
+from evalharness.models.computing import Computing
 from evalharness.models.forward.ahead import Ahead
 from evalharness.models.forward.batches import ANY_LENGTHS, BLOCK, BatchRunner, Forward, blocks, is_out_of_memory
 from evalharness.models.forward.blocks import Block, Tokenize, read_block
@@ -25,7 +26,7 @@ from evalharness.models.forward.tokens import BatchReader, Reader
 from evalharness.models.forward.vocabulary import check_vocabulary
 from evalharness.models.forward.weights import check_runs
 from evalharness.models.options import Execution
-from evalharness.models.registry import Computing, ResolvedModel, find_backend
+from evalharness.models.registry import ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import DType, Embeddings, Emit, Encoding, TextsEncoded
 

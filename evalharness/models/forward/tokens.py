@@ -145,7 +145,7 @@ class PromptTokenizer:
         return Tokenized(tokens, found.cut, self._unknowns(found.columns[IDS], prompt, special))
 
     def _read(self, texts: Sequence[str], limits: Limits) -> Read:
-        return (read_beginnings if self._can_cut else read)(self.tokenizer, texts, limits)
+        return read_beginnings(self.tokenizer, texts, limits) if self._can_cut else read(self.tokenizer, texts, limits)
 
     def _unknowns(self, rows: Sequence[NDArray[np.int64]], prompt: Sequence[int], special: int) -> NDArray[np.bool_]:
         """Per text, whether most of its own tokens, without the prompt's and special ones, are unknown."""
