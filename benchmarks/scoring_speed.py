@@ -1,4 +1,4 @@
-"""Scoring alone, mteb's and ours, on equal vectors: `python benchmarks/scoring_speed.py [TYPE ...] [--sizes N,N] [--quick]`.
+"""Scoring alone, mteb's and ours, on equal vectors: `python benchmarks/scoring_speed.py [TYPE ...] [--sizes N,N]`.
 
 Vectors are known and encoding costs nothing on either side. What is timed:
 
