@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.metrics import adjusted_mutual_info_score, v_measure_score
 
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import abstract_class, column, mteb_rows, text_column
 from evalharness.data.tables import Table, check_label, split_table, tell_all
 from evalharness.errors import DataError
+from evalharness.metrics.clustering import agreement
 from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.types import Embeddings, Frozen, ItemScores, Metrics, Scores, TextColumn
 
@@ -287,10 +287,10 @@ def _score(records: ClusteringRecords, embeddings: Mapping[str, Embeddings]) -> 
         if not len(fit.rows):
             measures["v_measure"].append(1.0)
             continue
-        assigned = _clusters(fit, vectors, records)
-        measures["v_measure"].append(float(v_measure_score(fit.labels, assigned)))
-        if "ami" in measures:
-            measures["ami"].append(float(adjusted_mutual_info_score(fit.labels, assigned)))
+        found = agreement(fit.labels, _clusters(fit, vectors, records), adjusted="ami" in measures)
+        measures["v_measure"].append(found.v_measure)
+        if found.ami is not None:
+            measures["ami"].append(found.ami)
     metrics: Metrics = {}
     for name, values in measures.items():
         metrics[name] = float(np.mean(values))

@@ -10,17 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import (
     accuracy_score,
+    adjusted_mutual_info_score,
     average_precision_score,
     f1_score,
     label_ranking_average_precision_score,
     precision_recall_fscore_support,
+    v_measure_score,
 )
+from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances, paired_manhattan_distances
 
 from evalharness.metrics.classification import classification_scores, set_score
+from evalharness.metrics.clustering import Agreement, agreement
+from evalharness.metrics.correlation import correlations
 from evalharness.metrics.forms import SetMeasure
 from evalharness.metrics.pairs import pair_scores
+from evalharness.ranking.similarity import pairwise
+from evalharness.tasks.pairs import dots_within, similarities_within
+from evalharness.types import Dense
 
 
 def sklearn_scores(gold: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float | None]:
@@ -113,3 +122,76 @@ def test_pairs_without_positive_ones_and_similarities_that_are_no_numbers() -> N
     assert pair_scores([1, 1], [0.3, 0.2]).ap == 1.0
     with pytest.raises(ValueError, match="NaN"):
         pair_scores([0, 1], [float("nan"), 0.2])
+
+
+def vectors_of(rows: int, width: int, seed: int) -> NDArray[np.float32]:
+    """Some are zero, some almost, some equal to the next."""
+    rng = np.random.default_rng(seed)
+    found = rng.normal(size=(rows, width)).astype(np.float32)
+    found[::7] = 0
+    found[3::11] *= np.float32(1e-20)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rows", "width"), [(1, 1), (1, 384), (2, 7), (511, 33), (512, 384), (513, 384), (1025, 64), (1536, 5), (40, 4096)]
+)
+def test_similarities_of_pairs_are_those_of_the_whole_matrices(rows: int, width: int) -> None:
+    first, second = vectors_of(rows, width, 1), vectors_of(rows, width, 2)
+    second[::5] = first[::5]
+    sides = {"first": Dense(first), "second": Dense(second)}
+    assert similarities_within(sides) == {
+        "similarity": pairwise(sides["first"], sides["second"]),
+        "cosine": (1 - paired_cosine_distances(first, second)).tolist(),
+        "manhattan": (-paired_manhattan_distances(first, second)).tolist(),
+        "euclidean": (-paired_euclidean_distances(first, second)).tolist(),
+    }
+    assert dots_within(sides) == [float(np.dot(left, right)) for left, right in zip(first, second, strict=True)]
+
+
+def test_vectors_that_are_no_numbers_are_refused() -> None:
+    first = np.ones((3, 4), dtype=np.float32)
+    second = first.copy()
+    second[1, 2] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        similarities_within({"first": Dense(first), "second": Dense(second)})
+
+
+@pytest.mark.parametrize("rows", [2, 3, 4, 7, 8, 9, 16, 100, 1000, 20_001])
+def test_correlations_are_those_of_scipy(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    gold = rng.integers(6, size=rows) / 5
+    sides = [
+        gold,
+        -gold,
+        gold + rng.normal(size=rows),
+        rng.normal(size=rows).round(1),
+        1 + 1e-9 * rng.normal(size=rows),
+        np.full(rows, 0.3),
+        np.where(np.arange(rows) == 1, np.nan, gold),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = [
+            (float(pearsonr(gold, values).statistic), float(spearmanr(gold, values).statistic)) for values in sides
+        ]
+    assert repr([(found.pearson, found.spearman) for found in correlations(gold, sides)]) == repr(expected)
+
+
+def test_a_single_value_has_no_correlation() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        correlations([1.0], [[2.0]])
+
+
+@pytest.mark.parametrize("labels", [["a"], ["a", "b"], list(range(-1, 40)), [f"group {n}" for n in range(300)]])
+@pytest.mark.parametrize("clusters", [1, 2, 37, 300])
+def test_agreement_of_clusters_is_that_of_sklearn(labels: list[Any], clusters: int) -> None:
+    rng = np.random.default_rng(clusters)
+    for rows, noise in ((1, 0.0), (2, 1.0), (50, 0.0), (700, 0.3), (700, 1.0)):
+        codes = rng.integers(len(labels), size=rows)
+        assigned = np.where(rng.random(rows) < noise, rng.integers(clusters, size=rows), codes % clusters)
+        gold = np.array(labels)[codes]
+        found = agreement(gold, assigned.astype(np.int32), adjusted=True)
+        assert found.v_measure == float(v_measure_score(gold, assigned))
+        assert found.ami == float(adjusted_mutual_info_score(gold, assigned))
+        assert agreement(gold, assigned, adjusted=False) == Agreement(found.v_measure)
