@@ -26,9 +26,12 @@ from evalharness.metrics.forms import NOT_TESTED
 from evalharness.metrics.groups import group_column
 from evalharness.metrics.measures import LABEL, PREDICTED
 from evalharness.tasks.definition import TaskType, settings_of
+from evalharness.tasks.fitting import fit_all
 from evalharness.types import Embeddings, Frozen, ItemScores, Scores, TextColumn
 
 SEED = 42
+# that a fit takes, for each row, dimension and label; about
+_SECONDS = 2e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +262,12 @@ def _label_columns(
 
 def _fitted(records: LabelledRecords, train: NDArray[np.float32]) -> list[Any]:
     """The classifier of each experiment."""
-    return [
-        _fit(clone(records.classifier), train[list(rows)], [records.train_labels[row] for row in rows])
-        for rows in (experiment.train for experiment in records.experiments)
+    drawn = [list(experiment.train) for experiment in records.experiments]
+    arguments = [
+        (clone(records.classifier), train[rows], [records.train_labels[row] for row in rows]) for rows in drawn
     ]
+    seconds = _SECONDS * sum(map(len, drawn)) * train.shape[1] * len(set(records.train_labels))
+    return fit_all(_fit, arguments, seconds)
 
 
 def _fit(classifier: Any, vectors: NDArray[np.float32], labels: Sequence[Any]) -> Any:  # noqa: ANN401 -- sklearn's
