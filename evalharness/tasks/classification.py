@@ -285,8 +285,8 @@ def _predict(classifier: Any, test: NDArray[np.float32], rows: NDArray[np.int64]
         # else the checks have something to say
         if np.isfinite(scores).all():
             places = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0).astype(np.int64)
-            present, codes = np.unique(places, return_inverse=True)
-            return _Predicted(rows, classifier.classes_[present], codes)
+            present = np.flatnonzero(np.bincount(places))
+            return _Predicted(rows, classifier.classes_[present], np.searchsorted(present, places))
     labels, codes = np.unique(classifier.predict(vectors), return_inverse=True)
     return _Predicted(rows, labels, codes)
 

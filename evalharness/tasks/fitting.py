@@ -45,7 +45,8 @@ def fit_all(fit: Callable[..., Result], arguments: Sequence[tuple[Any, ...]], se
         except (OSError, BrokenProcessPool, PicklingError):
             # a machine that has no room for processes still fits, only later
             pass
-    return [_with_one_thread(fit, each) for each in arguments]
+    with _one_thread():
+        return [fit(*each) for each in arguments]
 
 
 def _processes(count: int, seconds: float) -> int:
@@ -66,7 +67,8 @@ def _in_processes(fit: Callable[..., Result], arguments: Sequence[tuple[Any, ...
 
 def _beside(parent: int, fit: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
     _end_with(parent)
-    return _with_one_thread(fit, arguments)
+    with _one_thread():
+        return fit(*arguments)
 
 
 @cache
@@ -80,11 +82,6 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()
-
-
-def _with_one_thread(fit: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
-    with _one_thread():
-        return fit(*arguments)
 
 
 @contextmanager

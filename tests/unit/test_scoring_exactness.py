@@ -28,6 +28,7 @@ from evalharness.metrics.correlation import correlations
 from evalharness.metrics.forms import SetMeasure
 from evalharness.metrics.pairs import pair_scores
 from evalharness.ranking.similarity import pairwise
+from evalharness.tasks.multilabel_classification import _coded
 from evalharness.tasks.pairs import dots_within, similarities_within
 from evalharness.types import Dense
 
@@ -195,3 +196,13 @@ def test_agreement_of_clusters_is_that_of_sklearn(labels: list[Any], clusters: i
         assert found.v_measure == float(v_measure_score(gold, assigned))
         assert found.ami == float(adjusted_mutual_info_score(gold, assigned))
         assert agreement(gold, assigned, adjusted=False) == Agreement(found.v_measure)
+
+
+@pytest.mark.parametrize("labels", [1, 3, 8, 63, 64, 65, 200])
+def test_sets_of_labels_are_numbered_as_their_rows_are_sorted(labels: int) -> None:
+    rng = np.random.default_rng(labels)
+    sets = [(rng.random((rows, labels)) < rng.choice([0.02, 0.5])).astype(np.int64) for rows in [90] * 3]
+    found = _coded(sets, [f"label {n}" for n in range(labels)])
+    different, codes = np.unique(np.concatenate(sets), axis=0, return_inverse=True)
+    assert found.names == [[f"label {n}" for n in np.flatnonzero(row)] for row in different]
+    assert found.codes == codes.reshape(3, 90).astype(np.float64).tolist()
