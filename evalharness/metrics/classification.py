@@ -146,7 +146,8 @@ def _by_label(counts: _Counts) -> _ByLabel:
 
 
 def _divided(part: NDArray[Any], whole: Codes) -> Values:
-    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+    shares: Values = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+    return shares
 
 
 def _hard_precision(gold: Codes, predicted: Codes, positive: int | None) -> float | None:

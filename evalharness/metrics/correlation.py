@@ -105,7 +105,8 @@ def _correlated(gold: _Side, predicted: _Side) -> Correlation:
     pearson = float(np.clip(gold.direction[None, :] @ predicted.direction[:, None], -1.0, 1.0)[0, 0])
     if len(gold.ranks) == _LEAST:
         pearson = float(np.round(pearson))
-    return Correlation(pearson, float(np.corrcoef(np.stack([gold.ranks, predicted.ranks]))[1, 0]))
+    both = np.asarray(np.corrcoef(np.stack([gold.ranks, predicted.ranks])))
+    return Correlation(pearson, float(both[1, 0]))
 
 
 def _ranks(values: Values) -> Values:
