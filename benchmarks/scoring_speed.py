@@ -71,14 +71,14 @@ def _blobs(labels: NDArray[np.int64], spread: float, seed: int = 0) -> NDArray[n
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(99).normal(size=(int(labels.max()) + 1, WIDTH))
     vectors = centres[labels] + spread * rng.normal(size=(len(labels), WIDTH))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _named(prefix: str, count: int) -> list[str]:
     return [f"{prefix} {number}" for number in range(count)]
 
 
-def _made(kind: str, data: object, texts: Sequence[str], vectors: NDArray[np.float32], **attributes: object) -> Made:
+def _made(kind: str, data: object, texts: Sequence[str], vectors: NDArray[np.float32], **attributes: Any) -> Made:
     rows = {text: row for row, text in enumerate(texts)}
     return Made(lambda: make_task(kind, data, **attributes), rows, vectors)
 

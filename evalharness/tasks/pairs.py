@@ -143,7 +143,7 @@ def _of_length_one(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.sqrt(_squared(vectors))
     # sklearn's rule
     lengths[lengths < 10 * np.finfo(lengths.dtype).eps] = 1
-    return vectors / lengths[:, None]
+    return np.asarray(vectors / lengths[:, None], dtype=np.float32)
 
 
 def dots_within(embeddings: Mapping[str, Embeddings]) -> list[float]:
