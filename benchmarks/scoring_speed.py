@@ -78,7 +78,7 @@ def _named(prefix: str, count: int) -> list[str]:
     return [f"{prefix} {number}" for number in range(count)]
 
 
-def _made(kind: str, data: object, texts: Sequence[str], vectors: NDArray[np.float32], **attributes: Any) -> Made:
+def _made(kind: str, data: object, texts: Sequence[str], vectors: NDArray[np.float32], **attributes: Any) -> Made:  # noqa: ANN401 -- of a task class
     rows = {text: row for row, text in enumerate(texts)}
     return Made(lambda: make_task(kind, data, **attributes), rows, vectors)
 
