@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-_Values: TypeAlias = NDArray[np.float64]
-# of so many values, or fewer, scipy rounds, or has no correlation
-_FEW = 2
+from evalharness.metrics.forms import Values
+
+# values on a side, of which there is a correlation
+_LEAST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,37 +53,68 @@ def correlate(gold: ArrayLike, predicted: ArrayLike) -> Correlation:
     >>> correlate([0.0, 0.5, 1.0], [1.0, 2.0, 4.0]).spearman
     1.0
     """
-    first, second = np.asarray(gold), np.asarray(predicted)
-    if not _is_usual(first, second):
-        found = correlate_tested(gold, predicted)
-        return Correlation(found.pearson, found.spearman)
-    return Correlation(_pearson(first, second), float(np.corrcoef(_mean_ranks(first), _mean_ranks(second))[1, 0]))
+    return correlations(gold, [predicted])[0]
 
 
-def _is_usual(first: _Values, second: _Values) -> bool:
-    """Whether the formulas below are what scipy computes; its import takes a second, and its tests as long again."""
-    return first.shape == second.shape and all(
-        side.ndim == 1
-        and side.dtype == np.float64
-        and len(side) > _FEW
-        and np.isfinite(side).all()
-        and np.ptp(side) > 0
-        for side in (first, second)
-    )
+def correlations(gold: ArrayLike, predicted: Sequence[ArrayLike]) -> list[Correlation]:
+    """As `correlate` for each of several: what it takes of `gold` is made once.
+
+    To the last digit scipy's, whose tests and checks take longer than the correlations.
+
+    Raises:
+        ValueError: there are fewer than two values.
+
+    >>> [round(found.pearson) for found in correlations([0, 1, 2], [[0, 1, 2], [2, 1, 0]])]
+    [1, -1]
+    """
+    wanted = _Side.of(gold)
+    if len(wanted.ranks) < _LEAST:
+        raise ValueError("a correlation takes at least two values")
+    return [_correlated(wanted, _Side.of(values)) for values in predicted]
 
 
-def _pearson(first: _Values, second: _Values) -> float:
-    """The steps of scipy's pearsonr, so that the last digit is the same."""
-    units = []
-    for side in (first, second):
-        deviations = side - np.mean(side, axis=-1, keepdims=True)
-        largest = np.max(np.abs(deviations), axis=-1, keepdims=True)
-        units.append(deviations / (largest * np.linalg.norm(deviations / largest, ord=2, axis=-1, keepdims=True)))
-    return float(np.clip(np.vecdot(*units), -1.0, 1.0))
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of two sides of a correlation.
+
+    Attributes:
+        direction: distances from the mean, of length 1.
+        ranks: from 1; equal values have the mean of theirs.
+        is_defined: whether there are numbers, and different ones.
+    """
+
+    direction: Values
+    ranks: Values
+    is_defined: bool
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> _Side:
+        numbers = np.asarray(values, dtype=np.float64)
+        if np.isnan(numbers).any() or (numbers == numbers[0]).all():
+            return cls(numbers, numbers, is_defined=False)
+        apart = numbers - np.mean(numbers)
+        largest = np.max(np.abs(apart))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # along an axis NumPy adds the squares up, as scipy wants it; without one it takes a dot product
+            length = largest * np.linalg.norm(apart / largest, axis=-1)
+            return cls(apart / length, _ranks(numbers), is_defined=True)
 
 
-def _mean_ranks(values: _Values) -> _Values:
-    """From 1 on; equal values have the mean of their ranks."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: _Values = (np.cumsum(counts) - (counts - 1) / 2)[places]
+def _correlated(gold: _Side, predicted: _Side) -> Correlation:
+    if not (gold.is_defined and predicted.is_defined):
+        return Correlation(float("nan"), float("nan"))
+    pearson = float(np.clip(gold.direction[None, :] @ predicted.direction[:, None], -1.0, 1.0)[0, 0])
+    if len(gold.ranks) == _LEAST:
+        pearson = float(np.round(pearson))
+    both = np.asarray(np.corrcoef(np.stack([gold.ranks, predicted.ranks])))
+    return Correlation(pearson, float(both[1, 0]))
+
+
+def _ranks(values: Values) -> Values:
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    counts = np.diff(np.append(starts, len(values)))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat(starts + 1 + (counts - 1) / 2, counts)
     return ranks

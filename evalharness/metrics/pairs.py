@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from evalharness.metrics.precision import average_precision
+
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
@@ -33,14 +35,24 @@ def pair_scores(labels: ArrayLike, scores: ArrayLike) -> PairScores:
     >>> pair_scores([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1]).accuracy
     0.75
     """
-    from sklearn.metrics import average_precision_score
-
     gold, values = np.asarray(labels, dtype=np.int64), np.asarray(scores, dtype=np.float64)
     order = np.argsort(-values, kind="stable")
     ordered, hits = values[order], np.cumsum(gold[order] == 1)
     cuts = np.flatnonzero(ordered[1:] != ordered[:-1])
     accuracy = _best_accuracy(gold, hits, cuts)
-    return PairScores(accuracy, **_best_f1(gold, hits, cuts), ap=float(average_precision_score(gold, values)))
+    return PairScores(accuracy, **_best_f1(gold, hits, cuts), ap=_average_precision(gold, values, hits, cuts))
+
+
+def _average_precision(
+    gold: NDArray[np.int64], values: NDArray[np.float64], hits: NDArray[np.int64], cuts: NDArray[np.int64]
+) -> float:
+    if not 0 < hits[-1] < len(gold) or not np.isfinite(values).all() or ((gold != 0) & (gold != 1)).any():
+        from sklearn.metrics import average_precision_score
+
+        # odd data: what it makes of them, or says, is sklearn's business
+        return float(average_precision_score(gold, values))
+    thresholds = np.append(cuts, len(gold) - 1)
+    return average_precision(hits[thresholds], thresholds + 1)
 
 
 def _best_accuracy(gold: NDArray[np.int64], hits: NDArray[np.int64], cuts: NDArray[np.int64]) -> float:

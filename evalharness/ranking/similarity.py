@@ -51,7 +51,8 @@ def nearest_scores(
     left = comparable(Dense(first.vectors, similarity))
     right = comparable(Dense(second.vectors, similarity))
     if one_by_one:
-        return [max(float(torch.mm(a[None], b[None].T)) for b in right) for a in left]
+        columns = [b[None].T for b in right]
+        return [max(torch.mm(row, column).item() for column in columns) for row in left[:, None]]
     return [float(torch.mm(a[None], right.T).max()) for a in left]
 
 

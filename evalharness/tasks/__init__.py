@@ -3,8 +3,8 @@
 Each file defines TASK_TYPE (a `definition.TaskType`): how mteb's data or local files become records, which texts of
 the records are encoded, and how embeddings become scores. The last is a pure function: no model, no file, no clock. A
 type that is another by another name is a row of a table; types that are neither are scored by mteb itself
-(`mteb_bridge.py`). What types of pairs have in common is in `pairs.py`; scores that single tasks of mteb have beside
-those of their type are in `mteb_hooks.py`.
+(`mteb_bridge.py`). What types of pairs have in common is in `pairs.py`, where classifiers and clusters are fitted in
+`fitting.py`; scores that single tasks of mteb have beside those of their type are in `mteb_hooks.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def native_types() -> tuple[str, ...]:
     return tuple(sorted([*named, *_SAME_AS], key=_module_name))
 
 
-_OTHERS = ("__init__", "definition", "mteb_bridge", "mteb_hooks", "pairs")
+_OTHERS = ("__init__", "definition", "fitting", "mteb_bridge", "mteb_hooks", "pairs")
 _TYPE_NAMES = {"sts": "STS"}
 # queries carry an instruction; robustness, paired accuracy and p-MRR come with mteb's tasks
 _SAME_AS = {"InstructionRetrieval": "Retrieval", "InstructionReranking": "Retrieval"}

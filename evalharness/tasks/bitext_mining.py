@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import mteb_rows, text_column
 from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
+from evalharness.metrics.classification import coded_scores
 from evalharness.metrics.groups import group_column
 from evalharness.tasks.definition import TaskType
-from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
+from evalharness.types import Embeddings, ItemScores, Metrics, Scores, TextColumn
 
 _PARALLEL = "parallel"
 
@@ -55,19 +58,13 @@ def _score(records: BitextRecords, embeddings: Mapping[str, Embeddings]) -> Scor
 
     Items: the numbers of the right translation and of the one found, and whether they are the same.
     """
-    from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
-
     from evalharness.ranking.similarity import nearest
 
     found = nearest(embeddings["first"], embeddings["second"])
     gold = list(records.gold)
-    weighted = {"average": "weighted", "zero_division": 0}
-    metrics = {
-        "precision": float(precision_score(gold, found, **weighted)),
-        "recall": float(recall_score(gold, found, **weighted)),
-        "f1": float(f1_score(gold, found, **weighted)),
-        "accuracy": float(accuracy_score(gold, found)),
-    }
+    scores = coded_scores(np.asarray(gold), np.asarray(found), None)
+    metrics: Metrics = {name: scores[f"{name}_weighted"] for name in ("precision", "recall", "f1")}
+    metrics["accuracy"] = scores["accuracy"]
     items = {
         "correct": [float(number == wanted) for number, wanted in zip(found, gold, strict=True)],
         "gold": list(map(float, gold)),

@@ -26,6 +26,7 @@ from evalharness.types import Embeddings, ItemScores, Scores, TextColumn
 
 SEED = 42
 _NEIGHBOURS = 5
+_WORD = 64
 _MEASURES: tuple[SetMeasure, ...] = ("accuracy", "lrap", "f1", "hamming")
 
 
@@ -207,10 +208,18 @@ class _Coded:
 
 
 def _coded(sets: Sequence[NDArray[Any]], labels: Sequence[Any]) -> _Coded:
-    rows = np.concatenate(sets)
-    different, codes = np.unique(rows, axis=0, return_inverse=True)
-    names = [[label for label, has in zip(labels, row, strict=True) if has] for row in different]
-    return _Coded(names, codes.reshape(len(sets), -1).astype(np.float64).tolist())
+    rows = np.concatenate(sets) == 1
+    # sorted as rows of 0 and 1 are, 64 of them at a time
+    words = np.zeros((len(rows), -(-rows.shape[1] // _WORD) * 8), dtype=np.uint8)
+    packed = np.packbits(rows, axis=1)
+    words[:, : packed.shape[1]] = packed
+    order = np.lexsort(words.view(">u8").astype(np.uint64).T[::-1])
+    is_new = np.append(False, (words[order[1:]] != words[order[:-1]]).any(axis=1))
+    codes = np.empty(len(rows))
+    codes[order] = np.cumsum(is_new)
+    different = rows[order[np.append(0, np.flatnonzero(is_new))]]
+    names = [[label for label, has in zip(labels, row, strict=True) if has] for row in different.tolist()]
+    return _Coded(names, codes.reshape(len(sets), -1).tolist())
 
 
 def _counts(records: MultilabelRecords) -> dict[str, int]:

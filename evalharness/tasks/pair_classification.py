@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import mteb_rows
 from evalharness.data.tables import listed, split_table
@@ -18,6 +16,7 @@ from evalharness.tasks.definition import TaskType
 from evalharness.tasks.pairs import (
     SENTENCES,
     JudgedPairs,
+    dots_within,
     item_columns,
     local_pairs,
     mteb_pairs,
@@ -56,10 +55,7 @@ def _score(records: JudgedPairs[int], embeddings: Mapping[str, Embeddings]) -> S
 
     Items: label and the five similarities per pair.
     """
-    first, second = embeddings["first"].vectors, embeddings["second"].vectors
-    similarities = similarities_within(embeddings)
-    # row by row, as mteb: a product of whole matrices differs in the last bit
-    similarities["dot"] = [float(np.dot(left, right)) for left, right in zip(first, second, strict=True)]
+    similarities = {**similarities_within(embeddings), "dot": dots_within(embeddings)}
     metrics: Metrics = {}
     for name, values in similarities.items():
         for metric, value in asdict(pair_scores(records.gold, values)).items():

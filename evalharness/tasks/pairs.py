@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evalharness.data.mteb import column, text_column
 from evalharness.data.tables import Table, tell_all
 from evalharness.metrics.groups import group_column, groups_of_pairs
@@ -19,6 +22,8 @@ Gold = TypeVar("Gold", int, float)
 SENTENCES = ("sentence1", "sentence2")
 # of what is encoded
 _FIRST, _SECOND = "first", "second"
+# pairs that are compared at a time, so that what lies between two steps stays in the processor's cache
+_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +104,63 @@ def similarities_within(embeddings: Mapping[str, Embeddings]) -> dict[str, list[
     Args:
         embeddings: of both `pair_columns`.
     """
-    from sklearn.metrics.pairwise import (
-        paired_cosine_distances,
-        paired_euclidean_distances,
-        paired_manhattan_distances,
-    )
-
     from evalharness.ranking.similarity import pairwise
 
+    first, second = embeddings[_FIRST], embeddings[_SECOND]
+    found: dict[str, list[float]] = {name: [] for name in ("similarity", "cosine", "manhattan", "euclidean")}
+    # a last block of one pair would be added up in another way
+    ends = [*range(_BLOCK, len(first) - 1, _BLOCK), len(first)]
+    for start, end in zip([0, *ends], ends, strict=False):
+        left, right = first.rows(slice(start, end)), second.rows(slice(start, end))
+        found["similarity"] += pairwise(left, right)
+        for name, values in _alike(left.vectors, right.vectors).items():
+            found[name] += values.tolist()
+    return found
+
+
+def _alike(first: NDArray[np.float32], second: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """sklearn's `paired_..._distances` as similarities, to the last bit, without its checks."""
+    apart = first - second
+    euclidean = -np.sqrt(_squared(apart))
+    if not np.isfinite(euclidean).all():
+        from sklearn.metrics.pairwise import (
+            paired_cosine_distances,
+            paired_euclidean_distances,
+            paired_manhattan_distances,
+        )
+
+        # the checks have something to say
+        return {
+            "cosine": 1 - paired_cosine_distances(first, second),
+            "manhattan": -paired_manhattan_distances(first, second),
+            "euclidean": -paired_euclidean_distances(first, second),
+        }
+    manhattan = -np.abs(apart, out=apart).sum(axis=-1)
+    turned = _of_length_one(first)
+    turned -= _of_length_one(second)
+    return {"cosine": 1 - 0.5 * _squared(turned), "manhattan": manhattan, "euclidean": euclidean}
+
+
+def _squared(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.einsum("ij,ij->i", vectors, vectors))
+
+
+def _of_length_one(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.sqrt(_squared(vectors))
+    # sklearn's rule
+    lengths[lengths < 10 * np.finfo(lengths.dtype).eps] = 1
+    return np.asarray(vectors / lengths[:, None], dtype=np.float32)
+
+
+def dots_within(embeddings: Mapping[str, Embeddings]) -> list[float]:
+    """The dot product of each pair, as `np.dot` gives it, which a product of whole matrices does not to the last bit.
+
+    Args:
+        embeddings: of both `pair_columns`.
+    """
     first, second = embeddings[_FIRST].vectors, embeddings[_SECOND].vectors
-    return {
-        "similarity": pairwise(embeddings[_FIRST], embeddings[_SECOND]),
-        "cosine": (1 - paired_cosine_distances(first, second)).tolist(),
-        "manhattan": (-paired_manhattan_distances(first, second)).tolist(),
-        "euclidean": (-paired_euclidean_distances(first, second)).tolist(),
-    }
+    values: list[float] = (first[:, None, :] @ second[:, :, None])[:, 0, 0].tolist()
+    return values
 
 
 def item_columns(pairs: JudgedPairs[Any], similarities: Mapping[str, list[float]]) -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import mteb_rows
 from evalharness.data.tables import split_table
 from evalharness.errors import DataError
-from evalharness.metrics.correlation import correlate
+from evalharness.metrics.correlation import correlations
 from evalharness.tasks.definition import TaskType, settings_of
 from evalharness.tasks.pairs import (
     SENTENCES,
@@ -81,8 +81,8 @@ def _score(records: JudgedPairs[float], embeddings: Mapping[str, Embeddings]) ->
     """
     similarities = similarities_within(embeddings)
     metrics = {}
-    for name, values in similarities.items():
-        found, prefix = correlate(records.gold, values), "" if name == "similarity" else f"{name}_"
+    for name, found in zip(similarities, correlations(records.gold, list(similarities.values())), strict=True):
+        prefix = "" if name == "similarity" else f"{name}_"
         metrics[f"{prefix}pearson"] = found.pearson
         metrics[f"{prefix}spearman"] = found.spearman
     ids = [str(number) for number in range(len(records.gold))]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.mteb import column, mteb_rows
 from evalharness.data.tables import split_table, tell_all
 from evalharness.errors import DataError
-from evalharness.metrics.correlation import TestedCorrelation, correlate_tested
+from evalharness.metrics.correlation import Correlation, TestedCorrelation, correlate_tested, correlations
 from evalharness.tasks.definition import TaskType
 from evalharness.tasks.sts import StsSettings, scale_of
 from evalharness.types import Embeddings, ItemScores, Metrics, Scores, TextColumn
 
+_Correlated: TypeAlias = Correlation | TestedCorrelation
 _DEPRECATED = "DeprecatedSummarizationEvaluator"
 _DEPRECATED_NOTE = (
     "mteb's deprecated evaluator, kept for old benchmarks: each figure is the mean of a correlation and its p-value"
@@ -106,7 +107,7 @@ def _score(records: SummaryRecords, embeddings: Mapping[str, Embeddings]) -> Sco
     A text whose ratings, cosines or dot products are all equal is left out, as in mteb. Items: the correlations of each
     text (NaN if it is left out), with their p-values where mteb takes the mean of both.
     """
-    found: dict[str, list[TestedCorrelation]] = {"": [], "cosine_": [], "dot_": []}
+    found: dict[str, list[_Correlated]] = {"": [], "cosine_": [], "dot_": []}
     kept: list[bool] = []
     human_end = machine_end = 0
     for human, machine, gold in zip(records.human, records.machine, records.gold, strict=True):
@@ -117,12 +118,17 @@ def _score(records: SummaryRecords, embeddings: Mapping[str, Embeddings]) -> Sco
         kept.append(min(len(set(gold)), len(set(judged.dot)), len(set(judged.cosine))) > 1)
         if not kept[-1]:
             continue
-        for prefix, values in (("", judged.own), ("cosine_", judged.cosine), ("dot_", judged.dot)):
-            found[prefix].append(correlate_tested(gold, values))
+        sides = (judged.own, judged.cosine, judged.dot)
+        if records.averages_p_values:
+            correlated: Sequence[_Correlated] = [correlate_tested(gold, values) for values in sides]
+        else:
+            correlated = correlations(gold, sides)
+        for prefix, correlation in zip(found, correlated, strict=True):
+            found[prefix].append(correlation)
     metrics: Metrics = {}
-    for prefix, correlations in found.items():
+    for prefix, each in found.items():
         for kind in ("pearson", "spearman"):
-            metrics[f"{prefix}{kind}"] = _mean(correlations, kind, with_p_values=records.averages_p_values)
+            metrics[f"{prefix}{kind}"] = _mean(each, kind, with_p_values=records.averages_p_values)
     ids = [str(number) for number in range(len(records.gold))]
     notes = (_DEPRECATED_NOTE,) if records.averages_p_values else ()
     items = _item_columns(found, kept, with_p_values=records.averages_p_values)
@@ -130,25 +136,23 @@ def _score(records: SummaryRecords, embeddings: Mapping[str, Embeddings]) -> Sco
 
 
 def _item_columns(
-    found: Mapping[str, Sequence[TestedCorrelation]], kept: Sequence[bool], *, with_p_values: bool
+    found: Mapping[str, Sequence[_Correlated]], kept: Sequence[bool], *, with_p_values: bool
 ) -> dict[str, list[float]]:
     """The correlations of each text; NaN for those that are not kept."""
     columns: dict[str, list[float]] = {}
-    for prefix, correlations in found.items():
-        rows = [asdict(correlation) for correlation in correlations]
+    for prefix, correlated in found.items():
         for kind in ("spearman", "pearson"):
             for name in (kind, f"{kind}_p") if with_p_values else (kind,):
-                values = iter([row[name] for row in rows])
+                values = iter([getattr(each, name) for each in correlated])
                 columns[f"{prefix}{name}"] = [next(values) if is_kept else float("nan") for is_kept in kept]
     return columns
 
 
-def _mean(correlations: Sequence[TestedCorrelation], kind: str, *, with_p_values: bool) -> float:
-    if not correlations:
+def _mean(correlated: Sequence[_Correlated], kind: str, *, with_p_values: bool) -> float:
+    if not correlated:
         return float("nan")
-    rows = [asdict(correlation) for correlation in correlations]
     names = [kind, f"{kind}_p"] if with_p_values else [kind]
-    return float(np.mean([[row[name] for name in names] for row in rows]))
+    return float(np.mean([[getattr(each, name) for name in names] for each in correlated]))
 
 
 def _counts(records: SummaryRecords) -> dict[str, int]:
