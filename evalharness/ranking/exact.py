@@ -85,7 +85,8 @@ def _comparable(embeddings: Dense) -> NDArray[np.float32]:
     if embeddings.similarity != "cosine":
         return vectors
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    return vectors / np.maximum(lengths, np.float32(_SHORTEST))[:, None]
+    scaled: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(_SHORTEST))[:, None]
+    return scaled
 
 
 class _Block:
@@ -163,7 +164,7 @@ def _as_slice(places: NDArray[np.int64]) -> NDArray[np.int64] | slice:
 def _one_thread_each() -> Iterator[int]:
     """Let a product take one thread; gives the number of threads that it would have taken."""
     # it looks through the libraries of the process
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # it has no annotations
 
     with _BLAS:
         own = ThreadpoolController().select(user_api="blas")
