@@ -62,7 +62,7 @@ def write_model(folder: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = ["[UNK]", "[PAD]", *vocabulary()]
-    core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token=words[0]))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     vectors = np.random.default_rng(1).standard_normal((len(words), DIMENSIONS), dtype=np.float32)
     StaticModel(vectors, core, config={"model_type": "model2vec"}, normalize=True).save_pretrained(folder)

@@ -206,9 +206,6 @@ class Rows(TypingProtocol):
     def __array__(self) -> NDArray[np.float32]:
         """All of them, in memory."""
 
-    def reading_order(self) -> NDArray[np.int64]:
-        """Their places, in an order in which they are read fast part by part."""
-
 
 @dataclass(frozen=True, slots=True)
 class Dense:
@@ -242,12 +239,6 @@ class Dense:
         """The vectors at these positions, in this order."""
         truncated, unknown = _some(self.truncated, index), _some(self.unknown, index)
         return replace(self, source=self.source[index], truncated=truncated, unknown=unknown)
-
-    def reading_order(self) -> NDArray[np.int64]:
-        """Places of all vectors, in an order in which they are read fast part by part."""
-        import numpy as np
-
-        return np.arange(len(self)) if isinstance(self.source, np.ndarray) else self.source.reading_order()
 
 
 class PackedRows(TypingProtocol):

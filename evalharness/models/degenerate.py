@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from evalharness.store.index import reading_order
 from evalharness.types import Dense, Embeddings, EncodeNote
 
 DEGENERATE = "degenerate"
@@ -28,7 +29,7 @@ def degenerate_notes(embeddings: Embeddings, texts: Sequence[str]) -> Iterator[E
         return
     zero = huge = 0
     same, first = True, embeddings.rows(slice(0, 1)).vectors
-    places = embeddings.reading_order()
+    places = reading_order(embeddings)
     for start in range(0, len(embeddings), _CHUNK):
         vectors = embeddings.rows(places[start : start + _CHUNK]).vectors
         peaks = np.abs(vectors).max(axis=1, initial=0)

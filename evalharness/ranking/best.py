@@ -134,25 +134,26 @@ class Best:
         equal &= np.arange(1, width) < self._count[:, None]
         for row in np.flatnonzero(equal.any(axis=1)).tolist():
             used = int(self._count[row])
-            _by_id(best[row, :used], equal[row, : used - 1], lambda column, row=row: ids[documents[row, column]])
+            names = [ids[number] for number in documents[row, best[row, :used]].tolist()]
+            _by_id(best[row, :used], equal[row, : used - 1], names)
         best = best[:, : self._k]
         return Found(
             np.take_along_axis(documents, best, axis=1).astype(np.int64), np.take_along_axis(scores, best, axis=1)
         )
 
 
-def _by_id(columns: NDArray[np.int64], equal: NDArray[np.bool_], name: Callable[[int], str]) -> None:
+def _by_id(columns: NDArray[np.int64], equal: NDArray[np.bool_], names: Sequence[str]) -> None:
     """Put columns with equal scores, which stand side by side, into the order of their ids, the largest first.
 
     Args:
         columns: by score; changed in place.
         equal: per column but the last, whether the next one has the same score.
-        name: gives a column's id.
+        names: per column, its id.
     """
     tied = np.zeros(len(columns), dtype=bool)
     tied[1:] = equal
     tied[:-1] |= equal
     places = np.flatnonzero(tied)
     run = np.cumsum(np.concatenate([[0], ~equal]))[places]
-    ranks = order.id_ranks([name(column) for column in columns[places].tolist()])
+    ranks = order.id_ranks([names[place] for place in places.tolist()])
     columns[places] = columns[places][np.lexsort((-ranks, run))]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from evalharness.ranking import order
 from evalharness.ranking.best import Best
 from evalharness.ranking.records import Ranking
+from evalharness.store.index import reading_order
 from evalharness.types import Dense
 
 Least: TypeAlias = NDArray[np.float32]
@@ -30,7 +31,7 @@ _QUERIES, _DOCUMENTS = 1024, 2048
 _FEW_QUERIES, _FEW_DOCUMENTS = 16, 128
 # queries that are searched for together; what is kept of each takes 8 bytes per document wanted, about three times
 _TOGETHER = 8192
-# each so manieth document is searched first, which tells below what nothing need be looked at
+# each so manieth document is searched first, which tells below what need not be looked at
 _STEP = 48
 # torch.nn.functional.normalize's
 _SHORTEST = 1e-12
@@ -84,7 +85,8 @@ def _comparable(embeddings: Dense) -> NDArray[np.float32]:
     if embeddings.similarity != "cosine":
         return vectors
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    return vectors / np.maximum(lengths, np.float32(_SHORTEST))[:, None]
+    scaled: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(_SHORTEST))[:, None]
+    return scaled
 
 
 class _Block:
@@ -101,7 +103,7 @@ class _Search:
 
     def __init__(self, corpus: Dense, k: int, ids: Sequence[str]) -> None:
         self.corpus, self.k, self.ids = corpus, k, ids
-        self.places = corpus.reading_order()
+        self.places = reading_order(corpus)
         self._width = min(_DOCUMENTS, _filled(len(corpus), _FEW_DOCUMENTS))
         self._ranks: NDArray[np.int64] | None = None
         self._lock = Lock()
@@ -162,7 +164,7 @@ def _as_slice(places: NDArray[np.int64]) -> NDArray[np.int64] | slice:
 def _one_thread_each() -> Iterator[int]:
     """Let a product take one thread; gives the number of threads that it would have taken."""
     # it looks through the libraries of the process
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # it has no annotations
 
     with _BLAS:
         own = ThreadpoolController().select(user_api="blas")

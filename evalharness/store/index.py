@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from evalharness.errors import StorageError
 from evalharness.store.shard_files import DamagedShardError, Shard, open_shard
 from evalharness.store.shards import shard_name
+from evalharness.types import Dense
 
 # names of arrays in a shard: a vector per text; or packed rows end to end, with where each begins
 VECTORS, STARTS = "vectors", "starts"
@@ -66,11 +67,6 @@ class StoredRows:
     def __getitem__(self, index: Any) -> StoredRows:  # noqa: ANN401 -- whatever NumPy takes
         return StoredRows(self.paths, self.shard[index], self.row[index], self.dimensions)
 
-    def reading_order(self) -> NDArray[np.int64]:
-        """Places of the rows, file by file."""
-        # the two numbers as one, since a sort by one is several times faster
-        return np.argsort((self.shard.astype(np.int64) << 32) | self.row, kind="stable")
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.float32]:  # noqa: ANN401, FBT001
         del dtype, copy
         gathered = np.empty(self.shape, dtype=np.float32)
@@ -79,6 +75,15 @@ class StoredRows:
         for places in np.split(order, borders) if len(order) else []:
             gathered[places] = mapped(self.paths[self.shard[places[0]]], VECTORS)[self.row[places]]
         return gathered
+
+
+def reading_order(vectors: Dense) -> NDArray[np.int64]:
+    """Places of all vectors, in an order in which they are read fast part by part: file by file, if they are stored."""
+    source = vectors.source
+    if not isinstance(source, StoredRows):
+        return np.arange(len(vectors))
+    # the two numbers as one, since a sort by one is several times faster
+    return np.argsort((source.shard.astype(np.int64) << 32) | source.row, kind="stable")
 
 
 @dataclass(frozen=True, slots=True)

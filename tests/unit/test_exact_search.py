@@ -17,7 +17,7 @@ from evalharness.ranking import exact, order
 from evalharness.ranking.exact import search_all
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.ranking.scores import score_ranking
-from evalharness.store.index import VECTORS, StoredRows
+from evalharness.store.index import VECTORS, StoredRows, reading_order
 from evalharness.store.shard_files import write_shard
 from evalharness.types import Dense
 
@@ -107,7 +107,7 @@ def test_stored_vectors_are_read_file_by_file_and_found_by_their_places() -> Non
         for number, path in enumerate(paths):
             write_shard(path, {VECTORS: vectors[shards == number]})
         source = StoredRows(paths, shards, rows, 16)
-        read = source.reading_order()
+        read = reading_order(Dense(source))
         assert sorted(read.tolist()) == list(range(700))
         assert (np.diff(shards[read]) >= 0).all()
         assert np.array_equal(np.asarray(source[read]), vectors[read])
