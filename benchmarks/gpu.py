@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -26,7 +27,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import numpy as np  # noqa: E402 -- the checkout goes before anything that is installed
-import sentence_transformers  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from gpu_libraries import library_ways, our_ways, separate  # noqa: E402
@@ -326,7 +326,7 @@ def main() -> int:
     chosen = {n: s for n, s in shapes(tiny=given.tiny).items() if not given.models or n in given.models}
     card = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}, "
-    versions += f"sentence-transformers {sentence_transformers.__version__}, Python {platform.python_version()}"
+    versions += f"sentence-transformers {version('sentence-transformers')}, Python {platform.python_version()}"
     facts = [f"{datetime.now(UTC):%Y-%m-%d}, {card}; {versions}.", f"`python {' '.join(sys.argv)}`"]
     table = Table(given.output, time.monotonic() + given.seconds, facts)
     print(*facts, HEAD, sep="\n", flush=True)
