@@ -49,6 +49,8 @@ BUDGET = 131072
 LEAST_SECONDS = 0.5
 # work by which it is sized
 _PILOT = 2
+# seconds without which nothing is compiled
+_COMPILING = 90
 HEAD = "| model | from | engine | precision | texts | tokens | tokens/s | TFLOP/s | of peak | notes |"
 
 
@@ -276,6 +278,8 @@ def budgets(table: Table, name: str, shape: Shape, weights: Any, plan: Plan, dev
 
 def compiled(table: Table, name: str, shape: Shape, weights: Any, plan: Plan, device: str) -> None:  # noqa: ANN401
     """A row of a compiled model, with what compiling took."""
+    if time.monotonic() > table.ends - _COMPILING:
+        raise TimeUpError(f"{name}: compiled")
     with table.row(name, "compiled"):
         loaded = deepcopy(weights).to(torch.bfloat16)
         kernel = kernel_for(device, torch.bfloat16)
