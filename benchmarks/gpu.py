@@ -190,12 +190,13 @@ def check(table: Table, name: str, shape: Shape, weights: Any, device: str) -> N
     for precision, dtype in PRECISIONS.items():
         for is_padded in (True, False):
             kernel = kernel_for(device, dtype)
-            if not is_padded and kernel is None:
+            if kernel is None and not is_padded:
                 continue
             engine = "ours, padded" if is_padded else "ours, unpadded"
             with table.row(name, f"check, {engine}, {precision}"):
                 copy = deepcopy(weights).to(dtype)
-                found = Runner(shape, copy, None if is_padded else Unpadded(copy, kernel), device).rows(batch)
+                unpadded = None if is_padded or kernel is None else Unpadded(copy, kernel)
+                found = Runner(shape, copy, unpadded, device).rows(batch)
                 cosine = float((found * wanted).sum(axis=1).min())
                 is_right = bool(np.isfinite(found).all()) and cosine >= BOUNDS[precision]
                 table.wrong += not is_right

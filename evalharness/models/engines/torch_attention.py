@@ -67,8 +67,8 @@ def reference(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans
             is_seen &= ahead >= -seen.before
         if seen.after is not None:
             is_seen &= ahead <= seen.after
-        heads = [tensor[part].transpose(0, 1)[None] for tensor in _same_heads(query, key, value)]
-        attended = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=is_seen, scale=seen.scale)
+        q, k, v = (tensor[part].transpose(0, 1)[None] for tensor in _same_heads(query, key, value))
+        attended = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=is_seen, scale=seen.scale)
         found[part] = attended[0].transpose(0, 1)
     return found
 
@@ -206,8 +206,8 @@ class Attention:
             before=side,
             after=0 if _is_causal(module, options.get("is_causal")) else side,
         )
-        packed = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
-        return self.kernel(*packed, spans, seen)[None], None
+        q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        return self.kernel(q, k, v, spans, seen)[None], None
 
 
 def _is_causal(module: Any, asked: bool | None) -> bool:  # noqa: ANN401, FBT001 -- as above
