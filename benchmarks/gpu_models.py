@@ -39,7 +39,7 @@ class Shape:
     @property
     def is_causal(self) -> bool:
         """Whether a token attends only to those before it."""
-        return self.pooling == "lasttoken"
+        return bool(self.pooling == "lasttoken")
 
 
 def shapes(*, tiny: bool) -> dict[str, Shape]:
@@ -54,8 +54,18 @@ def shapes(*, tiny: bool) -> dict[str, Shape]:
     def sized(**sizes: Any) -> dict[str, Any]:  # noqa: ANN401
         return {**sizes, **(narrow if tiny else {}), "pad_token_id": sizes.get("pad_token_id", 0)}
 
-    large = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-    qwen = {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 3072}
+    large: dict[str, Any] = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+    }
+    qwen: dict[str, Any] = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "intermediate_size": 3072,
+    }
     qwen |= {"vocab_size": 151669, "num_key_value_heads": 2 if tiny else 8, "head_dim": 16 if tiny else 128}
     qwen |= {"max_position_embeddings": 32768, "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}}
     m3 = {**large, "vocab_size": 250002, "max_position_embeddings": 8194, "type_vocab_size": 1}
@@ -70,9 +80,10 @@ def shapes(*, tiny: bool) -> dict[str, Shape]:
 def made(shape: Shape, device: str) -> Any:  # noqa: ANN401 -- transformers has no common type
     """A model with random weights in float32, made where it is to run."""
     torch.manual_seed(0)
+    kind: Any = AutoModel
     with torch.device(device):
         # a model writes how it attends into its config
-        return AutoModel.from_config(deepcopy(shape.config), dtype=torch.float32).eval()
+        return kind.from_config(deepcopy(shape.config), dtype=torch.float32).eval()
 
 
 def flops(shape: Shape, lengths: NDArray[np.int64]) -> float:
@@ -94,7 +105,7 @@ def mixed_lengths(tokens: int, longest: int) -> NDArray[np.int64]:
     random = np.random.default_rng(0)
     count = max(tokens // _TYPICAL, 8)
     found = np.exp(np.log(_TYPICAL) + _SPREAD * random.standard_normal(count))
-    return np.clip(found, 4, longest).astype(np.int64)
+    return np.asarray(np.clip(found, 4, longest), dtype=np.int64)
 
 
 def batches(lengths: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
@@ -143,7 +154,8 @@ def save(shape: Shape, loaded: Any, folder: Path) -> None:  # noqa: ANN401 -- as
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     named = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIAL, strict=True))
-    PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=shape.longest, **named).save_pretrained(folder)
+    kind: Any = PreTrainedTokenizerFast
+    kind(tokenizer_object=core, model_max_length=shape.longest, **named).save_pretrained(folder)
     kinds = ("Transformer", "Pooling", "Normalize")
     places = ("", "1_Pooling", "2_Normalize")
     modules = [

@@ -15,7 +15,8 @@ from support.tiny import save_sentence_model
 from evalharness.models.forward import pipeline
 from evalharness.models.forward.at_once import worked_ahead
 from evalharness.models.forward.batches import BatchRunner
-from evalharness.models.loading import Execution, load_model
+from evalharness.models.loading import load_model
+from evalharness.models.options import Execution
 from evalharness.store.journal import Arrays
 from evalharness.types import EncodeNote
 
@@ -88,7 +89,7 @@ def test_batches_in_work_at_once_are_halved_and_kept_as_others_are(at_once: int)
 
     def rows() -> dict[int, list[float]]:
         runner = BatchRunner("m", "cuda", 30, at_once=at_once)
-        found = {}
+        found: dict[int, list[float]] = {}
         for batch in runner.run(tokens, forward, notes.append, journal):
             found |= {place: row.tolist() for place, row in zip(batch.places, batch.rows, strict=True)}
         return found
@@ -112,7 +113,8 @@ def test_vectors_are_the_same_with_two_batches_at_once(tmp_path: Path, monkeypat
 
     class Two(BatchRunner):
         def __init__(self, *given: Any) -> None:
-            super().__init__(*given[:4], at_once=2)
+            name, device, tokens, company, _ = given
+            super().__init__(name, device, tokens, company, 2)
             started.append(1)
 
     monkeypatch.setattr(pipeline, "BatchRunner", Two)

@@ -153,7 +153,7 @@ def test_a_batch_that_is_too_large_goes_in_halves() -> None:
 
     notes: list[Any] = []
     tokens = {"input_ids": [[number] for number in range(32)]}
-    found = {}
+    found: dict[int, float] = {}
     for done in BatchRunner("m", "cuda", 16).run(tokens, forward, notes.append):
         found |= {place: float(row[0]) for place, row in zip(done.places, done.rows, strict=True)}
     torch.cuda.empty_cache()

@@ -67,36 +67,58 @@ def reference(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans
             is_seen &= ahead >= -seen.before
         if seen.after is not None:
             is_seen &= ahead <= seen.after
-        heads = [tensor[part].transpose(0, 1)[None] for tensor in _same_heads(query, key, value)]
-        attended = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=is_seen, scale=seen.scale)
+        q, k, v = (tensor[part].transpose(0, 1)[None] for tensor in _same_heads(query, key, value))
+        attended = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=is_seen, scale=seen.scale)
         found[part] = attended[0].transpose(0, 1)
     return found
 
 
-def varlen(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: Spans, seen: Seen) -> torch.Tensor:
-    """torch's own flash attention, from 2.10 on; its options came one by one."""
-    function: Any = import_module("torch.nn.attention.varlen").varlen_attn
-    takes = _parameters(function)
-    window = _window(seen)
-    options: dict[str, Any] = {"scale": seen.scale}
-    if "window_size" in takes:
-        options["window_size"] = window
-    elif window in _PLAIN:
-        options["is_causal"] = window == _CAUSAL
-    else:
-        raise NotImplementedError("this torch has no windows in varlen_attn")
-    if query.shape[1] != key.shape[1]:
-        if "enable_gqa" in takes:
-            options["enable_gqa"] = True
+@dataclass(frozen=True, slots=True)
+class Varlen:
+    """torch's own flash attention, from 2.10 on.
+
+    Attributes:
+        function: `torch.nn.attention.varlen.varlen_attn`.
+        takes: names of its parameters, which came one by one.
+    """
+
+    function: Any
+    takes: frozenset[str]
+
+    def varlen(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: Spans, seen: Seen
+    ) -> torch.Tensor:
+        """See `Kernel`.
+
+        Raises:
+            NotImplementedError: this torch has no windows.
+        """
+        window = _window(seen)
+        options: dict[str, Any] = {}
+        if "window_size" in self.takes:
+            options["window_size"] = window
+        elif window in _PLAIN:
+            options["is_causal"] = window == _CAUSAL
+        else:
+            raise NotImplementedError("attention to neighbours only")
+        if "scale" in self.takes:
+            options["scale"] = seen.scale
+        else:
+            # its own is that of the head size
+            query = query * (seen.scale * query.shape[-1] ** 0.5)
+        if "enable_gqa" in self.takes:
+            options["enable_gqa"] = query.shape[1] != key.shape[1]
         else:
             query, key, value = _same_heads(query, key, value)
-    if "scale" not in takes:
-        # its own is that of the head size
-        query = query * (seen.scale * query.shape[-1] ** 0.5)
-        del options["scale"]
-    ends, longest = spans.ends, spans.longest
-    found: torch.Tensor = function(query, key, value, ends, ends, longest, longest, **options)
-    return found
+        ends, longest = spans.ends, spans.longest
+        found: torch.Tensor = self.function(query, key, value, ends, ends, longest, longest, **options)
+        return found
+
+
+def torch_kernel() -> Kernel:
+    """The installed torch's `Varlen`."""
+    function: Any = import_module("torch.nn.attention.varlen").varlen_attn
+    return Varlen(function, frozenset(inspect.signature(function).parameters)).varlen
 
 
 def flash_attn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, spans: Spans, seen: Seen) -> torch.Tensor:
@@ -128,7 +150,7 @@ def find_kernel(device: str, dtype: torch.dtype) -> Kernel | None:
     if not device.startswith("cuda") or dtype not in _HALF or torch.version.cuda is None:
         return None
     if find_spec("torch.nn.attention.varlen") is not None:
-        return varlen
+        return torch_kernel()
     return flash_attn if find_spec("flash_attn") is not None else None
 
 
@@ -184,8 +206,8 @@ class Attention:
             before=side,
             after=0 if _is_causal(module, options.get("is_causal")) else side,
         )
-        packed = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
-        return self.kernel(*packed, spans, seen)[None], None
+        q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        return self.kernel(q, k, v, spans, seen)[None], None
 
 
 def _is_causal(module: Any, asked: bool | None) -> bool:  # noqa: ANN401, FBT001 -- as above
@@ -197,10 +219,6 @@ def _is_causal(module: Any, asked: bool | None) -> bool:  # noqa: ANN401, FBT001
 def _window(seen: Seen) -> tuple[int, int]:
     before, after = (-1 if side is None else side for side in (seen.before, seen.after))
     return before, after
-
-
-def _parameters(function: Any) -> frozenset[str]:  # noqa: ANN401 -- differs between versions
-    return frozenset(inspect.signature(function).parameters)
 
 
 def _same_heads(

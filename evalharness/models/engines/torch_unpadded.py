@@ -106,7 +106,7 @@ class Unpadded:
         whole = moved(torch.from_numpy(np.stack([places, *columns.values()])), self._device)
         spans = moved(torch.from_numpy(ends.astype(np.int32)), self._device)
         longest = int(lengths.max())
-        named = {name: whole[number : number + 1] for number, name in enumerate(columns, start=1)}
+        named: dict[str, Any] = {name: whole[number : number + 1] for number, name in enumerate(columns, start=1)}
         # transformers' names
         named |= {"cu_seq_lens_q": spans, "cu_seq_lens_k": spans, "max_length_q": longest, "max_length_k": longest}
         return Packed({**named, "attention_mask": None}, whole[0], inputs["input_ids"].shape)
@@ -176,7 +176,8 @@ def _differences(found: torch.Tensor, wanted: torch.Tensor, mask: torch.Tensor) 
     else:
         found, wanted = (part * mask[:, :, None] for part in (found, wanted))
     found, wanted = (part.double().flatten(1) for part in (found, wanted))
-    return (found - wanted).norm(dim=1) / wanted.norm(dim=1).clamp(min=1e-12)
+    differences: torch.Tensor = (found - wanted).norm(dim=1) / wanted.norm(dim=1).clamp(min=1e-12)
+    return differences
 
 
 def _bound(dtype: torch.dtype) -> float:
