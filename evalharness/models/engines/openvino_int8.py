@@ -93,7 +93,7 @@ def _quantised(model: ResolvedModel, kind: Exportable, exact: OpenVinoSession) -
     tokens = _tokens(model, kind, texts, [*texts[1:], texts[0]])
     batches = []
     for place in range(len(texts)):
-        inputs = kind.reader.inputs({key: values[place : place + 1] for key, values in tokens.items()})
+        inputs = kind.reader.inputs({key: list(values[place : place + 1]) for key, values in tokens.items()})
         batches.append({key: inputs[key].numpy() for key in exact.takes})
     try:
         # it draws its progress there
