@@ -51,6 +51,8 @@ LEAST_SECONDS = 0.5
 _PILOT = 2
 # seconds without which nothing is compiled
 _COMPILING = 90
+# steps that are for some models alone
+_SOME = {"budgets": ("bge-base",), "compiled": ("bge-base", "Qwen3-Embedding-0.6B")}
 HEAD = "| model | from | engine | precision | texts | tokens | tokens/s | TFLOP/s | of peak | notes |"
 
 
@@ -355,7 +357,7 @@ def one_step(
 ) -> None:
     """One measurement of every model."""
     for name, shape in chosen.items():
-        if step in ("budgets", "compiled") and name != "bge-base":
+        if name not in _SOME.get(step, chosen):
             continue
         with table.row(name, step):
             weights.setdefault(name, made(shape, device))

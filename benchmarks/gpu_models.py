@@ -146,7 +146,12 @@ def save(shape: Shape, loaded: Any, folder: Path) -> None:  # noqa: ANN401 -- as
     loaded.save_pretrained(folder)
     core = Tokenizer(
         models.WordLevel(
-            {word: n for n, word in enumerate([*SPECIAL, *(f"w{n}" for n in range(WORDS))])}, unk_token=SPECIAL[1]
+            # as many as the model has vectors for, or it is taken for another model's
+            {
+                word: n
+                for n, word in enumerate([*SPECIAL, *(f"w{n}" for n in range(shape.config.vocab_size - len(SPECIAL)))])
+            },
+            unk_token=SPECIAL[1],
         )
     )
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

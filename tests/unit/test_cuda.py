@@ -73,7 +73,7 @@ def test_float32_is_that_of_the_cpu(tmp_path: Path, name: str) -> None:
     # no short cut of the hardware's
     assert not torch.backends.cuda.matmul.allow_tf32
     # the same model, so the same stored vectors are found
-    identities = [open_backend(model, Execution(device=device)).identity for device in ("cuda", "cpu")]
+    identities = [open_backend(model, Execution(device=device, engine="torch")).identity for device in ("cuda", "cpu")]
     assert identities[0] == identities[1]
 
 
