@@ -33,9 +33,9 @@ from urllib.parse import urlsplit
 
 # what is imported late, beside all of our own modules
 _LIBRARIES = ("mteb", "datasets", "pyarrow.parquet", "transformers.models.bert.modeling_bert", "httpx")
-# the one starts a thread when it is imported, and threads do not survive a fork; the other keeps the cache's name in
-# places that nobody can fill
-_KEPT_OUT = ("onnxruntime", "matplotlib")
+# the first starts a thread when it is imported, and threads do not survive a fork; the second keeps the cache's name in
+# places that nobody can fill; the others look whether the first is there
+_KEPT_OUT = ("onnxruntime", "matplotlib", "openvino", "nncf")
 # memory allocators and a library of tables keep these; nothing waits for them
 _HARMLESS_THREADS = ("jemalloc_bg_thd", "polars-ooc-clea")
 _REQUEST_BYTES = 1 << 20
