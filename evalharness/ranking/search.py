@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.metrics.ragged import Ragged
-from evalharness.ranking.candidates import best_first, rank_candidates
 from evalharness.ranking.multipart import only, products
 from evalharness.ranking.order import id_ranks
 from evalharness.ranking.records import Ranking, RetrievalRecords
@@ -29,6 +28,7 @@ def search(records: RetrievalRecords, queries: Embeddings, corpus: Embeddings) -
 
     Exact, but for multi-vectors of more than `MOST_PRODUCTS`, which get a first step by dense vectors and a note.
     """
+    from evalharness.ranking.candidates import rank_candidates
     from evalharness.ranking.similarity import top_k
 
     depth = max(records.k_values)
@@ -45,6 +45,7 @@ def _is_too_much(queries: MultiPart, corpus: MultiPart) -> bool:
 
 def _in_two_steps(records: RetrievalRecords, queries: MultiPart, corpus: MultiPart) -> Ranking:
     """The best by the dense vectors alone, then these by all kinds that count."""
+    from evalharness.ranking.candidates import rank_candidates
     from evalharness.ranking.similarity import top_k
 
     depth = max(records.k_values)
@@ -68,5 +69,7 @@ def ranked(
         ids: of all documents.
         notes: what a reader of the numbers must know.
     """
+    from evalharness.ranking.candidates import best_first
+
     found = best_first(Ragged.of(documents), Ragged.of(scores, np.float32), id_ranks(ids))
     return replace(found, notes=notes)

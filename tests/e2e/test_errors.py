@@ -43,7 +43,9 @@ def test_bad_input(cli: Cli, tmp_path: Path, arguments: list[str], messages: lis
     for message in messages:
         assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert {path.name for path in tmp_path.iterdir()} - {"hf"} == {"file"}
+    assert {path.name for path in tmp_path.iterdir()} - {"hf", "cache"} == {"file"}
+    # of a model that was opened before its data were found out of reach
+    assert {path.name for path in tmp_path.glob("cache/*/*")} <= {"openings"}
 
 
 def test_folders_that_are_no_encoder(here: Cli, tmp_path: Path) -> None:

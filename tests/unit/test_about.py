@@ -98,11 +98,11 @@ def test_a_rerankers_parameters_are_counted_and_it_has_no_vectors(tmp_path: Path
     assert both == ModelFacts(parameters=BERT, embedding_parameters=TABLE)
 
 
-def test_a_graphs_parameters_are_not_guessed(tmp_path: Path) -> None:
+def test_a_graph_has_the_parameters_of_the_model_that_it_was_made_of(tmp_path: Path) -> None:
     folder = save_sentence_model(tmp_path / "m")
     pytest.importorskip("onnxruntime")
     facts = about(folder, backend="onnx", onnx_file="export")
-    assert facts == ModelFacts(dimensions=DIMENSIONS)
+    assert facts == ModelFacts(dimensions=DIMENSIONS, parameters=BERT, embedding_parameters=TABLE)
 
 
 def test_a_card_tells_the_licence_and_the_base_and_changes_no_number(tmp_path: Path) -> None:

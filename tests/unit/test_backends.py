@@ -19,6 +19,7 @@ from evalharness.models import opening
 from evalharness.models import registry as backends
 from evalharness.models.cards import cards
 from evalharness.models.config import FileFacts
+from evalharness.models.engines.choosing import EXPORTING
 from evalharness.models.loading import ModelOptions, ResolvedModel, open_embedder, resolve_model
 from evalharness.models.named import name_model
 from evalharness.models.options import Execution
@@ -29,7 +30,21 @@ FOLDER = Path(backends.__file__).parent
 SHARED = {
     "backends": ("__init__", "http_batches", "http_client", "http_replies", "http_resolving", "waiting"),
     "kinds": ("__init__",),
-    "engines": ("__init__", "exports", "onnx_export", "onnx_files", "onnx_session"),
+    "engines": (
+        "__init__",
+        "choosing",
+        "export_check",
+        "exports",
+        "onnx_export",
+        "onnx_files",
+        "onnx_session",
+        "openvino_export",
+        "openvino_int8",
+        "openvino_library",
+        "openvino_session",
+        "torch_attention",
+        "torch_unpadded",
+    ),
 }
 # a value for every option that not all models take
 GIVEN: dict[str, Any] = {
@@ -52,7 +67,7 @@ ALWAYS = {"name", "protocol", "backend", "cards", "trust_remote_code", "safetens
 
 def test_every_file_of_a_table_s_folder_is_a_row_of_it_or_shared() -> None:
     own = {name.replace("-", "_") for name, backend in BACKENDS.items() if backend.engine is None}
-    engines = {backend.engine for backend in BACKENDS.values() if backend.engine is not None}
+    engines = {*EXPORTING, *(backend.engine for backend in BACKENDS.values() if backend.engine is not None)}
     for folder, rows in {"backends": own, "kinds": set(KINDS), "engines": engines}.items():
         files = {path.stem for path in (FOLDER / folder).glob("*.py") if path.stem not in SHARED[folder]}
         assert files == rows
@@ -102,7 +117,7 @@ def test_an_option_without_effect_is_refused(backend: str, option: str) -> None:
     if option in BACKENDS[backend].uses:
         check_used("a/b", options, {backend: BACKENDS[backend]})
         return
-    flag = {"normalize": "no-normalize"}.get(option, option.replace("_", "-"))
+    flag = {"normalize": "no-normalize", "dtype": "precision"}.get(option, option.replace("_", "-"))
     with pytest.raises(UsageError, match=rf"^a/b: the {backend} backend has no use for --{flag}, for .*\(--{flag} wor"):
         check_used("a/b", options, {backend: BACKENDS[backend]})
 

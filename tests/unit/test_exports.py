@@ -77,7 +77,9 @@ def test_a_model_that_cannot_be_exported_is_an_error(folder: Path, monkeypatch: 
         raise NotImplementedError("no such operator")
 
     monkeypatch.setattr(torch.onnx, "export", broken)
-    with pytest.raises(ModelError, match=r"cannot be exported to ONNX \(no such operator\); leave --backend onnx out"):
+    with pytest.raises(
+        ModelError, match=r"cannot be exported to ONNX \(no such operator\); leave --backend onnx or --engine onnx out"
+    ):
         vectors(exported(folder))
 
 

@@ -147,7 +147,9 @@ def test_the_first_version_of_items_is_not_in_the_key() -> None:
 
 
 FIRST_AND_SECOND = ("StarterClusteringEng", "StarterSTSEng")
-SPEED: dict[str, Any] = {"device": "cpu", "batch_tokens": 16, "ends": 1e12, "overlap": False}
+SPEED: dict[str, Any] = {
+    "device": "cpu", "batch_tokens": 16, "ends": 1e12, "overlap": False, "engine": "openvino",
+}  # fmt: skip
 
 
 def test_what_only_changes_speed_does_not(tmp_path: Path, choices: list[TaskChoice]) -> None:

@@ -15,7 +15,6 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 import torch
-from transformers import AttentionInterface
 
 # what flash attention's kernels compute in
 _HALF = (torch.bfloat16, torch.float16)
@@ -161,6 +160,9 @@ def register(kernel: Kernel) -> str:
         What `set_attn_implementation` calls it.
     """
     name = f"evalharness_{kernel.__name__}"
+    # its import takes seconds, and few models are set to one
+    from transformers import AttentionInterface
+
     AttentionInterface.register(name, Attention(kernel).attend)
     return name
 

@@ -124,11 +124,11 @@ class Padding:
     Then a text's first token has the first position in every batch, whatever kind of positions the model has.
 
     Attributes:
-        fillers: by the tokenizer's names, the number that stands where there is no token.
+        fillers: by the tokenizer's names, the number that stands where there is no token; None where it has none.
         has_mask: whether the model is told where there are tokens.
     """
 
-    fillers: Mapping[str, int]
+    fillers: Mapping[str, int | None]
     has_mask: bool
 
     def inputs(self, columns: Mapping[str, Sequence[Sequence[int] | NDArray[np.int64]]]) -> dict[str, torch.Tensor]:
@@ -136,11 +136,17 @@ class Padding:
 
         Args:
             columns: a row of numbers per text for each name.
+
+        Raises:
+            ValueError: rows have to be filled up, and there is nothing to do it with.
         """
         there = attended([len(row) for row in columns[IDS]])
         found = {MASK: there.astype(np.int64)} if self.has_mask else {}
         for name, rows in columns.items():
-            matrix = np.full(there.shape, self.fillers.get(name, 0), dtype=np.int64)
+            filler = self.fillers.get(name, 0)
+            if filler is None and not there.all():
+                raise ValueError("the tokenizer has no padding token")
+            matrix = np.full(there.shape, filler or 0, dtype=np.int64)
             matrix[there] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
             found[name] = matrix
         return {name: torch.from_numpy(matrix) for name, matrix in found.items()}
@@ -148,7 +154,7 @@ class Padding:
 
 def padding_of(tokenizer: Any) -> Padding:  # noqa: ANN401
     """How a tokenizer of transformers fills up."""
-    fillers = {IDS: int(tokenizer.pad_token_id), TYPES: int(tokenizer.pad_token_type_id)}
+    fillers = {IDS: tokenizer.pad_token_id, TYPES: tokenizer.pad_token_type_id}
     return Padding(fillers, MASK in tokenizer.model_input_names)
 
 

@@ -11,7 +11,7 @@ from evalharness.errors import ModelError, clip
 from evalharness.models.forward.weights import library_errors, silent
 from evalharness.models.layout import TOKENIZER_FILES, inner_path
 from evalharness.models.registry import ResolvedModel
-from evalharness.reading import read_object
+from evalharness.reading import checked, read_object
 
 # rows of a matrix without a token, which round its size up or are kept for later
 _PADDING_ROWS, _PADDING_SHARE = 1024, 100
@@ -31,6 +31,9 @@ def load_tokenizer(model: ResolvedModel) -> Any:  # noqa: ANN401 -- transformers
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.remote_code)
     if not tokenizer.is_fast:
         raise ModelError(f"{spec.name}: needs a fast tokenizer (tokenizer.json), found {type(tokenizer).__name__}")
+    checked(
+        tokenizer.model_max_length, (int, float), f"{folder / 'tokenizer_config.json'}, model_max_length", ModelError
+    )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
