@@ -108,6 +108,7 @@ def _timed(documents: int, name: str, work: Callable[[], object]) -> Speed:
 def by_mteb(queries: NDArray[np.float32], corpus: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores of each query, best first, by mteb's search through a corpus of vectors that are there already."""
     import torch
+    from mteb import get_task
     from mteb.models.search_wrappers import chunked_full_corpus_search
 
     class Numbers:
@@ -136,13 +137,13 @@ def by_mteb(queries: NDArray[np.float32], corpus: NDArray[np.float32]) -> NDArra
             corpus_chunk_size=BLOCK,
             query_idx_to_id={number: str(number) for number in range(len(queries))},
             query_embeddings=torch.from_numpy(queries),
-            task_metadata=None,
+            task_metadata=get_task("MindSmallReranking").metadata,
             hf_subset="default",
             hf_split="test",
             top_k=K,
             encode_kwargs={"show_progress_bar": False},
             encode_fn=encoded,
-            similarity_fn=lambda first, second: torch.mm(first, second.T),
+            similarity_fn=lambda first, second: torch.mm(torch.as_tensor(first), torch.as_tensor(second).T),
             search_k_offset=1,
         )
     return np.array([sorted((score for score, _ in heap), reverse=True) for heap in heaps.values()], dtype=np.float32)

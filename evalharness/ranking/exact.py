@@ -164,7 +164,7 @@ def _as_slice(places: NDArray[np.int64]) -> NDArray[np.int64] | slice:
 def _one_thread_each() -> Iterator[int]:
     """Let a product take one thread; gives the number of threads that it would have taken."""
     # it looks through the libraries of the process
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # it has no annotations
+    from threadpoolctl import ThreadpoolController
 
     with _BLAS:
         own = ThreadpoolController().select(user_api="blas")

@@ -16,7 +16,7 @@ from evalharness.results.records import JobRecord
 from evalharness.run import job as job_module
 from evalharness.run.job import RunEvent
 from evalharness.run.plan import Limits, Plan, make_plan, run_plan
-from evalharness.run.steps import Encoded, Loaded
+from evalharness.run.steps import Encoded, Loaded, score
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding, Scores
 from support.local_tasks import ROWS, jsonl_task
@@ -89,8 +89,6 @@ def no_thread_left() -> Iterator[None]:
 
 
 def scoring(monkeypatch: pytest.MonkeyPatch, before: Callable[[Loaded], object]) -> None:
-    score = job_module.score
-
     def scored(loaded: Loaded, encoded: Encoded) -> Scores:
         before(loaded)
         return score(loaded, encoded)

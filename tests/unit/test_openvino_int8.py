@@ -57,7 +57,7 @@ def test_vectors_are_near_and_the_note_says_how_near(
     backend = on_openvino(low)
     found = vectors(backend, low, texts)
     assert (backend.identity["precision"], backend.size) == ("int8", on_openvino(exact).size)
-    (note,) = backend.notes
+    (note,) = backend.computing.notes
     said = re.fullmatch(SCORES if low.spec.kind == "reranker" else VECTORS, note)
     assert said is not None, note
     if low.spec.kind == "reranker":
@@ -76,7 +76,7 @@ def test_vectors_are_near_and_the_note_says_how_near(
 
     monkeypatch.setattr(openvino_int8, "_quantised", quantised)
     again = on_openvino(low)
-    assert again.notes == backend.notes
+    assert again.computing.notes == backend.computing.notes
     np.testing.assert_array_equal(vectors(again, low, texts), found)
 
 

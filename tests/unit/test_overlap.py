@@ -34,19 +34,18 @@ def check_no_thread_is_left() -> Iterator[None]:
         yield
 
 
+def load_far(choice: TaskChoice, say: object) -> Any:
+    if choice.spec.name == "Unreachable":
+        raise PrerequisiteError("it cannot be had")
+    kind = choice.spec.type
+    rows = {"Regression": [{"text": f"text {n}", "value": float(n % 5)} for n in range(20)], "STS": ROWS["STS"]}[kind]
+    return make_task(kind, table_splits({"train": rows, "test": rows} if kind == "Regression" else {"test": rows}))
+
+
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], TaskChoice]:
     """Tasks of mteb: one that it scores itself, and others."""
-    rows = {"Regression": [{"text": f"text {n}", "value": float(n % 5)} for n in range(20)], "STS": ROWS["STS"]}
-
-    def load(choice: TaskChoice, say: object) -> Any:
-        if choice.spec.name == "Unreachable":
-            raise PrerequisiteError("it cannot be had")
-        kind = choice.spec.type
-        splits = {"train": rows[kind], "test": rows[kind]} if kind == "Regression" else {"test": rows[kind]}
-        return make_task(kind, table_splits(splits))
-
-    monkeypatch.setattr(job_module, "load_mteb_task", load)
+    monkeypatch.setattr(job_module, "load_mteb_task", load_far)
 
     def choice(kind: str, name: str = "") -> TaskChoice:
         task = TaskSpec(
@@ -118,11 +117,10 @@ def test_a_job_is_loaded_and_another_encoded_while_one_is_scored_and_not_more(
 ) -> None:
     encodes, loads = threading.Event(), threading.Event()
     loaded: list[str] = []
-    load_job = plan_module.load_job
 
     def load(job: Any, data: Any) -> None:
         loaded.append(job.planned.id.task)
-        load_job(job, data)
+        job_module.load_job(job, data)
         if len(loaded) == 3:
             loads.set()
 
@@ -147,7 +145,7 @@ def test_where_data_of_the_hub_are_loaded_nobody_else_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: Callable[..., TaskChoice], apart: bool
 ) -> None:
     stands, encodes = threading.Event(), threading.Event()
-    read, loaded = job_module.load_mteb_task, list[int]()
+    loaded: list[int] = []
 
     def load(choice: TaskChoice, say: Any) -> Any:
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -156,7 +154,7 @@ def test_where_data_of_the_hub_are_loaded_nobody_else_stands(
             if apart and choice.spec.name == "B":
                 stands.set()
                 wait_for(encodes)
-            return read(choice, say)
+            return load_far(choice, say)
 
     def act(texts: Sequence[str]) -> None:
         if apart:
@@ -223,7 +221,12 @@ def test_one_job_starts_no_thread(tmp_path: Path) -> None:
 
 def entered(room: Room, weight: float) -> threading.Event:
     inside = threading.Event()
-    threading.Thread(target=lambda: room.enter(weight) and inside.set(), daemon=True).start()
+
+    def enter() -> None:
+        if room.enter(weight):
+            inside.set()
+
+    threading.Thread(target=enter, daemon=True).start()
     return inside
 
 

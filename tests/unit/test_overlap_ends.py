@@ -20,6 +20,7 @@ from evalharness.run import plan as plan_module
 from evalharness.run.job import JobEnded, RunEvent
 from evalharness.run.plan import Limits, make_plan
 from evalharness.run.steps import Loaded
+from evalharness.run.storing import store_attempt
 from evalharness.types import Notice
 
 
@@ -78,12 +79,10 @@ def test_a_time_budget_keeps_what_was_encoded(tmp_path: Path, monkeypatch: pytes
 def test_a_full_disk_ends_the_run_with_its_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: bool
 ) -> None:
-    store = plan_module.store_attempt
-
     def full(folder: Path, model: Any, attempt: Any, **options: Any) -> JobRecord:
         if attempt.record.job.task == "Pairs1":
             raise StorageError("the disk is full")
-        return store(folder, model, attempt, **options)
+        return store_attempt(folder, model, attempt, **options)
 
     monkeypatch.setattr(plan_module, "store_attempt", full)
     choices = same_scores(tmp_path / "data", 5)
