@@ -103,11 +103,12 @@ def test_a_run_whose_vectors_are_stored_opens_no_model_and_writes_the_same(
     folder: Path, tmp_path: Path, cache: Path, opened: Opened, stages: str
 ) -> None:
     model = folder / ("reranker" if stages == "reranker" else "model")
-    tasks: list[str | Path] = {
-        "embedder": tasks_of(folder),
+    tasks_by_stages: dict[str, list[str | Path]] = {
+        "embedder": [*tasks_of(folder)],
         "reranker": ["StarterRerankingEng"],
         "two stages": [folder / "tasks" / "SmallSearch.toml"],
-    }[stages]
+    }
+    tasks = tasks_by_stages[stages]
     reranker = str(folder / "reranker") if stages == "two stages" else None
     of_system = ["local/model"] if stages == "embedder" else ["local/reranker"]
     of_system += ["local/model"] if stages == "two stages" else []
@@ -184,7 +185,7 @@ def test_another_model_way_to_run_or_library_is_opened(
     for resolved, execution in ((changed, CPU), (changed, CPU.changed({"batch_tokens": 64}))):
         assert not isinstance(open_when_needed(resolved, execution), LazyBackend)
         assert isinstance(open_when_needed(resolved, execution), LazyBackend)
-    known = lazy.installed_version
+    known = installed_version
     monkeypatch.setattr(lazy, "installed_version", lambda name: "9.9" if name == "transformers" else known(name))
     assert not isinstance(open_when_needed(changed, CPU), LazyBackend)
     monkeypatch.undo()

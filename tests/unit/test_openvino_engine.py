@@ -28,7 +28,7 @@ from support.tiny import (
     tokenizer,
 )
 
-from evalharness.errors import ModelError, PrerequisiteError
+from evalharness.errors import ModelError, PrerequisiteError, UsageError
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.engines import openvino_session
 from evalharness.models.engines.openvino_session import OpenVinoSession, thread_count
@@ -187,8 +187,8 @@ def test_other_devices_are_refused(tmp_path: Path) -> None:
 def test_a_reranker_is_no_embedder_and_torch_has_no_int8(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is a cross-encoder"):
         on_openvino(resolved(save_cross_encoder(tmp_path / "m"), backend="transformers", pooling="cls"))
-    with pytest.raises(ModelError, match="torch computes in float32, bfloat16, float16, int8 is wanted"):
-        open_backend(resolved(save_sentence_model(tmp_path / "e"), dtype="int8"), CPU)
+    with pytest.raises(UsageError, match="torch does not compute in int8; openvino does, on CPUs"):
+        open_backend(resolved(save_sentence_model(tmp_path / "e"), dtype="int8"), CPU.changed({"engine": "torch"}))
 
 
 def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,8 @@ def _candidates(model: ResolvedModel, execution: Execution, passed_over: list[st
             passed_over.append("it is for CPUs; give --device cpu")
         return
     for name, engine in EXPORTING.items():
-        if execution.engine not in (ENGINES[0], name):
+        # a wish for torch is none for its precisions
+        if execution.engine not in (ENGINES[0], name) and model.spec.dtype != "int8":
             continue
         if kind_of(model) not in engine.kinds or model.spec.dtype not in engine.precisions:
             continue
