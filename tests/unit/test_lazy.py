@@ -20,6 +20,7 @@ from evalharness.models import lazy, loading, opening
 from evalharness.models.lazy import LazyBackend, open_when_needed
 from evalharness.models.loading import System, open_model, resolve_model
 from evalharness.models.registry import ResolvedModel
+from evalharness.results.records import installed_version
 from evalharness.types import Encoding, TaskContext, content_digest, ignore_event
 
 CPU = Execution(device="cpu")
