@@ -169,20 +169,24 @@ class LazyBackend:
                 self._error = error
 
 
-def open_when_needed(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- as `open_backend`
-    """A model as `open_backend` gives it; if this has been done before, one that is opened for the first texts.
+def known_opening(model: ResolvedModel, execution: Execution) -> LazyBackend | None:
+    """A model that is opened for the first texts; None if it has never been opened so."""
+    if not _is_known_by_files(model) or (known := _find(_made_of(model, execution))) is None:
+        return None
+    return LazyBackend(model, execution, known)
+
+
+def open_and_keep(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- as `open_backend`
+    """A model as `open_backend` gives it; what was found is kept.
 
     Raises:
-        PrerequisiteError, ModelError: as `open_backend`, where the model was never opened before.
+        PrerequisiteError, ModelError: as `open_backend`.
     """
-    if not _is_known_by_files(model):
-        return open_backend(model, execution)
-    made_of = _made_of(model, execution)
-    if (known := _find(made_of)) is not None:
-        return LazyBackend(model, execution, known)
     opened = open_backend(model, execution)
-    if (found := _opening(made_of, opened)) is not None:
-        _keep(made_of, found)
+    if _is_known_by_files(model):
+        made_of = _made_of(model, execution)
+        if (found := _opening(made_of, opened)) is not None:
+            _keep(made_of, found)
     return opened
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -10,10 +10,11 @@ from typing import Any
 
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import UsageError
+from evalharness.hub import ignore_message
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.given import checked_kind, checked_name
-from evalharness.models.lazy import LazyBackend, open_when_needed
+from evalharness.models.lazy import known_opening, open_and_keep
 from evalharness.models.named import Named, name_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution, ModelOptions
@@ -130,6 +131,7 @@ def open_model(
     store: Path | None = None,
     spread: ShardMap = one_by_one,
     tasks: Sequence[TaskContext] = (),
+    say: Callable[[str], None] = ignore_message,
 ) -> EmbeddingModel | RankingModel:
     """Load a model of any kind, with its second stage if there is one; with a store, what was loaded before may wait.
 
@@ -139,6 +141,7 @@ def open_model(
         store: folder of the embedding store; None to keep no vectors.
         spread: has shards of texts encoded: here, one by one, or elsewhere.
         tasks: what it is for; if the store has nothing of one of them, nothing waits.
+        say: is told what is loaded now.
 
     Raises:
         UsageError, ModelError, PrerequisiteError: as `open_embedder`; of a model that waits, when it is needed.
@@ -147,9 +150,9 @@ def open_model(
     check_execution(system.stages, execution)
     second = None
     if system.reranker is not None:
-        opened = _stage(system.reranker, execution, store, tasks)
+        opened = _stage(system.reranker, execution, store, tasks, say)
         second = Reranker(_pairs(system.reranker, opened, store, spread), system.top_k)
-    first: Any = _stage(model, execution, store, tasks) if system.opened is None else system.opened
+    first: Any = _stage(model, execution, store, tasks, say) if system.opened is None else system.opened
     if model.spec.kind == "embedder":
         embedder = _embedder(model, first, store, spread)
         return embedder if second is None else RankingModel(system.spec, embedder, second)
@@ -158,20 +161,28 @@ def open_model(
     return RankingModel(model.spec, None, Reranker(_pairs(model, first, store, spread), 0))
 
 
-def _stage(resolved: ResolvedModel, execution: Execution, store: Path | None, tasks: Sequence[TaskContext]) -> Any:  # noqa: ANN401 -- as `open_backend`
+def _stage(
+    resolved: ResolvedModel,
+    execution: Execution,
+    store: Path | None,
+    tasks: Sequence[TaskContext],
+    say: Callable[[str], None],
+) -> Any:  # noqa: ANN401 -- as `open_backend`
     """A stage's backend: loaded; or, if there is a store and it has been loaded before, when it is needed."""
-    if store is None:
-        return open_backend(resolved, execution)
-    opened = open_when_needed(resolved, execution)
-    if isinstance(opened, LazyBackend):
-        identity = _identity(resolved, opened)
-        sides: tuple[Side, ...] = (None, "query", "document")
-        for task in tasks:
-            folders = {store / store_key(identity, encoding(resolved.spec, side, task)) for side in sides}
-            if not any(use_path(folder, task.name).exists() for folder in folders):
-                opened.begin()
-                break
-    return opened
+    message = f"loading {resolved.spec.name} ({resolved.spec.facts_from})"
+    known = None if store is None else known_opening(resolved, execution)
+    if store is None or known is None:
+        say(message)
+        return open_backend(resolved, execution) if store is None else open_and_keep(resolved, execution)
+    identity = _identity(resolved, known)
+    sides: tuple[Side, ...] = (None, "query", "document")
+    for task in tasks:
+        folders = {store / store_key(identity, encoding(resolved.spec, side, task)) for side in sides}
+        if not any(use_path(folder, task.name).exists() for folder in folders):
+            say(message)
+            known.begin()
+            break
+    return known
 
 
 def _identity(resolved: ResolvedModel, opened: OpenBackend) -> dict[str, Any]:

@@ -251,12 +251,11 @@ def carry_out(
     if not plan.todo:
         refresh_views(plan, system.spec)
         return records
-    say(f"loading {system.spec.name} ({system.spec.facts_from})")
     try:
         # absolute: where data of the Hub are loaded, the process may stand elsewhere meanwhile
         store = None if means.store is None else means.store.absolute()
         tasks = list({job.spec.name: job.spec.context() for job in plan.todo}.values())
-        model = open_model(system, means.execution, store=store, tasks=tasks)
+        model = open_model(system, means.execution, store=store, tasks=tasks, say=say)
         with watching as watch:
             try:
                 return run_plan(plan, model, watch, means.limits, overlap=means.execution.overlap)

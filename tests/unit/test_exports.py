@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from support.tiny import DIMENSIONS, save_sentence_model
+from support.tiny import DIMENSIONS, save_bert, save_sentence_model
 
 from evalharness.errors import ModelError, PrerequisiteError
 from evalharness.models.engines import export_check, exports, onnx_export
@@ -217,3 +218,33 @@ def test_of_two_processes_at_once_one_exports(folder: Path, own_cache: Path) -> 
     assert sorted(len(words) for words in said) == [1, 2]
     assert len({words[-1] for words in said}) == 1
     assert len(list(own_cache.glob("exports/*/export.json"))) == 1
+
+
+def test_what_was_not_used_for_longest_makes_room(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [save_bert(tmp_path / f"m{number}", seed=number) for number in range(3)]
+    resolved = [exported(folder, pooling="cls") for folder in models]
+    folder = own_cache / "exports"
+
+    def kept() -> set[int]:
+        names = [path.name for path in folder.iterdir() if path.is_dir()]
+        return {
+            number for number, model in enumerate(resolved) if any(n.startswith(model.spec.fingerprint) for n in names)
+        }
+
+    for model in resolved[:2]:
+        vectors(model)
+    size = sum(path.stat().st_size for path in folder.rglob("*"))
+    for record in folder.glob("*/export.json"):
+        os.utime(record, (1, 1))
+    # used once more, so that the second is what was not used for longest
+    vectors(resolved[0])
+    monkeypatch.setattr(exports, "MOST_BYTES", size + 1000)
+    vectors(resolved[2])
+    assert kept() == {0, 2}
+    # the newest is kept however large
+    monkeypatch.setattr(exports, "MOST_BYTES", 1)
+    vectors(resolved[1])
+    assert kept() == {1}
+    assert len(list(folder.glob("*.lock"))) == 1

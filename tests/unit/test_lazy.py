@@ -17,7 +17,7 @@ from support.tiny import save_bert, save_cross_encoder, save_sentence_model
 from evalharness import Execution, ModelOptions, RunOptions, evaluate
 from evalharness.errors import EvalHarnessError, ModelError, PrerequisiteError
 from evalharness.models import lazy, loading, opening
-from evalharness.models.lazy import LazyBackend, open_when_needed
+from evalharness.models.lazy import LazyBackend, known_opening, open_and_keep
 from evalharness.models.loading import System, open_model, resolve_model
 from evalharness.models.registry import ResolvedModel
 from evalharness.results.records import installed_version
@@ -28,6 +28,11 @@ TEXTS = ["ferns grow in the shade", "a", "how do I mend a tyre"]
 # what two runs of the same differ in
 TIMES = ("seconds", "written", "evaluation_time", "date")
 Opened = list[str]
+
+
+def open_when_needed(model: ResolvedModel, execution: Execution) -> Any:
+    known = known_opening(model, execution)
+    return open_and_keep(model, execution) if known is None else known
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@
 
 A key names all that a graph depends on: the content of the model's files, and versions. What is found is whole and as
 it was written, or it is not found. That a model cannot be exported is kept in the same way, so that it is not tried
-again. The folder may be removed at any time.
+again. The folder may be removed at any time; beyond a size, what was not used for longest makes room for new exports.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ from evalharness.files import cache_folder, lock
 from evalharness.types import Frozen, content_digest
 
 _RECORD = "export.json"
+# a series of checkpoints leaves one of each
+MOST_BYTES = 20 * 2**30
 
 
 class ExportRecord(Frozen):
@@ -184,6 +187,8 @@ def _find(key: str) -> Export | None:
     folder = exports_folder() / key
     try:
         record = ExportRecord.model_validate_json((folder / _RECORD).read_bytes())
+        with suppress(OSError):
+            os.utime(folder / _RECORD)
         return Export(folder, record) if _digests(folder) == record.files else None
     except (OSError, ValidationError):
         return None
@@ -207,9 +212,21 @@ def _keep(key: str, folder: Path, record: ExportRecord) -> None:
         (temporary / _RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(exports_folder() / key, ignore_errors=True)
         temporary.rename(exports_folder() / key)
+        _make_room(key)
     except OSError:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _make_room(kept: str) -> None:
+    """Remove exports but this one, those first that were not used for longest, until all together are small enough."""
+    used = sorted(exports_folder().glob(f"*/{_RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    total = 0
+    for record in used:
+        total += sum(path.stat().st_size for path in record.parent.iterdir())
+        if total > MOST_BYTES and record.parent.name != kept:
+            shutil.rmtree(record.parent, ignore_errors=True)
+            (exports_folder() / f"{record.parent.name}.lock").unlink(missing_ok=True)
 
 
 def _digests(folder: Path) -> dict[str, str]:
