@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from speeding import encoding, whole
+from speeding import alone, encoding, whole
 from speeding.tables import with_sections
 
 from evalharness.results.records import installed_version
@@ -49,6 +49,10 @@ def _sections(given: argparse.Namespace) -> Mapping[str, Callable[[], str]]:
     """What can be measured."""
     return {
         "whole": lambda: whole.measure(given.work, given.rounds),
+        "scoring": lambda: alone.scoring(given.rounds),
+        "rankings": lambda: alone.rankings(given.rounds),
+        "search": alone.search,
+        "starts": alone.starts,
         "encoding": lambda: encoding.measure(given.work / "encoding", given.rounds, given.peer),
     }
 
