@@ -44,6 +44,13 @@ def test_all_backends_give_one_models_scores(cli: Cli, tmp_path: Path, served: F
     assert cli("run", "--model", "all-MiniLM-L6-v2", *tasks, "plain").returncode == 0
     wanted = main_scores(tmp_path / "plain")
     assert set(wanted) == set(TASKS)
+    for engine in ("onnx", "openvino"):
+        done = cli("run", "--model", "all-MiniLM-L6-v2", "--engine", engine, *tasks, engine, "--no-store")
+        assert done.returncode == 0, done.stderr
+        found = main_scores(tmp_path / engine)
+        assert {task: abs(found[task] - wanted[task]) <= 1e-6 for task in TASKS} == dict.fromkeys(TASKS, True)
+        record = json.loads(next((tmp_path / engine).rglob("jobs/StarterSTSEng/*.json")).read_text())
+        assert engine in record["facts"]["engine"]
     with running(served):
         for name, options, experiment in (
             ("all-MiniLM-L6-v2", ["sentence-transformers"], "backend_sentence-transformers"),

@@ -75,12 +75,13 @@ class Undisturbed:
     seconds: float
 
 
-@pytest.fixture(scope="module", params=["--overlap", "--no-overlap"])
+# with jobs side by side and one by one, on every engine
+@pytest.fixture(scope="module", params=["torch --overlap", "onnx --no-overlap", "openvino --overlap"])
 def undisturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pythons: Pythons
 ) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
-    command = [*small_command(folder / "given"), str(request.param)]
+    command = [*small_command(folder / "given"), "--engine", *str(request.param).split()]
     whole, timed = (SmallRun(folder / name, command, pythons) for name in ("whole", "timed"))
     assert whole.run() == 0, whole.told
     started = time.monotonic()

@@ -14,7 +14,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from support.contract import PAIRS, PROMPT, TEXTS, check_contract, check_pair_contract
-from support.openvino import CPU, on_openvino, resolved, vectors
+from support.openvino_models import CPU, on_openvino, resolved, vectors
 from support.tiny import (
     DIMENSIONS,
     config,

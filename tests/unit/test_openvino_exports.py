@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from support.contract import TEXTS
-from support.openvino import on_openvino, resolved, vectors
+from support.openvino_models import on_openvino, resolved, vectors
 from support.tiny import DIMENSIONS, save_cross_encoder, save_sentence_model
 
 from evalharness.errors import ModelError
@@ -153,7 +153,7 @@ def refused(*given, **named):
 socket.socket.connect = socket.getaddrinfo = refused
 sys.path.insert(0, {support!r})
 from pathlib import Path
-from support.openvino import on_openvino, resolved
+from support.openvino_models import on_openvino, resolved
 from evalharness.models.engines import openvino_int8
 openvino_int8._CALIBRATION = 12
 for dtype in ("float32", "int8"):

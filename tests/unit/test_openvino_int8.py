@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.contract import TEXTS
-from support.openvino import on_openvino, resolved, vectors
+from support.openvino_models import on_openvino, resolved, vectors
 from support.tiny import save_cross_encoder, save_decoder, save_m3, save_sentence_model
 
 from evalharness.errors import ModelError, PrerequisiteError
