@@ -116,7 +116,7 @@ def test_a_second_start_exports_nothing_and_needs_no_weights(folder: Path, made:
     assert len(made) == 1
 
 
-@pytest.mark.parametrize("damage", ["byte", "cut", "gone", "record", "other record", "more"])
+@pytest.mark.parametrize("damage", ["byte", "cut", "gone", "record", "other record", "edited record", "more"])
 def test_a_damaged_export_is_made_again(folder: Path, made: list[str], own_cache: Path, damage: str) -> None:
     first = vectors(exported(folder))
     (file,) = own_cache.glob("exports/*/model.onnx")
@@ -131,6 +131,8 @@ def test_a_damaged_export_is_made_again(folder: Path, made: list[str], own_cache
         record.write_text("{")
     elif damage == "other record":
         record.write_text('{"files": {}}')
+    elif damage == "edited record":
+        record.write_text(record.read_text().replace('"max_length": 64', '"max_length": 65'))
     else:
         file.with_name("model.onnx_data").write_bytes(b"0")
     np.testing.assert_array_equal(vectors(exported(folder)), first)
@@ -138,6 +140,20 @@ def test_a_damaged_export_is_made_again(folder: Path, made: list[str], own_cache
     assert {path.name for path in file.parent.iterdir()} == {"model.onnx", "export.json"}
     vectors(exported(folder))
     assert len(made) == 2
+
+
+def test_an_export_in_the_place_of_another_models_is_made_again(
+    folder: Path, made: list[str], own_cache: Path, tmp_path: Path
+) -> None:
+    first = vectors(exported(folder))
+    other = save_bert(tmp_path / "other", seed=1)
+    assert not np.array_equal(vectors(exported(other, pooling="cls")), first)
+    names = [exported(folder).spec.fingerprint, exported(other, pooling="cls").spec.fingerprint]
+    wanted, wrong = (next(path for path in own_cache.glob(f"exports/{name}-*") if path.is_dir()) for name in names)
+    shutil.rmtree(wanted)
+    wrong.rename(wanted)
+    np.testing.assert_array_equal(vectors(exported(folder)), first)
+    assert len(made) == 3
 
 
 def test_what_an_export_depends_on_makes_another_one(

@@ -41,6 +41,7 @@ class ExportRecord(Frozen):
         parameters, embedding_parameters: how many the model has that it was made of; None where nobody counted.
         notes: what a reader of results must know of it.
         failure: why it cannot be made; empty where it is here.
+        digest: of all the others and the key of the folder that this stands in.
     """
 
     files: dict[str, str]
@@ -51,6 +52,11 @@ class ExportRecord(Frozen):
     embedding_parameters: int | None = None
     notes: tuple[str, ...] = ()
     failure: str = ""
+    digest: str = ""
+
+    def digest_in(self, key: str) -> str:
+        """What the digest has to be in the folder of a key."""
+        return content_digest({"key": key, **self.model_dump(mode="json", exclude={"digest"})})
 
     @property
     def size(self) -> ModelFacts:
@@ -187,9 +193,11 @@ def _find(key: str) -> Export | None:
     folder = exports_folder() / key
     try:
         record = ExportRecord.model_validate_json((folder / _RECORD).read_bytes())
+        if record.digest != record.digest_in(key) or _digests(folder) != record.files:
+            return None
         with suppress(OSError):
             os.utime(folder / _RECORD)
-        return Export(folder, record) if _digests(folder) == record.files else None
+        return Export(folder, record)
     except (OSError, ValidationError):
         return None
 
@@ -209,7 +217,8 @@ def _keep(key: str, folder: Path, record: ExportRecord) -> None:
         temporary = Path(mkdtemp(dir=exports_folder(), prefix=f".{key}."))
         for path in folder.iterdir():
             shutil.copyfile(path, temporary / path.name)
-        (temporary / _RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        whole = record.changed({"digest": record.digest_in(key)})
+        (temporary / _RECORD).write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(exports_folder() / key, ignore_errors=True)
         temporary.rename(exports_folder() / key)
         _make_room(key)
