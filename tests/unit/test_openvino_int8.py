@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support.contract import TEXTS
 from support.openvino_models import on_openvino, resolved, vectors
-from support.tiny import save_cross_encoder, save_decoder, save_m3, save_sentence_model
+from support.tiny import save_cross_encoder, save_decoder, save_m3, save_sentence_model, save_t5
 
 from evalharness.errors import ModelError, PrerequisiteError
 from evalharness.models.engines import openvino_int8
@@ -31,6 +31,7 @@ PAIR_TEXTS = [join_pair(Pair(first, second)) for first, second in pairwise(TEXTS
 MODELS: list[tuple[Callable[[Path], Path], list[str], dict[str, Any]]] = [
     (save_sentence_model, TEXTS, {}),
     (partial(save_decoder, pooling="lasttoken"), TEXTS, {}),
+    (save_t5, TEXTS, {}),
     (save_m3, TEXTS, {"like": "BAAI/bge-m3", "max_length": 64}),
     (save_cross_encoder, PAIR_TEXTS, {}),
 ]
@@ -42,7 +43,7 @@ VECTORS = (
 SCORES = r"quantised to int8: scores differ from float32 by ([\d.]+) on average and ([\d.]+) at most on 285 texts; .*"
 
 
-@pytest.mark.parametrize(("save", "texts", "options"), MODELS, ids=["bert", "decoder", "m3", "cross-encoder"])
+@pytest.mark.parametrize(("save", "texts", "options"), MODELS, ids=["bert", "decoder", "t5", "m3", "cross-encoder"])
 def test_vectors_are_near_and_the_note_says_how_near(
     tmp_path: Path,
     save: Callable[[Path], Path],

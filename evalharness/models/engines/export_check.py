@@ -77,8 +77,7 @@ def largest_difference(model: ResolvedModel, kind: Exportable, loaded: Any, expo
     # of a text without a token there is nothing to compare
     there = [place for place, ids in enumerate(tokens["input_ids"]) if ids]
     tokens = {key: [values[place] for place in there] for key, values in tokens.items()}
-    with torch.inference_mode():
-        wanted, found = (rows_of(model, kind, graph, tokens) for graph in (LoadedGraph(loaded), exported))
+    wanted, found = (rows_of(model, kind, graph, tokens) for graph in (LoadedGraph(loaded), exported))
     largest = float(np.nan_to_num(differences(kind.wants, wanted, found), nan=np.inf).max())
     allowed = TOLERANCES[kind.wants]
     if largest > allowed:
@@ -103,9 +102,11 @@ def rows_of(
         )
 
     found: list[Any] = [None] * len(tokens["input_ids"])
-    for batch in BatchRunner(model.spec.name, "cpu", None).run(tokens, forward, ignore_event):
-        for place, row in zip(batch.places, batch.rows, strict=True):
-            found[place] = row
+    # layers after the graph are torch's on every engine
+    with torch.inference_mode():
+        for batch in BatchRunner(model.spec.name, "cpu", None).run(tokens, forward, ignore_event):
+            for place, row in zip(batch.places, batch.rows, strict=True):
+                found[place] = row
     return np.array(found, dtype=np.float64)
 
 
