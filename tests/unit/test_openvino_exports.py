@@ -7,7 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,11 +17,13 @@ from support.openvino_models import on_openvino, resolved, vectors
 from support.tiny import DIMENSIONS, save_cross_encoder, save_sentence_model
 
 from evalharness.errors import ModelError
-from evalharness.models.engines import openvino_export
+from evalharness.models.engines import choosing, openvino_export
 from evalharness.models.engines.exports import ExportRecord
 from evalharness.models.engines.openvino_library import openvino
 from evalharness.models.engines.openvino_session import OpenVinoSession
 from evalharness.models.kinds.dense import DenseKind
+from evalharness.models.opening import open_backend
+from evalharness.models.options import Execution
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -75,6 +77,30 @@ def test_a_damaged_export_is_made_again(folder: Path, own_cache: Path, tried: li
     np.testing.assert_array_equal(vectors(on_openvino(model), model, TEXTS), first)
     on_openvino(model)
     assert len(tried) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
+@pytest.mark.parametrize("name", ["openvino", "onnx"])
+def test_without_room_for_a_graph_torch_computes_and_the_next_start_tries_again(
+    folder: Path, own_cache: Path, name: Literal["openvino", "onnx"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    if name == "onnx":
+        pytest.importorskip("onnxruntime")
+    engine = choosing.EXPORTING[name]
+    monkeypatch.setattr(choosing, "EXPORTING", {name: engine})
+    model = resolved(folder)
+    anywhere = Execution(device="cpu", engine="auto")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        backend = open_backend(model, anywhere)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (backend.computing.engine, list(own_cache.glob("exports/*/"))) == (f"torch {torch.__version__}", [])
+    assert "cannot be written to" in " ".join(backend.computing.passed_over)
+    assert open_backend(model, anywhere).computing.engine.startswith(name)
 
 
 def test_a_model_that_cannot_be_exported_is_tried_once_per_version(

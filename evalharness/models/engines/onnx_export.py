@@ -51,7 +51,7 @@ def start_export(model: ResolvedModel, kind: Exportable, start: Callable[[Path],
         if find_spec("onnx") is None:
             raise PrerequisiteError("the export needs onnx, which is not installed: pip install 'evalharness[onnx]'")
         encoder = kind.load().eval()
-        _export(encoder, kind, folder / _FILE)
+        _export(model.spec.name, encoder, kind, folder / _FILE)
         session = start(folder / _FILE)
         difference = largest_difference(model, kind, encoder, session)
         return session, Made(compared_length(model), difference, size_of(encoder))
@@ -68,7 +68,7 @@ def _check_exportable(model: ResolvedModel, kind: Exportable) -> None:
         raise EngineError(f"{name}: models are exported to ONNX in float32 only, {model.spec.dtype} is wanted")
 
 
-def _export(encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401 -- a torch model
+def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401 -- a torch model
     """A torch model as ONNX, for any number of texts and tokens."""
     inputs = kind.reader.inputs(kind.reader.plain_tokens(EXAMPLES))
     names, output = list(inputs), OUTPUTS[kind.wants]
@@ -94,3 +94,8 @@ def _export(encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
             why = f"cannot be exported to ONNX ({error}); leave --backend onnx or --engine onnx out"
             raise ExportError(why) from None
+        except OSError as error:
+            raise EngineError(
+                f"{name}: its ONNX file cannot be written to {path.parent.parent} ({error.strerror or error}); make "
+                "room there, or set TMPDIR to another folder"
+            ) from None

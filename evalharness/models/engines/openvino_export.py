@@ -69,7 +69,7 @@ def start_export(model: ResolvedModel, kind: Exportable, dtype: DType) -> Runnin
 
     def make(folder: Path) -> tuple[OpenVinoSession, Made]:
         loaded = kind.load("float32").eval()
-        openvino.save_model(_converted(loaded, kind), folder / GRAPH_FILE, compress_to_fp16=False)
+        save_graph(name, _converted(loaded, kind), folder)
         session = OpenVinoSession(name, folder, "float32")
         difference = largest_difference(model, kind, loaded, session)
         made = Made(compared_length(model), difference, size_of(loaded))
@@ -77,6 +77,26 @@ def start_export(model: ResolvedModel, kind: Exportable, dtype: DType) -> Runnin
 
     wanted = Wanted(name, model.spec.fingerprint, made_of(model, kind), compared_length(model))
     return started(wanted, lambda folder: OpenVinoSession(name, folder, dtype), make)
+
+
+def save_graph(name: str, graph: openvino.Model, folder: Path) -> None:
+    """Write a graph's files.
+
+    Args:
+        name: the model's, for errors.
+        graph: what is written, in the precision that it has.
+        folder: where; a temporary one.
+
+    Raises:
+        EngineError: there is no room for them, which may change.
+    """
+    try:
+        openvino.save_model(graph, folder / GRAPH_FILE, compress_to_fp16=False)
+    except (OSError, RuntimeError) as error:
+        raise EngineError(
+            f"{name}: its OpenVINO graph cannot be written to {folder.parent} ({error}); make room there, or set "
+            "TMPDIR to another folder"
+        ) from None
 
 
 def _converted(loaded: Any, kind: Exportable) -> openvino.Model:  # noqa: ANN401 -- a torch model

@@ -24,9 +24,9 @@ from evalharness.catalog.tasks import tasks_folder
 from evalharness.errors import PrerequisiteError
 from evalharness.models.engines.export_check import differences, rows_of
 from evalharness.models.engines.exports import ExportError, Made, Running, Wanted, started
-from evalharness.models.engines.openvino_export import made_of, start_export
+from evalharness.models.engines.openvino_export import made_of, save_graph, start_export
 from evalharness.models.engines.openvino_library import openvino, unreported
-from evalharness.models.engines.openvino_session import GRAPH_FILE, OpenVinoSession, core
+from evalharness.models.engines.openvino_session import OpenVinoSession, core
 from evalharness.models.forward.pipeline import Exportable
 from evalharness.models.prompts import encoding
 from evalharness.models.rankers import Pair, join_pair
@@ -75,7 +75,7 @@ def start_int8(model: ResolvedModel, kind: Exportable) -> Running[OpenVinoSessio
 
     def make(folder: Path) -> tuple[OpenVinoSession, Made]:
         exact = start_export(model, kind, "float32")
-        openvino.save_model(_quantised(model, kind, exact.session), folder / GRAPH_FILE, compress_to_fp16=False)
+        save_graph(name, _quantised(model, kind, exact.session), folder)
         session = OpenVinoSession(name, folder, "int8")
         cost = _cost(model, kind, exact.session, session)
         made = Made(exact.record.max_length, cost.largest, exact.record.size, (cost.note,))
