@@ -22,12 +22,13 @@ from pydantic import ValidationError
 
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.downloads import stand_apart
-from evalharness.errors import StorageError
+from evalharness.errors import ModelError, StorageError
 from evalharness.files import atomic_path, cache_folder
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.opening import import_code, open_backend
 from evalharness.models.options import Execution
 from evalharness.models.registry import OpenBackend, ResolvedModel, find_backend
+from evalharness.models.source import fingerprint
 from evalharness.results.records import installed_version
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.text_encoder import Preparing
@@ -96,6 +97,7 @@ class LazyBackend:
         self.size = ModelFacts(parameters=known.parameters, embedding_parameters=known.embedding_parameters)
         self.computing = known.computing
         self._model, self._execution, self._known = model, execution, known
+        self._files = _stats(model)
         self._lock = threading.Lock()
         self._loading: threading.Thread | None = None
         self._opened: OpenBackend | None = None
@@ -149,6 +151,15 @@ class LazyBackend:
         if stand_apart():
             self._open()
 
+    def _check_unchanged(self) -> None:
+        """See that what was opened late is what the fingerprint was taken of, by content if a file looks otherwise."""
+        facts, spec = self._model.facts, self._model.spec
+        if _stats(self._model) != self._files and fingerprint(facts.folder, facts.files) != spec.fingerprint:
+            raise ModelError(
+                f"{spec.name}: its files have changed since the run began ({facts.folder}); what is stored of it stays "
+                "as it was. Run the command again"
+            )
+
     def _open(self) -> None:
         """Open it, once; what goes wrong is told to whoever wants vectors."""
         with self._lock:
@@ -156,6 +167,7 @@ class LazyBackend:
                 return
             try:
                 opened: OpenBackend = open_backend(self._model, self._execution)
+                self._check_unchanged()
                 found = _opening(self._known.made_of, opened)
                 if found != self._known:
                     _keep(self._known.made_of, found)
@@ -167,6 +179,19 @@ class LazyBackend:
                 self._opened = opened
             except Exception as error:  # noqa: BLE001 -- raised where vectors are wanted, maybe in another thread
                 self._error = error
+
+
+def _stats(model: ResolvedModel) -> list[tuple[int, int, int] | None]:
+    """Of each of a model's files its number, size and time; None of one that is not there."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in model.facts.files:
+        try:
+            stat = (model.facts.folder / name).stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 def known_opening(model: ResolvedModel, execution: Execution) -> LazyBackend | None:
@@ -257,8 +282,12 @@ def _path(made_of: Mapping[str, Any]) -> Path:
 
 def _find(made_of: Mapping[str, Any]) -> Opening | None:
     """A kept opening; None if there is none, or the file is not as it was written."""
+    path = _path(made_of)
     try:
-        found = Opening.model_validate_json(_path(made_of).read_bytes())
+        # what is no file may be waited for without end
+        if not path.is_file():
+            return None
+        found = Opening.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
     return found if found.made_of == made_of and found.digest == content_digest(found.content) else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from evalharness.errors import EvalHarnessError, ModelError, PrerequisiteError
 from evalharness.models import lazy, loading, opening
 from evalharness.models.lazy import LazyBackend, known_opening, open_and_keep
 from evalharness.models.loading import System, open_model, resolve_model
+from evalharness.models.prompts import encoding
 from evalharness.models.registry import ResolvedModel
 from evalharness.results.records import installed_version
 from evalharness.types import Encoding, TaskContext, content_digest, ignore_event
@@ -290,3 +293,31 @@ def test_the_code_of_graphs_imports_no_models_of_transformers() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "transformers" in done.stdout.split()
     assert "transformers.modeling_utils" not in done.stdout.split()
+
+
+def test_a_model_that_changes_before_it_is_opened_gives_no_vectors(tmp_path: Path, own_cache: Path) -> None:
+    folder = save_bert(tmp_path / "m")
+    resolved = resolve_model(str(folder), ModelOptions(pooling="cls"))
+    open_and_keep(resolved, CPU)
+    waiting = known_opening(resolved, CPU)
+    assert waiting is not None
+    save_bert(folder, seed=1)
+    with pytest.raises(ModelError, match="its files have changed since the run began"):
+        waiting.encode(["a"], encoding(resolved.spec, None, None), ignore_event)
+    # the same content, written anew, is the same model
+    save_bert(folder)
+    again = known_opening(resolved, CPU)
+    assert again is not None
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder)
+    assert len(again.encode(["a"], encoding(resolved.spec, None, None), ignore_event)) == 1
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, own_cache: Path) -> None:
+    resolved = resolve_model(str(save_bert(tmp_path / "m")), ModelOptions(pooling="cls"))
+    open_and_keep(resolved, CPU)
+    (kept,) = (own_cache / "openings").iterdir()
+    kept.unlink()
+    os.mkfifo(kept)
+    assert known_opening(resolved, CPU) is None

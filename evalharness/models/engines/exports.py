@@ -192,6 +192,9 @@ def _find(key: str) -> Export | None:
     """A kept export; None if there is none, or one of its files is another than was written."""
     folder = exports_folder() / key
     try:
+        # what is no file may be waited for without end
+        if not all(path.is_file() for path in folder.iterdir()):
+            return None
         record = ExportRecord.model_validate_json((folder / _RECORD).read_bytes())
         if record.digest != record.digest_in(key) or _digests(folder) != record.files:
             return None

@@ -128,7 +128,7 @@ def _processor() -> str:
 def _kept(path: Path) -> int | None:
     """What was measured before; None where there is nothing that can be read."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes() if path.is_file() else b"")
     except (OSError, ValueError):
         return None
     tokens = found.get("batch_tokens") if isinstance(found, dict) else None
