@@ -71,9 +71,13 @@ def test_without_a_log_nobody_measured(tmp_path: Path) -> None:
 
 
 def board_of(folder: Path, **devices: str) -> Board:
-    for name, device in devices.items():
+    return board_of_facts(folder, **{name: {"device": device} for name, device in devices.items()})
+
+
+def board_of_facts(folder: Path, **facts: dict[str, str]) -> Board:
+    for name, said in facts.items():
         stored = random_ndcg(1)
-        measured = StoredScores(stored.items, stored.metric, stored.type, facts={"device": device})
+        measured = StoredScores(stored.items, stored.metric, stored.type, facts=said)
         write_results(folder, {("Mine", "test", "default"): measured}, spec_of(f"me/{name}"))
     runs = read_runs([folder])
     for run in runs:
@@ -92,6 +96,15 @@ def test_speeds_of_different_devices_have_a_footnote(tmp_path: Path) -> None:
     board = board_of(tmp_path, one="cpu", two="cuda", three="cpu")
     assert board.notes == [
         "speeds do not compare, for they were measured on: cpu float32 (2 rows), cuda float32 (1 row)"
+    ]
+
+
+def test_speeds_of_different_engines_have_a_footnote(tmp_path: Path) -> None:
+    """An engine may be several times as fast as another on the same machine; its version is not what makes that."""
+    engines = {"one": "openvino 2026.4.1", "two": "torch 2.13.0+cpu", "three": "openvino 2026.3.0"}
+    board = board_of_facts(tmp_path, **{name: {"device": "cpu", "engine": it} for name, it in engines.items()})
+    assert board.notes == [
+        "speeds do not compare, for they were measured on: cpu float32 openvino (2 rows), cpu float32 torch (1 row)"
     ]
 
 

@@ -64,7 +64,7 @@ def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def with_speed_notes(board: Board) -> Board:
-    """The board with a footnote where speeds were measured on different devices or in different precisions."""
+    """The board with a footnote where speeds were measured on different devices, engines or in different precisions."""
     # a row that has none of the tasks has no records here that could say it
     timed = [row for row in board.rows if row.texts_per_second is not None and any(c.parts for c in row.cells.values())]
     found = Counter(map(_measured_on, timed))
@@ -75,13 +75,19 @@ def with_speed_notes(board: Board) -> Board:
 
 
 def _measured_on(row: Row) -> str:
-    """Device and precision, as the records say."""
+    """Device, precision and engine, as the records say."""
     found = set()
     for part in (part for cell in row.cells.values() for part in cell.parts):
         record = part.job.record if part.job is not None else None
         model = record.facts.get("model") if record is not None else None
         if record is not None:
             dtype = model.get("dtype") if isinstance(model, dict) else None
-            facts = (fact for fact in (record.facts.get("device"), dtype) if isinstance(fact, str))
+            said = (record.facts.get("device"), dtype, _engine(record.facts.get("engine")))
+            facts = (fact for fact in said if isinstance(fact, str))
             found.add(" ".join(fact[:_LONGEST_FACT] for fact in facts))
     return " and ".join(sorted(found)) or "unknown"
+
+
+def _engine(said: object) -> str | None:
+    """The engine without its version, which is not what makes it several times as fast as another."""
+    return said.partition(" ")[0] if isinstance(said, str) else None
