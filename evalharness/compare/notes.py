@@ -67,7 +67,7 @@ def _facts(results: Results) -> dict[str, set[str]]:
             model, packages = (said[name] if isinstance(said.get(name), dict) else {} for name in ("model", "packages"))
             values = {shown: model.get(name) for name, shown in _OF_MODEL.items() if name in model}
             values |= {f"version of {name}": packages.get(name) for name in _PACKAGES if name in packages}
-            values |= {"device": said["device"]} if "device" in said else {}
+            values |= {name: said[name] for name in ("device", "engine") if name in said}
             values |= {"prompts": _prompts(model)} if model else {}
             for name, value in values.items():
                 found.setdefault(name, set()).add(str(value))

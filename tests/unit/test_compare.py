@@ -316,6 +316,17 @@ def test_other_precision_engine_and_device_are_named(tmp_path: Path) -> None:
     assert "device: 'cpu' in the base, 'cuda' in the candidate" in found.notes
 
 
+def test_another_engine_of_the_same_model_is_named(tmp_path: Path) -> None:
+    """Which one runs may change with what is installed, and no option tells."""
+    engines = {"base": "torch 2.13.0", "other": "openvino 2026.4.1"}
+    one, other = (
+        write_results(tmp_path / name, {MINE: replace(random_ndcg(1), facts={"engine": engine})})
+        for name, engine in engines.items()
+    )
+    found = compare_results(read_side(str(one)), read_side(str(other)), None, FAST)
+    assert list(found.notes) == ["engine: 'torch 2.13.0' in the base, 'openvino 2026.4.1' in the candidate"]
+
+
 class TestSides:
     def test_one_of_several_models_is_named(self, tmp_path: Path) -> None:
         for name in ("me/one", "me/other"):
