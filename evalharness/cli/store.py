@@ -89,7 +89,8 @@ def info(store: StoreOption = None) -> None:
     uses = describe_store(root)
     say(f"{root}: {human(sum(use.bytes for use in uses))}")
     for use in uses:
-        encoding = f"{use.max_length} tokens" + (f", prompt {use.prompt!r}" if use.prompt else "")
+        precision = f", {use.dtype}" if use.dtype not in ("", "float32") else ""
+        encoding = f"{use.max_length} tokens{precision}" + (f", prompt {use.prompt!r}" if use.prompt else "")
         amount = f"{human(use.bytes)}, {use.texts:,} texts in {use.shards} shards"
         say(f"{', '.join(use.models)} ({encoding}): {amount}")
         for task, count in sorted(use.tasks.items()):

@@ -40,7 +40,7 @@ class KeyUse:
     Attributes:
         folder: where it is.
         models: names under which the model was used.
-        prompt, max_length: of the encoding, to tell it from others.
+        prompt, max_length, dtype: of the encoding, to tell it from others.
         shards, texts, bytes: how much there is.
         tasks: task -> bytes of the shards that it read last; a shard may serve several.
     """
@@ -49,6 +49,7 @@ class KeyUse:
     models: Sequence[str]
     prompt: str
     max_length: int
+    dtype: str
     shards: int
     texts: int
     bytes: int
@@ -73,14 +74,15 @@ def describe_store(root: Path) -> list[KeyUse]:
 
 def _describe(folder: Path) -> KeyUse:
     info = read_note(folder / INFO)
-    encoding = info.get("encoding")
-    prompt, length = (encoding.get("prompt"), encoding.get("max_length")) if isinstance(encoding, dict) else ("", 0)
+    encoding = said if isinstance(said := info.get("encoding"), dict) else {}
+    prompt, length, dtype = (encoding.get(name) for name in ("prompt", "max_length", "dtype"))
     sizes = {path.name: status for path, status in _files(folder).items()}
     return KeyUse(
         folder=folder,
         models=models_of(info),
         prompt=prompt if isinstance(prompt, str) else "",
         max_length=length if isinstance(length, int) else 0,
+        dtype=dtype if isinstance(dtype, str) else "",
         shards=len(sizes),
         texts=sum(_texts(folder / SHARDS / name) for name in sizes),
         bytes=sum(status.st_size for status in sizes.values()),

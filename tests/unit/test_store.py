@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import pytest
 from support.lookup import LookupBackend, smooth, spec, stack
 from support.tiny import save_bert
 
+from evalharness.cli.store import info
 from evalharness.errors import ModelError, StorageError, UsageError
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.loading import ModelOptions, open_embedder, resolve_model
@@ -340,3 +342,15 @@ def test_a_store_that_was_removed_and_made_again_is_still_looked_after(tmp_path:
     assert describe_store(tmp_path / "store")[0].models == ["a/b"]
     assert verify_store(tmp_path / "store") == (1, {})
     assert len(collect(tmp_path / "store", keep_days=0).in_use) == 1
+
+
+@pytest.mark.parametrize(("dtype", "shown"), [("float32", "(64 tokens)"), ("bfloat16", "(64 tokens, bfloat16)")])
+def test_info_tells_precisions_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dtype: str, shown: str
+) -> None:
+    folder = tmp_path / ("0" * 32)
+    (folder / "shards").mkdir(parents=True)
+    note = {"models": ["me/model"], "encoding": {"dtype": dtype, "max_length": 64, "prompt": ""}}
+    (folder / "info.json").write_text(json.dumps(note), encoding="utf-8")
+    info(tmp_path)
+    assert f"me/model {shown}: " in capsys.readouterr().out
