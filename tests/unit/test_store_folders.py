@@ -137,6 +137,7 @@ def test_what_is_in_a_store(tmp_path: Path) -> None:
         models=["a/b"],
         prompt="Q: ",
         max_length=64,
+        dtype="float32",
         shards=3,
         texts=20,
         bytes=sum(sizes),
