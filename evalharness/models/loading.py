@@ -172,7 +172,9 @@ def _stage(
     message = f"loading {resolved.spec.name} ({resolved.spec.facts_from})"
     known = None if store is None else known_opening(resolved, execution)
     if store is None or known is None:
-        say(message)
+        may_export = find_backend(resolved.spec.backend).engine is not None and execution.engine != "torch"
+        first = "; for the first time here it may be exported and measured, which takes longer"
+        say(f"{message}{first if known is None and store is not None and may_export else ''}")
         return open_backend(resolved, execution) if store is None else open_and_keep(resolved, execution)
     identity = _identity(resolved, known)
     sides: tuple[Side, ...] = (None, "query", "document")

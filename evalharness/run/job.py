@@ -295,7 +295,9 @@ def _scores(job: JobUnderWay) -> Scores:
 def _noted(job: JobUnderWay, model: Model, scores: Scores) -> Scores:
     """Scores that can be a result, with what was noted on the way to them."""
     _check_main_score(job.planned.spec, scores, job.degenerate)
-    precision = [f"weights and activations in {model.spec.dtype}"] if model.spec.dtype != "float32" else []
+    is_lowered = model.spec.dtype != "float32"
+    # what the engine says of it is more
+    precision = [f"weights and activations in {model.spec.dtype}"] if is_lowered and not model.computing.notes else []
     counted = [f"{count} {message}" for message, count in sorted(job.notes.items())]
     notes = (*scores.notes, *model.spec.notes, *precision, *model.computing.notes, *counted)
     return replace(scores, notes=notes)
