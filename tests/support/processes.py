@@ -16,8 +16,9 @@ from typing import Protocol
 _SERVER = Path(__file__).parent / "fork_server.py"
 # what a child of the server may have otherwise than the server; libraries read anything else when they are imported
 _MOVABLE = ("HF_ENDPOINT", "HF_HOME", "XDG_CACHE_HOME")
-# changes from test to test, and no program reads it
-_IGNORED = "PYTEST_CURRENT_TEST"
+# the first changes from test to test, and no program reads it; joblib and scikit-learn set the others when they are
+# imported, in the server's children, too
+_IGNORED = ("PYTEST_CURRENT_TEST", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
 _SECONDS = 600
 
 
@@ -184,4 +185,4 @@ class Pythons:
 
 def _shared(environment: Mapping[str, str]) -> dict[str, str]:
     """The part that a program must have in common with the server."""
-    return {name: value for name, value in environment.items() if name not in (*_MOVABLE, _IGNORED)}
+    return {name: value for name, value in environment.items() if name not in (*_MOVABLE, *_IGNORED)}
