@@ -1,7 +1,7 @@
 """One encoder in a process of its own: `python encoder.py NAME FOLDER` reads requests, a JSON a line, and answers.
 
 It is run by other interpreters, too (`--peer`), so it imports nothing of ours unless the encoder is ours. A request is
-`{"texts": FILE, "batch_size": N}`; the answer has the seconds, and where the vectors were written.
+`{"texts": FILE, "vectors": FILE, "batch_size": N, "round": N}`; the answer has the seconds, and where the vectors were written.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def main() -> None:
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        texts = json.loads(Path(request["texts"]).read_text(encoding="utf-8"))
+        # other texts in each round, or who remembers texts has nothing to do
+        texts = [
+            f"{text} {request['round']}" for text in json.loads(Path(request["texts"]).read_text(encoding="utf-8"))
+        ]
         started = time.perf_counter()
         vectors = encode(texts, request["batch_size"])
         seconds = time.perf_counter() - started
