@@ -1,7 +1,8 @@
 """One encoder in a process of its own: `python encoder.py NAME FOLDER` reads requests, a JSON a line, and answers.
 
 It is run by other interpreters, too (`--peer`), so it imports nothing of ours unless the encoder is ours. A request is
-`{"texts": FILE, "vectors": FILE, "batch_size": N, "round": N}`; the answer has the seconds, and where the vectors were written.
+`{"texts": FILE, "vectors": FILE, "batch_size": N, "round": N}`; the answer has the seconds, and vectors are in their
+file then.
 """
 
 from __future__ import annotations
