@@ -91,7 +91,7 @@ def run_mteb(tasks: Sequence[str], work: Path) -> float:
     rmtree(output, ignore_errors=True)
     rmtree(work / "mteb-cache", ignore_errors=True)
     command = [sys.executable, "-m", MTEB, "run", "-m", MODEL, "-t", *tasks, "--output-folder", str(output)]
-    return _timed([*command, "--device", "cpu", "--no-co2-tracker"], work, work / "cache")
+    return _timed([*command, "--no-co2-tracker"], work, work / "cache")
 
 
 def run_ours(name: str, tasks: Sequence[str], work: Path) -> float:
