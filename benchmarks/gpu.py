@@ -3,7 +3,8 @@
 Shapes of known models with random weights, made here: nothing is downloaded. First the vectors are held against
 float32 on the CPU; then tokens and floating point operations per second of our batches, without and with padding, and
 of sentence-transformers in float16 on the same texts, beside what the card does in a single large product of matrices.
-A row that fails says why, and the next one runs. Exits with 1 if a vector is wrong.
+A row that fails says why, and the next one runs. Exits with 1 if a vector is wrong. It needs what `evalharness.models`
+needs alone: where the package is not installed, `PYTHONPATH=.` finds it in the checkout.
 """
 
 from __future__ import annotations
@@ -23,21 +24,18 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+import numpy as np
+import torch
+import transformers
+from gpu_libraries import library_ways, our_ways, separate
+from gpu_models import Shape, batches, flops, inputs, made, mixed_lengths, save, shapes, texts
+from numpy.typing import NDArray
 
-import numpy as np  # noqa: E402 -- the checkout goes before anything that is installed
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from gpu_libraries import library_ways, our_ways, separate  # noqa: E402
-from gpu_models import Shape, batches, flops, inputs, made, mixed_lengths, save, shapes, texts  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-
-from evalharness.models.engines.torch_attention import Kernel, find_kernel, reference  # noqa: E402
-from evalharness.models.engines.torch_unpadded import Unpadded  # noqa: E402
-from evalharness.models.forward.at_once import worked_ahead  # noqa: E402
-from evalharness.models.forward.devices import moved  # noqa: E402
-from evalharness.models.kinds.dense import pool  # noqa: E402
+from evalharness.models.engines.torch_attention import Kernel, find_kernel, reference
+from evalharness.models.engines.torch_unpadded import Unpadded
+from evalharness.models.forward.at_once import worked_ahead
+from evalharness.models.forward.devices import moved
+from evalharness.models.kinds.dense import pool
 
 Lengths = NDArray[np.int64]
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}

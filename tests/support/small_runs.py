@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.local_tasks import jsonl_task, task_file
-from support.tiny import save_sentence_model
+from support.tiny import save_cross_encoder, save_sentence_model
 
 # `make soak` disturbs runs many times, every push a few times
 SOAK = bool(os.environ.get("EVALHARNESS_SOAK"))
@@ -36,6 +36,14 @@ def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def _text(number: int) -> str:
     return f"{_WORDS[number % 12]} and {_WORDS[(number * 5 + 1) % 12]} {number}"
+
+
+def save_small_place(folder: Path) -> Path:
+    """A model, a reranker and tasks below a folder."""
+    save_sentence_model(folder / "model")
+    save_cross_encoder(folder / "reranker")
+    save_small_tasks(folder / "tasks")
+    return folder
 
 
 def save_small_tasks(folder: Path) -> list[str]:

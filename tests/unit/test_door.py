@@ -15,8 +15,7 @@ from conftest import Cli, StartHub
 from support.lookup import lookup_model, smooth
 from support.pairs import reranker_alone
 from support.processes import Pythons, out_of_reach
-from support.small_runs import save_small_tasks
-from support.tiny import save_cross_encoder, save_sentence_model
+from support.small_runs import save_small_place
 
 import evalharness
 from evalharness import Evaluation, Execution, JobResult, ModelOptions, RunOptions, Selection, evaluate, load_model
@@ -43,11 +42,7 @@ Change = dict[str, Any]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, a reranker and three tasks."""
-    folder = tmp_path_factory.mktemp("door")
-    save_sentence_model(folder / "model")
-    save_cross_encoder(folder / "reranker")
-    save_small_tasks(folder / "tasks")
-    return folder
+    return save_small_place(tmp_path_factory.mktemp("door"))
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.small_runs import save_small_tasks
-from support.tiny import save_bert, save_cross_encoder, save_sentence_model
+from support.small_runs import save_small_place
+from support.tiny import save_bert
 
 from evalharness import Execution, ModelOptions, RunOptions, evaluate
 from evalharness.errors import EvalHarnessError, ModelError, PrerequisiteError
@@ -41,11 +41,7 @@ def open_when_needed(model: ResolvedModel, execution: Execution) -> Any:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, a reranker and tasks."""
-    folder = tmp_path_factory.mktemp("lazy")
-    save_sentence_model(folder / "model")
-    save_cross_encoder(folder / "reranker")
-    save_small_tasks(folder / "tasks")
-    return folder
+    return save_small_place(tmp_path_factory.mktemp("lazy"))
 
 
 @pytest.fixture(autouse=True)

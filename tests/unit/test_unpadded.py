@@ -241,7 +241,7 @@ def test_the_plain_kernel_attends_to_what_is_seen(seen: Seen) -> None:
 
 
 # in the forms of torch 2.13, 2.11 and 2.10
-def newest(  # noqa: PLR0917
+def newest(  # noqa: PLR0917 -- as torch has them
     query: Any,
     key: Any,
     value: Any,
@@ -260,7 +260,7 @@ def newest(  # noqa: PLR0917
     return plain(query, key, value, cu_seq_q, window_size, scale)
 
 
-def middle(  # noqa: PLR0917
+def middle(  # noqa: PLR0917 -- as torch has them
     query: Any,
     key: Any,
     value: Any,
@@ -276,7 +276,7 @@ def middle(  # noqa: PLR0917
     return newest(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, scale=scale, window_size=window_size)
 
 
-def oldest(  # noqa: PLR0917
+def oldest(  # noqa: PLR0917 -- as torch has them
     query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int, is_causal: Any = None
 ) -> Any:
     window = (-1, 0) if is_causal else (-1, -1)
@@ -301,7 +301,7 @@ def test_every_form_of_torch_s_varlen_gets_what_it_takes(
 
 @pytest.mark.parametrize("seen", SEENS)
 def test_the_flash_attn_package_gets_what_it_takes(monkeypatch: pytest.MonkeyPatch, seen: Seen) -> None:
-    def function(  # noqa: PLR0917
+    def function(  # noqa: PLR0917 -- as torch has them
         query: Any,
         key: Any,
         value: Any,
