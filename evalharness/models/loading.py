@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -173,9 +174,15 @@ def _stage(
     known = None if store is None else known_opening(resolved, execution)
     if store is None or known is None:
         may_export = find_backend(resolved.spec.backend).engine is not None and execution.engine != "torch"
+        is_first = store is not None and may_export
         first = "; for the first time here it may be exported and measured, which takes longer"
-        say(f"{message}{first if known is None and store is not None and may_export else ''}")
-        return open_backend(resolved, execution) if store is None else open_and_keep(resolved, execution)
+        say(f"{message}{first if is_first else ''}")
+        started = time.monotonic()
+        opened = open_backend(resolved, execution) if store is None else open_and_keep(resolved, execution)
+        if is_first:
+            on = computing(opened).engine
+            say(f"loaded on {on} in {time.monotonic() - started:.1f} s; what was exported and measured is kept")
+        return opened
     identity = _identity(resolved, known)
     sides: tuple[Side, ...] = (None, "query", "document")
     for task in tasks:

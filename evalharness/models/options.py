@@ -81,6 +81,19 @@ class Execution(Frozen):
     overlap: bool = True
 
 
+def asked_tokens(execution: Execution) -> int | None:
+    """Padded tokens per batch that the user wants, by option or by variable; None if any will do.
+
+    Raises:
+        UsageError: the variable holds no such number.
+    """
+    if execution.batch_tokens is not None or not (said := os.environ.get(BATCH_TOKENS_VARIABLE)):
+        return execution.batch_tokens
+    if not (said.isascii() and said.isdigit() and int(said)):
+        raise UsageError(f"{BATCH_TOKENS_VARIABLE} is {clip(said)}; expected a number of tokens, 1 or more")
+    return int(said)
+
+
 class ModelOptions(Frozen):
     """What a user may change of a model; None leaves the card's or the files' value.
 

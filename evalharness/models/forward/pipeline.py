@@ -20,12 +20,12 @@ from evalharness.models.computing import Computing
 from evalharness.models.forward.ahead import Ahead
 from evalharness.models.forward.batches import ANY_LENGTHS, BLOCK, BatchRunner, Forward, blocks, is_out_of_memory
 from evalharness.models.forward.blocks import Block, Tokenize, read_block
-from evalharness.models.forward.budget import asked_tokens, default_tokens, fitted_tokens
+from evalharness.models.forward.budget import default_tokens, fitted_tokens
 from evalharness.models.forward.company import Trial, company_facts, find_company
 from evalharness.models.forward.tokens import BatchReader, Reader
 from evalharness.models.forward.vocabulary import check_vocabulary
 from evalharness.models.forward.weights import check_runs
-from evalharness.models.options import Execution
+from evalharness.models.options import Execution, asked_tokens
 from evalharness.models.registry import ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import DType, Embeddings, Emit, Encoding, TextsEncoded
