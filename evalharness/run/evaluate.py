@@ -51,7 +51,7 @@ class RunOptions(Frozen):
         rerank_top_k: how many documents it gets per query; None for the usual number.
         time_budget: in seconds; the run ends cleanly after so many, at the next batch. None for no limit.
         fail_fast: whether the first failed job ends the run.
-        watch: is told of progress: `JobStarted`, `TextsCounted`, `TextsEncoded`, `Notice`, `JobEnded`.
+        watch: is told of progress: `Foreseen`, `JobStarted`, `TextsCounted`, `TextsEncoded`, `Notice`, `JobEnded`.
     """
 
     overwrite: bool = False

@@ -12,8 +12,9 @@ from support.watched import LONG, Clock, planned, record, wait_for
 
 from evalharness.cli.display import RunDisplay, span
 from evalharness.results.records import JobId
-from evalharness.run.estimating.costs import JobCost, Part, RunCost
+from evalharness.run.estimating.costs import START_SECONDS, JobCost, Part, RunCost
 from evalharness.run.estimating.progress import Progress
+from evalharness.run.estimating.speed import Seen
 from evalharness.run.job import Foreseen, JobEnded, JobStarted, TextsCounted
 from evalharness.types import TextsEncoded
 
@@ -126,9 +127,13 @@ def test_a_run_shows_what_its_jobs_took() -> None:
     progress(TextsEncoded(80, 800))
     progress(JobEnded(record("A"), {"load": 1.0, "encode": 190.0, "score": 6.0}))
     shown = progress.shown()
-    assert (shown.texts, shown.tokens, shown.opening) == (100, 1000, 30)
+    assert (shown.texts, shown.tokens) == (100, 1000)
+    # of which the start of the program, before anything can be heard, is no part
+    assert shown.steps["start"] == Seen(actual=30, estimated=10 - START_SECONDS + 2)
     assert (shown.steps["encode"].actual, shown.steps["encode"].estimated) == (160, pytest.approx(80))
     assert (shown.steps["score"].actual, shown.steps["score"].estimated) == (6, 3)
+    # libraries are imported while the first data are loaded
+    assert shown.steps["load"] == Seen()
     assert progress.left() == 0
 
 

@@ -260,14 +260,15 @@ class RunCost:
         return max((cost.memory for cost in self.known if cost.memory is not None), default=None)
 
 
-def start_seconds(specs: Sequence[TaskSpec], loading: float) -> float:
+def start_seconds(specs: Sequence[TaskSpec], loading: float, correction: float = 1.0) -> float:
     """Seconds of what a run does once.
 
     Args:
         specs: tasks that are to do.
         loading: seconds until the model is open; 0 if it need not be.
+        correction: what all but the start of the program is multiplied by, as runs have shown.
     """
     if not specs:
         return START_SECONDS
     hub = _HUB_START if any(needs_hub(spec) for spec in specs) else 0.0
-    return START_SECONDS + _SCORING_START + hub + loading
+    return START_SECONDS + correction * (_SCORING_START + hub + loading)

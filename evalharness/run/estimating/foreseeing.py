@@ -101,7 +101,8 @@ def _cost(plan: Plan, outfits: Sequence[Outfit], top_k: int) -> RunCost:
         # a run whose vectors are all stored opens no model
         loading = 0.0
     specs = [planned.spec for planned in plan.todo]
-    return RunCost(jobs, start_seconds(specs, loading), outfits[0].devices)
+    start = start_seconds(specs, loading, outfits[0].speed.correction("start"))
+    return RunCost(jobs, start, outfits[0].devices)
 
 
 def _job_cost(planned: PlannedJob, outfits: Sequence[Outfit], top_k: int) -> JobCost | None:

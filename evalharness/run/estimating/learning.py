@@ -22,6 +22,8 @@ _ANY_RATE = 2000.0
 # seconds of encoding that show something
 _LEAST_SECONDS = 1.0
 _FLOAT = 4.0
+# seconds until a model is open, about; a first run, which may export and measure it, takes longer than all others
+_LOADING, _LOADING_OF_PARAMETER = 4.0, 4e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def _first_speed(model: Model, shown: Shown) -> Speed:
         points=(Point(tokens=per_text, seconds=each),),
         rates={script: rate * scale for script, rate in USUAL.items()},
         bytes_per_text=_FLOAT * (about.dimensions or 0),
-        loading=shown.opening,
+        loading=_LOADING + _LOADING_OF_PARAMETER * (about.parameters or 0),
         parameters=about.parameters,
         batch_tokens=model.computing.batch_tokens,
         device=model.device,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from evalharness.results.records import JobId
-from evalharness.run.estimating.costs import JobCost, RunCost
+from evalharness.run.estimating.costs import START_SECONDS, JobCost, RunCost
 from evalharness.run.estimating.speed import Phase, Seen
 from evalharness.run.job import JobEnded, JobStarted, RunEvent, TextsCounted
 from evalharness.types import TextsEncoded
@@ -83,7 +83,18 @@ class _Sum:
 
 @dataclass(slots=True)
 class _Heard:
-    """What a run has shown so far."""
+    """What a run has shown so far.
+
+    Attributes:
+        jobs: under way.
+        ended: those that are not any more.
+        sums: by step, of jobs that ended.
+        tokens, texts: that went through the model in them.
+        estimated_tokens: of the same.
+        first: the job that began first; libraries are imported while its data are loaded.
+        first_load: estimated seconds of that.
+        opened: when the model gave its first vectors.
+    """
 
     jobs: dict[JobId, _Job] = field(default_factory=dict)
     ended: set[JobId] = field(default_factory=set)
@@ -91,6 +102,8 @@ class _Heard:
     tokens: int = 0
     estimated_tokens: float = 0.0
     texts: int = 0
+    first: JobId | None = None
+    first_load: float = 0.0
     opened: float | None = None
 
 
@@ -130,7 +143,9 @@ class Progress:
     def _start(self, job: JobId, now: float) -> None:
         if self._current is not None:
             self._current.step, self._current.began = "score", now
-        self._current = self._heard.jobs[job] = _Job(self._cost.jobs.get(job), now)
+        self._current = self._heard.jobs[job] = begun = _Job(self._cost.jobs.get(job), now)
+        if self._heard.first is None:
+            self._heard.first, self._heard.first_load = job, 0.0 if begun.cost is None else begun.cost.load
 
     def _end(self, event: JobEnded) -> None:
         heard, job = self._heard, self._heard.jobs.pop(event.record.job, None)
@@ -141,9 +156,10 @@ class Progress:
             self._current = None
         if job.cost is None:
             return
-        for step in ("load", "score"):
-            if step in event.spent:
-                self._add(step, event.spent[step], job.cost.load if step == "load" else job.cost.score)
+        if "score" in event.spent:
+            self._add("score", event.spent["score"], job.cost.score)
+        if "load" in event.spent and event.record.job != heard.first:
+            self._add("load", event.spent["load"], job.cost.load)
         if job.first is not None:
             self._add("encode", job.last - job.first, job.estimated(job.encoded) - job.estimated(job.before))
             heard.tokens, heard.texts = heard.tokens + job.tokens, heard.texts + job.encoded
@@ -207,8 +223,10 @@ class Progress:
         """What the jobs that ended have shown."""
         heard = self._heard
         seen = {step: Seen(actual=found.actual, estimated=found.estimated) for step, found in heard.sums.items()}
-        opening = 0.0 if heard.opened is None else heard.opened - self._began
-        return Shown(seen, heard.texts, heard.tokens, heard.estimated_tokens, opening)
+        if heard.opened is not None:
+            estimated = self._cost.start - START_SECONDS + heard.first_load
+            seen["start"] = Seen(actual=heard.opened - self._began, estimated=estimated)
+        return Shown(seen, heard.texts, heard.tokens, heard.estimated_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +234,12 @@ class Shown:
     """What a run has shown.
 
     Attributes:
-        steps: seconds by step, and those that were estimated for the same.
+        steps: seconds by step, and those that were estimated for the same; `start` ends with the first vectors.
         texts, tokens: that went through the model in jobs that ended.
         estimated_tokens: of the same.
-        opening: seconds until the model gave its first vectors.
     """
 
     steps: Mapping[Phase, Seen]
     texts: int
     tokens: int
     estimated_tokens: float
-    opening: float
