@@ -17,7 +17,7 @@ from rich.text import Text
 from evalharness.cli.shell import Loudness
 from evalharness.errors import one_line, printable
 from evalharness.results.records import JobId, JobRecord
-from evalharness.run.job import JobEnded, JobStarted, RunEvent, TextsCounted
+from evalharness.run.job import Foreseen, JobEnded, JobStarted, RunEvent, TextsCounted
 from evalharness.run.plan import Plan
 from evalharness.types import Notice, TextsEncoded
 
@@ -25,6 +25,7 @@ from evalharness.types import Notice, TextsEncoded
 LINE_SECONDS = 30.0
 # in characters, of what is told of a note with every job that has it
 _LONGEST_NOTE = 100
+_MINUTE, _HOUR = 60, 3600
 # a file or pipe has no width to fit into
 _FILE_WIDTH = 160
 
@@ -67,6 +68,33 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+
+
+class _RunLeft(ProgressColumn):
+    """What is left of the whole run, beside what is left of the job."""
+
+    def __init__(self, left: Callable[[], float | None]) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+        self._left = left
+
+    def render(self, task: Task) -> Text:
+        del task
+        seconds = self._left()
+        return Text("" if seconds is None else f"run {span(seconds)}")
+
+
+def span(seconds: float) -> str:
+    """A time as people read it.
+
+    >>> span(8.2), span(75), span(3 * 3600 + 120)
+    ('8 s', '1 min 15 s', '3 h 2 min')
+    """
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    return f"{whole // _HOUR:,} h {whole % _HOUR // _MINUTE} min"
 
 
 def outcome(record: JobRecord) -> str:
@@ -131,6 +159,7 @@ class RunDisplay:
             _Count(),
             _Rate(),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            _RunLeft(self._run_left),
             console=console,
             transient=True,
             expand=True,
@@ -139,6 +168,7 @@ class RunDisplay:
         # those that have not ended; texts are of the one that started last
         self._jobs: dict[JobId, _Job] = {}
         self._job = _Job("", 0.0)
+        self._foreseen: Callable[[], float | None] | None = None
         self._every, self._clock = every, clock
         self._ended = threading.Event()
         self._lines = threading.Thread(target=self._tell_regularly, daemon=True)
@@ -157,7 +187,9 @@ class RunDisplay:
 
     def __call__(self, event: RunEvent) -> None:
         """Show one event."""
-        if isinstance(event, JobStarted):
+        if isinstance(event, Foreseen):
+            self._foreseen = event.left
+        elif isinstance(event, JobStarted):
             self._start(event)
             self._line(f"{self._job.label}: loading data")
         elif isinstance(event, TextsCounted):
@@ -199,10 +231,16 @@ class RunDisplay:
             amounts = "" if record.error is not None else job.amounts()
             self._print(f"{job.label}: {outcome(record)}{amounts}")
 
+    def _run_left(self) -> float | None:
+        return None if self._foreseen is None else self._foreseen()
+
     def _tell_regularly(self) -> None:
         while not self._ended.wait(self._every):
-            for job in list(self._jobs.values()):
-                self._print(job.line(self._clock()))
+            jobs, left = list(self._jobs.values()), self._run_left()
+            for number, job in enumerate(jobs, start=1):
+                # once, behind the job that started last
+                whole = f"; the whole run: {left:,.0f} s left" if number == len(jobs) and left is not None else ""
+                self._print(f"{job.line(self._clock())}{whole}")
 
     def _line(self, line: str) -> None:
         """What a bar shows, where there is none."""
@@ -211,30 +249,6 @@ class RunDisplay:
 
     def _print(self, line: str) -> None:
         self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-
-
-def print_plan(console: Console, plan: Plan, *, model_known: bool) -> None:
-    """The jobs of a run, with sizes where known and what is done already."""
-    table = Table()
-    for heading in ("job", "type", "texts", "characters", "state"):
-        table.add_column(heading, justify="right" if heading in ("texts", "characters") else "left")
-    for job in plan.jobs:
-        state = "unknown" if not model_known else "done" if job.record else "to do"
-        sizes = ("?" if size is None else f"{size:,}" for size in (job.texts, job.characters))
-        table.add_row(Text(printable(str(job.id))), Text(printable(job.spec.type)), *sizes, state)
-    console.print(table)
-    unknown = sum(job.texts is None for job in plan.jobs)
-    texts, characters = (
-        sum(size or 0 for size in sizes)
-        for sizes in ([job.texts for job in plan.todo], [job.characters for job in plan.todo])
-    )
-    console.print(
-        f"{len(plan.jobs)} jobs, {len(plan.jobs) - len(plan.todo)} done; to do: {texts:,} texts, {characters:,} "
-        f"characters (about {characters // 4:,} tokens in English)"
-        + (f", and {unknown} jobs of unknown size" if unknown else "")
-    )
-    if not model_known:
-        console.print("The model is not on disk yet, so what is done already is not known.")
 
 
 def print_scores(console: Console, plan: Plan, records: Sequence[JobRecord]) -> None:

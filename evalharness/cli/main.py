@@ -29,7 +29,8 @@ from evalharness.cli.watch import watch
 from evalharness.errors import DataError, EvalHarnessError, UsageError
 
 if TYPE_CHECKING:
-    from evalharness.models.loading import System
+    from evalharness.models.loading import Named, System
+    from evalharness.run.estimating.foreseeing import Setting
     from evalharness.run.evaluate import Means
     from evalharness.run.plan import Plan
 
@@ -100,7 +101,11 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     subsets: Annotated[list[str] | None, typer.Option(help="Keep these subsets.")] = None,
     protocol: Annotated[str, typer.Option(help="Whose rules: mteb, or published (the authors' own).")] = "mteb",
     output: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it costs, and stop.")] = False,
+    devices: Annotated[int | None, typer.Option(min=1, help="Devices that --dry-run counts with; default 1.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=1, help="Tokens per second that --dry-run counts with, not measured.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do done jobs again.")] = False,
     like: Annotated[str | None, typer.Option(help="Use the card of this model, for a fine-tuned checkpoint.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in results: organisation/model.")] = None,
@@ -143,6 +148,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 ) -> None:
     """Evaluate a model on tasks. With no task option: the quick suite of the model's language."""
     from evalharness.catalog.selection import Selection
+    from evalharness.models.named import name_model
     from evalharness.models.options import Execution, parse_options, with_engine
     from evalharness.run.request import RunRequest, SecondStage, plan_run
 
@@ -170,9 +176,14 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     options, execution = with_engine(options, speed, engine)
     second = SecondStage(reranker, reranker_url, rerank_top_k)
     request = RunRequest(model, options, selection, output, overwrite, save_rankings, second, execution)
+    if not dry_run and (devices, rate) != (None, None):
+        raise UsageError("--devices and --rate are for --dry-run, which only counts with them")
     plan, system = plan_run(request, download=not dry_run, warn=_warn)
     if dry_run:
-        _show_plan(plan, models_known=system is not None)
+        from evalharness.run.estimating.foreseeing import Setting
+
+        setting = Setting(execution, _store(store, no_store), devices or 1, rate, may_measure=True)
+        _show_plan(plan, system or name_model(model, options.options), setting)
     elif system is not None:
         from evalharness.run.evaluate import Means
         from evalharness.run.plan import Limits
@@ -194,10 +205,14 @@ def _warn(message: str) -> None:
         tell(message)
 
 
-def _show_plan(plan: Plan, *, models_known: bool) -> None:
-    from evalharness.cli.display import make_console, print_plan
+def _show_plan(plan: Plan, system: System | Named, setting: Setting) -> None:
+    from evalharness.cli.display import make_console
+    from evalharness.cli.plan import print_plan
+    from evalharness.models.loading import System
+    from evalharness.run.estimating.foreseeing import foresee
 
-    print_plan(make_console(), plan, model_known=models_known)
+    foresight = foresee(plan, system, setting, _warn)
+    print_plan(make_console(), plan, foresight, model_known=isinstance(system, System))
 
 
 def _execute(plan: Plan, system: System, means: Means) -> None:

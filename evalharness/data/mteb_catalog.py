@@ -13,8 +13,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
+from evalharness.catalog.amounts import AMOUNTS
 from evalharness.catalog.tasks import tasks_folder
 from evalharness.data.mteb import abstract_class
+from evalharness.data.mteb_amounts import describe_amounts
 
 _Value = TypeVar("_Value")
 
@@ -213,11 +215,18 @@ def describe_mteb() -> dict[str, list[str]]:
     instructions = {task.metadata.type: task.abstask_prompt for task in tasks if hasattr(task, "abstask_prompt")}
     return {
         "tasks.jsonl": lines(entries),
+        AMOUNTS: _amounts(tasks),
         "benchmarks.jsonl": lines(benchmarks),
         "models.jsonl": lines(_models([entry["name"] for entry in entries])),
         "instructions.json": _shown(instructions),
         "languages.json": _shown(_language_names(codes)),
     }
+
+
+def _amounts(tasks: list[Any]) -> list[str]:
+    """A line per task that mteb has counted, which begins with its name."""
+    found = {task.metadata.name: amounts for task in tasks if (amounts := describe_amounts(task))}
+    return [json.dumps({name: found[name]}, ensure_ascii=False, separators=(",", ":")) for name in sorted(found)]
 
 
 def _shown(value: object) -> list[str]:

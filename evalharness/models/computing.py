@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from evalharness.catalog.models import ModelFacts
+from evalharness.types import Encoding
+
+# padded tokens of a batch: small ones stay in a CPU's cache; accelerators want many rows at once
+CPU_TOKENS, ACCELERATOR_TOKENS = 2048, 32768
+# batches on a GPU, which computes one while the processor prepares the next and takes the rows of the one before
+GPU_BATCHES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +57,12 @@ class Counted(Protocol):
     """
 
     size: ModelFacts
+
+
+@runtime_checkable
+class TokenCounting(Protocol):
+    """A backend that can say how many tokens it makes of texts without running the model."""
+
+    def token_counts(self, texts: Sequence[str], encoding: Encoding) -> list[int]:
+        """Tokens of each text, or joined pair, as the model reads it."""
+        ...

@@ -196,7 +196,7 @@ def _stats(model: ResolvedModel) -> list[tuple[int, int, int] | None]:
 
 def known_opening(model: ResolvedModel, execution: Execution) -> LazyBackend | None:
     """A model that is opened for the first texts; None if it has never been opened so."""
-    if not _is_known_by_files(model) or (known := _find(_made_of(model, execution))) is None:
+    if not is_known_by_files(model) or (known := _find(opening_key(model, execution))) is None:
         return None
     return LazyBackend(model, execution, known)
 
@@ -208,20 +208,20 @@ def open_and_keep(model: ResolvedModel, execution: Execution) -> Any:  # noqa: A
         PrerequisiteError, ModelError: as `open_backend`.
     """
     opened = open_backend(model, execution)
-    if _is_known_by_files(model):
-        made_of = _made_of(model, execution)
+    if is_known_by_files(model):
+        made_of = opening_key(model, execution)
         if (found := _opening(made_of, opened)) is not None:
             _keep(made_of, found)
     return opened
 
 
-def _is_known_by_files(model: ResolvedModel) -> bool:
+def is_known_by_files(model: ResolvedModel) -> bool:
     """Whether the key tells everything; a repository's code may read other files, and import what it likes."""
     backend, spec = find_backend(model.spec.backend), model.spec
     return backend.is_files and backend.keeps_vectors and not spec.remote_code and not model.facts.foreign_code
 
 
-def _made_of(model: ResolvedModel, execution: Execution) -> dict[str, Any]:
+def opening_key(model: ResolvedModel, execution: Execution) -> dict[str, Any]:
     """All that can change what an opening finds, as JSON has it."""
     facts, torch = model.facts, sys.modules.get("torch")
     return {

@@ -33,7 +33,7 @@ from evalharness.types import ModelSpec, Side, TaskContext
 
 __all__ = [
     "LoadedModel", "ModelOptions", "Named", "ResolvedModel", "System", "load_model", "name_model", "open_embedder",
-    "open_model", "resolve", "resolve_model",
+    "open_model", "resolve", "resolve_model", "stored_sides",
 ]  # fmt: skip
 
 
@@ -183,15 +183,25 @@ def _stage(
             on = computing(opened).engine
             say(f"loaded on {on} in {time.monotonic() - started:.1f} s; what was exported and measured is kept")
         return opened
+    if not all(stored_sides(resolved, known, store, task) for task in tasks):
+        say(message)
+        known.begin()
+    return known
+
+
+def stored_sides(resolved: ResolvedModel, known: OpenBackend, store: Path, task: TaskContext) -> set[Side]:
+    """Sides of a task of which the store has vectors, as earlier runs have noted.
+
+    Args:
+        resolved: the model.
+        known: what is known of it, open or not.
+        store: folder of the embedding store.
+        task: which.
+    """
     identity = _identity(resolved, known)
     sides: tuple[Side, ...] = (None, "query", "document")
-    for task in tasks:
-        folders = {store / store_key(identity, encoding(resolved.spec, side, task)) for side in sides}
-        if not any(use_path(folder, task.name).exists() for folder in folders):
-            say(message)
-            known.begin()
-            break
-    return known
+    folders = {side: store / store_key(identity, encoding(resolved.spec, side, task)) for side in sides}
+    return {side for side, folder in folders.items() if use_path(folder, task.name).exists()}
 
 
 def _identity(resolved: ResolvedModel, opened: OpenBackend) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from evalharness.models.options import Execution, ModelOptions, ParsedOptions
 from evalharness.ranking.records import K_VALUES
 from evalharness.results.evaluation import Evaluation, JobResult
 from evalharness.results.records import JobRecord
+from evalharness.run.estimating.foreseeing import Setting
+from evalharness.run.estimating.learning import follow
 from evalharness.run.job import RunEvent, Watch
 from evalharness.run.plan import Limits, Plan, refresh_views, run_plan
 from evalharness.run.request import RunRequest, SecondStage, plan_run
@@ -49,7 +51,7 @@ class RunOptions(Frozen):
         rerank_top_k: how many documents it gets per query; None for the usual number.
         time_budget: in seconds; the run ends cleanly after so many, at the next batch. None for no limit.
         fail_fast: whether the first failed job ends the run.
-        watch: is told of progress: `JobStarted`, `TextsCounted`, `TextsEncoded`, `Notice`, `JobEnded`.
+        watch: is told of progress: `Foreseen`, `JobStarted`, `TextsCounted`, `TextsEncoded`, `Notice`, `JobEnded`.
     """
 
     overwrite: bool = False
@@ -255,14 +257,18 @@ def carry_out(
         # absolute: where data of the Hub are loaded, the process may stand elsewhere meanwhile
         store = None if means.store is None else means.store.absolute()
         tasks = list({job.spec.name: job.spec.context() for job in plan.todo}.values())
+        following = follow(plan, system, Setting(means.execution, store))
         model = open_model(system, means.execution, store=store, tasks=tasks, say=say)
         with watching as watch:
+            hear = following.beside(watch)
             try:
-                return run_plan(plan, model, watch, means.limits, overlap=means.execution.overlap)
+                done = run_plan(plan, model, hear, means.limits, overlap=means.execution.overlap)
             except OpenedOtherwiseError:
                 # what it really is has been kept now; jobs that are done stay done
                 model = open_model(system, means.execution, store=store)
-                return run_plan(plan, model, watch, means.limits, overlap=means.execution.overlap)
+                return run_plan(plan, model, hear, means.limits, overlap=means.execution.overlap)
+            following.keep(model)
+            return done
     except StoppedError as stopped:
         say(str(stopped))
         return records

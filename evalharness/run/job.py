@@ -90,12 +90,23 @@ class TextsCounted:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """Progress: a job is done or has failed."""
+    """Progress: a job is done or has failed; `spent` are the seconds of each of its steps, where it was done now."""
 
     record: JobRecord
+    spent: Mapping[str, float] = field(default_factory=dict)
 
 
-RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Progress: the run begins; `left` says, whenever it is asked, about how many seconds are left of all of it.
+
+    None where nothing tells it yet.
+    """
+
+    left: Callable[[], float | None]
+
+
+RunEvent: TypeAlias = Foreseen | JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
 Watch: TypeAlias = Callable[[RunEvent], None]
 
 

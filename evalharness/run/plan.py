@@ -305,7 +305,7 @@ class _Running:
             if lost(self.plan.folder, [*self.records.values()][-1:]):
                 self.forget_lost(tell)
             record = attempt.record if attempt.out_of_reach else self._stored(attempt)
-            tell(JobEnded(record))
+            tell(JobEnded(record, attempt.work.seconds))
             if record.error is not None and self.fail_fast:
                 self.records[record.job] = record
                 raise EnoughError

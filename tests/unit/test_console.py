@@ -6,43 +6,17 @@ import io
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
+from support.watched import LONG, Clock, planned, record, wait_for
 
-from evalharness.catalog.selection import TaskChoice
-from evalharness.catalog.tasks import find_task
 from evalharness.cli.display import RunDisplay, print_scores
 from evalharness.cli.shell import Loudness
-from evalharness.results.records import JobId, JobRecord
-from evalharness.run.job import JobEnded, JobStarted, PlannedJob, TextsCounted
+from evalharness.results.records import JobRecord
+from evalharness.run.job import JobEnded, JobStarted, TextsCounted
 from evalharness.run.plan import Plan
 from evalharness.types import Notice, TextsEncoded
-
-LONG = "AmazonReviewsMultilingualCounterfactualClassificationWithAVeryLongName"
-
-
-def planned(name: str = "STS12") -> PlannedJob:
-    spec = find_task("STS12")
-    assert spec is not None
-    choice = TaskChoice(spec, ("test",), ("default",))
-    return PlannedJob(JobId(name, "test", "default"), choice, {}, None, None, None)
-
-
-def record(name: str = "STS12", error: str | None = None, **changes: Any) -> JobRecord:
-    values: dict[str, Any] = {
-        "job": JobId(name, "test", "default"), "key": {}, "main_score": "cosine_spearman", "languages": [],
-        "dataset_revision": "0", "seconds": 1.5, "facts": {}, "error": error, "metrics": {"cosine_spearman": 0.5},
-    }  # fmt: skip
-    return JobRecord(**{**values, **changes})
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def shown(loudness: Loudness = Loudness.NORMAL, *, record: JobRecord, here: int = 0) -> list[str]:
@@ -163,13 +137,6 @@ def test_a_terminal_has_one_bar_and_it_is_of_the_job_that_is_encoded() -> None:
         assert [task.description for task in display._progress.tasks] == ["[2/2] STS13 [test, default]"]
         display(JobEnded(record("STS13")))
         assert display._progress.tasks == []
-
-
-def wait_for(out: io.StringIO, line: str) -> None:
-    deadline = time.monotonic() + 10
-    while line not in out.getvalue():
-        assert time.monotonic() < deadline, out.getvalue()
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

@@ -117,14 +117,17 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_a_model_is_looked_up_once_in_a_command(here: Cli, tmp_path: Path, looked_up: list[int]) -> None:
     model, second = str(save_sentence_model(tmp_path / "m")), str(save_cross_encoder(tmp_path / "ce"))
-    one = ("run", "--model", model, "--tasks", "StarterRetrievalEng", "--dry-run")
+    one = ("run", "--model", model, "--tasks", "StarterRetrievalEng", "--dry-run", "--rate", "100")
     assert here(*one).returncode == 0
     assert len(looked_up) == 1
     looked_up.clear()
     assert here(*one, "--reranker", second).returncode == 0
     assert len(looked_up) == 2
     looked_up.clear()
-    assert here("run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng", "--dry-run").returncode == 0
+    assert (
+        here("run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng", "--dry-run", "--rate", "100").returncode
+        == 0
+    )
     assert len(looked_up) == 1
     looked_up.clear()
     # its own name, and that of the card

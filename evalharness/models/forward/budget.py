@@ -21,10 +21,9 @@ from typing import Any
 import torch
 
 from evalharness.files import cache_folder, write_json
+from evalharness.models.computing import ACCELERATOR_TOKENS, CPU_TOKENS
 from evalharness.types import content_digest
 
-# small batches stay in a CPU's cache; accelerators want many rows at once
-CPU_TOKENS, ACCELERATOR_TOKENS = 2048, 32768
 _CANDIDATES = {CPU_TOKENS: (1024, 2048, 4096, 8192), ACCELERATOR_TOKENS: (16384, 32768, 65536, 131072)}
 # raised when what is measured changes
 _VERSION = 1

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from evalharness.catalog.models import ModelFacts
-from evalharness.models.computing import Computing
+from evalharness.models.computing import GPU_BATCHES, Computing
 from evalharness.models.forward.ahead import Ahead
 from evalharness.models.forward.batches import ANY_LENGTHS, BLOCK, BatchRunner, Forward, blocks, is_out_of_memory
 from evalharness.models.forward.blocks import Block, Tokenize, read_block
@@ -36,9 +36,6 @@ GraphOutput: TypeAlias = Literal["hidden", "vectors", "logits"]
 
 # tokens of a text by which the engine's speed is measured
 _TRIAL_LENGTH = 64
-
-# batches on a GPU, which computes one while the processor prepares the next and takes the rows of the one before
-_AT_ONCE = 2
 
 
 class Graph(Protocol):
@@ -301,7 +298,7 @@ class PipelineBackend:
             own["backend"] = model.spec.backend
         self.identity = {**own, **self._engine.identity, **company_facts(company)}
         batch_tokens = 1 if self._engine.is_alone else self._budget(model, execution, engine.__name__)
-        at_once = _AT_ONCE if self.device.startswith("cuda") else 1
+        at_once = GPU_BATCHES if self.device.startswith("cuda") else 1
         self._runner = BatchRunner(model.spec.name, self.device, batch_tokens, company, at_once)
         self._ahead: Ahead[Sequence[str], Encoding, Block] = Ahead(self._block)
 
@@ -318,6 +315,10 @@ class PipelineBackend:
     def forget(self) -> None:
         """See `Preparing`."""
         self._ahead.forget()
+
+    def token_counts(self, texts: Sequence[str], encoding: Encoding) -> list[int]:
+        """See `TokenCounting`."""
+        return [len(ids) for ids in self._kind.reader.tokenize(texts, encoding).tokens["input_ids"]]
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts, or score joined pairs; row i belongs to text i.
