@@ -83,6 +83,7 @@ class _Encoded:
     """A `ShardWork`: the vectors of a shard."""
 
     encoding: Encoding
+    mark: None = None
 
     def __call__(self, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Embeddings:
         return below.encode(shard.texts, self.encoding, emit)
