@@ -13,8 +13,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.downloads import stand_apart
 from evalharness.errors import ModelError, StorageError
 from evalharness.files import atomic_path, cache_folder
+from evalharness.models.code import code_digest
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.opening import import_code, open_backend
 from evalharness.models.options import Execution
@@ -237,7 +236,7 @@ def _made_of(model: ResolvedModel, execution: Execution) -> dict[str, Any]:
         "files": sorted(facts.files),
         "onnx_files": sorted(facts.onnx_files),
         "execution": execution.model_dump(mode="json", exclude={"ends"}),
-        "evalharness": _code(),
+        "evalharness": code_digest(),
         "python": platform.python_version(),
         "packages": {name: installed_version(name) for name in _PACKAGES},
         "machine": [platform.platform(), _processor(), os.cpu_count()],
@@ -253,15 +252,6 @@ def _processor() -> str:
         lines = _PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
         return next((line for line in lines if line.startswith("model name")), "")
     return platform.processor()
-
-
-@cache
-def _code() -> str:
-    """Digest of the code that opens models, which changes oftener than its version."""
-    digest = sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _opening(made_of: Mapping[str, Any], opened: OpenBackend) -> Opening | None:

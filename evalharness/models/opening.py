@@ -50,18 +50,16 @@ def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: AN
 
 def open_here(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- as above
     """Load a resolved model in this process; see `open_backend`."""
+    if execution.threads is not None:
+        import torch
+
+        torch.set_num_threads(execution.threads)
     facts = model.facts
     if not facts.files:
         return _opened(model, execution)
     with seen_folder(facts.folder, facts.files) as seen:
-        moved = replace(
-            facts,
-            folder=seen,
-            transformer=seen / facts.transformer.relative_to(facts.folder),
-            dense=tuple(seen / path.relative_to(facts.folder) for path in facts.dense),
-        )
         try:
-            return _opened(replace(model, facts=moved), execution)
+            return _opened(replace(model, facts=facts.moved(seen)), execution)
         except ModelError as error:
             raise ModelError(str(error).replace(str(seen), str(facts.folder))) from None
 

@@ -329,6 +329,9 @@ class PipelineBackend:
         """
         self._engine.check(encoding)
         self._kind.check(encoding)
+        if self._threads is not None:
+            # a thread has a number of its own, and may not be the one that opened the model
+            torch.set_num_threads(self._threads)
         encoded = run_blocks(
             len(texts),
             self._blocks(texts, encoding),

@@ -30,7 +30,7 @@ def asked_pool(model: ResolvedModel, execution: Execution) -> Execution | None:
         if not _is_installed():
             raise PrerequisiteError(f"--ray {execution.ray} needs ray, not installed here: {_INSTALL}")
         return execution
-    if _chooses_gpu(execution) and _is_installed() and gpu_count() > 1:
+    if uses_gpu(model, execution) and _is_installed() and gpu_count() > 1:
         return execution.changed({"ray": RAY_LOCAL})
     return None
 
@@ -38,7 +38,7 @@ def asked_pool(model: ResolvedModel, execution: Execution) -> Execution | None:
 def idle_gpus(model: ResolvedModel, execution: Execution) -> str | None:
     """What to tell whose run leaves GPUs idle that Ray would use; None where none is."""
     heeds = "ray" in find_backend(model.spec.backend).runs_by
-    if not heeds or execution.ray is not None or not _chooses_gpu(execution) or _is_installed():
+    if not heeds or execution.ray is not None or not uses_gpu(model, execution) or _is_installed():
         return None
     if (count := gpu_count()) < 2:  # noqa: PLR2004 -- one is in use
         return None
@@ -56,10 +56,12 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-def _chooses_gpu(execution: Execution) -> bool:
-    """Whether a GPU is taken where there is one, and which one is left open."""
-    return execution.device in (None, "cuda") and execution.engine in ("auto", "torch")
+def uses_gpu(model: ResolvedModel, execution: Execution) -> bool:
+    """Whether a model runs on any GPU that is there; engines that are not torch take the CPU unless told otherwise."""
+    by_torch = execution.engine in ("auto", "torch") and find_backend(model.spec.backend).engine in (None, "torch")
+    return execution.device == "cuda" or (execution.device is None and by_torch and model.spec.dtype != "int8")
 
 
 def _is_installed() -> bool:
-    return find_spec("ray") is not None
+    # not a mere folder of that name
+    return (found := find_spec("ray")) is not None and found.origin is not None
