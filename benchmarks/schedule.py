@@ -100,8 +100,8 @@ def work_of(members: Sequence[Member], model: Model, rates: Rates, characters_pe
     tokens = 0.0
 
     def tokens_of(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-        found = np.ceil(lengths / characters_per_token) + SPECIAL_TOKENS
-        return np.minimum(found, model.max_length)
+        found: NDArray[np.float64] = np.ceil(lengths / characters_per_token) + SPECIAL_TOKENS
+        return found.clip(max=model.max_length)
 
     def seconds_of(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
         found = tokens_of(lengths)

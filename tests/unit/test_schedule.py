@@ -42,7 +42,7 @@ def test_shards_are_those_of_the_store(lengths: list[int], most: tuple[int, int]
     with patch.multiple(plan, SHARD_TEXTS=most[0], SHARD_CHARACTERS=most[1]):
         shards = plan_shards(texts, "key")
         assert np.diff(borders(lengths_of(texts))).tolist() == [len(shard.texts) for shard in shards]
-        seconds = shard_seconds(lengths_of(texts), lambda found: 1.0 + found**2)
+        seconds = shard_seconds(lengths_of(texts), lambda found: (1.0 + found**2).astype(np.float64))
     expected = [sum(1.0 + len(text) ** 2 for text in shard.texts) for shard in shards]
     assert seconds.tolist() == NEAR(expected)
 
