@@ -231,19 +231,6 @@ def with_engine(parsed: ParsedOptions, execution: Execution, engine: str | None)
     return parsed, execution if engine is None else execution.changed({"engine": engine})
 
 
-def asked_tokens(execution: Execution) -> int | None:
-    """What the user wants of padded tokens per batch, by option or by variable.
-
-    Raises:
-        UsageError: the variable holds no such number.
-    """
-    if execution.batch_tokens is not None or not (said := os.environ.get(BATCH_TOKENS_VARIABLE)):
-        return execution.batch_tokens
-    if not (said.isascii() and said.isdigit() and int(said)):
-        raise UsageError(f"{BATCH_TOKENS_VARIABLE} is {clip(said)}; expected a number of tokens, 1 or more")
-    return int(said)
-
-
 def check_options(options: ModelOptions) -> None:
     """Check what can be checked without the model.
 
