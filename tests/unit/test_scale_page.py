@@ -21,7 +21,9 @@ COMMANDS = [code for code in CODE if code.startswith(STARTS)]
 
 def arguments(command: str) -> list[str]:
     """What our command is told by a command of the page; values that the page leaves out are made up."""
-    words = shlex.split(command.replace("--model ...", "--model me/m").replace("--benchmark ...", "--benchmark b"))
+    words = shlex.split(
+        command.replace("\\\n", " ").replace("--model ...", "--model me/m").replace("--benchmark ...", "--benchmark b")
+    )
     if words[0] == "sbatch":
         return ["run", *words[words.index(SCRIPT) + 1 :]]
     return ["run", "--model", "me/m", *words[1:]] if words[0] == "..." else words[3:]
