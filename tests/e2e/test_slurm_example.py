@@ -29,6 +29,7 @@ exit "${code:-0}"
 """
 # of `ray symmetric-run`: the first node runs the command, the others wait for its end
 RAY = """
+printf '%s\\n' "$RAY_AUTH_MODE" "$RAY_AUTH_TOKEN" > "token.$SLURM_PROCID.txt"
 printf '%s\\n' "$RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT" "$@" > "ray.$SLURM_PROCID.txt"
 while [[ "$1" != -- ]]; do shift; done
 shift
@@ -131,6 +132,17 @@ def test_every_node_joins_and_the_first_one_runs_us(tmp_path: Path) -> None:
     first = slurm.lines("ray.0.txt")
     assert first[:6] == ["300", "symmetric-run", "--address", "10.0.0.7:22345", "--min-nodes", "3"]
     assert first == slurm.lines("ray.1.txt") == slurm.lines("ray.2.txt")
+
+
+def test_nobody_else_gets_into_the_cluster(tmp_path: Path) -> None:
+    slurm = Slurm(tmp_path, {"srun": SRUN, "ray": RAY, "python": "exit 0"})
+    found = []
+    for _ in range(2):
+        assert slurm.sbatch(*GIVEN, SLURM_JOB_NUM_NODES="2", NODES="2", HEAD_IP="10.1.0.7").returncode == 0
+        mode, token = slurm.lines("token.0.txt")
+        assert (mode, len(token), token) == ("token", 64, slurm.lines("token.1.txt")[1])
+        found.append(int(token, 16))
+    assert found[0] != found[1]
 
 
 def test_what_can_be_said_otherwise(tmp_path: Path) -> None:
