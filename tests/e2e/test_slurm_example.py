@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from support.commands import parsed
 from support.processes import out_of_reach
+from support.tiny import save_sentence_model
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "slurm" / "evalharness.sbatch"
 TEXT = SCRIPT.read_text(encoding="utf-8")
@@ -67,7 +71,7 @@ class Slurm:
         }
         return subprocess.run(
             [*before, "bash", str(SCRIPT), *arguments],
-            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
+            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
 
     def lines(self, name: str) -> list[str]:
@@ -158,3 +162,48 @@ def test_what_can_be_said_otherwise(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert (tmp_path / "activated").exists()
     assert slurm.lines("ray.0.txt")[:4] == ["900", "symmetric-run", "--address", "10.1.0.7:22345"]
+
+
+def apart() -> tuple[str, ...]:
+    """What a command has to stand behind, so that `ray stop` finds no processes but those of the command.
+
+    Empty where that cannot be had.
+    """
+    before = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    for user in ((), ("--user", "--map-root-user")):
+        whole = (before[0], *user, *before[1:])
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*whole, "true"], capture_output=True, check=False).returncode == 0
+        ):
+            return whole
+    return ()
+
+
+@pytest.fixture
+def short() -> Iterator[str]:
+    """A folder whose path leaves room for those of sockets in it."""
+    with TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+@NEEDS_RAY
+@pytest.mark.skipif(not apart(), reason="processes cannot be set apart here, and `ray stop` would end those of others")
+def test_a_job_of_one_node(tmp_path: Path, short: str) -> None:
+    programs = {
+        "srun": SRUN,
+        "ray": f'exec {shlex.quote(sys.executable)} -m ray.scripts.scripts "$@"',
+        "python": f'exec {shlex.quote(sys.executable)} "$@"',
+        "hostname": "echo 127.0.0.1",
+    }
+    slurm = Slurm(tmp_path, programs)
+    done = slurm.sbatch(
+        "--model", str(save_sentence_model(tmp_path / "model")), "--engine", "torch", "--tasks", "StarterSTSEng",
+        "--output", "results", "--threads", "1", "--batch-tokens", "1024",
+        before=apart(), SLURM_JOB_ID=str(os.getpid()), SLURM_JOB_NUM_NODES="1", NODES="1", RAY_TMPDIR=short,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "StarterSTSEng" in done.stdout
+    (record,) = (tmp_path / "results").rglob("jobs/StarterSTSEng/*.json")
+    # in an actor of that cluster, not in the process of the command
+    assert json.loads(record.read_text(encoding="utf-8"))["facts"]["actors"] >= 1
