@@ -26,6 +26,7 @@ from evalharness.models.code import code_digest
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.opening import import_code, open_backend
 from evalharness.models.options import Execution
+from evalharness.models.pool.asked import asked_pool
 from evalharness.models.registry import OpenBackend, ResolvedModel, find_backend
 from evalharness.models.source import fingerprint
 from evalharness.results.records import installed_version
@@ -114,7 +115,8 @@ class LazyBackend:
         The code is imported at once: imports do not run side by side, and two threads that import the same libraries
         can meet halfway.
         """
-        if find_backend(self._model.spec.backend).engine is None or self._execution.ray is not None:
+        backend = find_backend(self._model.spec.backend)
+        if backend.engine is None or asked_pool(self._model, self._execution) is not None:
             return
         import_code(self._model, self.computing.engine)
         self._loading = threading.Thread(target=self._open_apart, name="evalharness-loading")

@@ -225,8 +225,9 @@ def with_engine(parsed: ParsedOptions, execution: Execution, engine: str | None)
         execution: how the model runs beside that.
         engine: as it was typed; None where it was left out.
     """
-    wrong = (engine and wrong_engine(engine), execution.ray and wrong_ray(execution.ray))
-    if problems := [problem for problem in wrong if problem]:
+    wrong_one = None if engine is None else wrong_engine(engine)
+    wrong_place = None if execution.ray is None else wrong_ray(execution.ray)
+    if problems := [problem for problem in (wrong_one, wrong_place) if problem is not None]:
         return ParsedOptions(parsed.options, (*parsed.problems, *problems)), execution
     return parsed, execution if engine is None else execution.changed({"engine": engine})
 

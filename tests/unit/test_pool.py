@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +15,16 @@ import numpy as np
 import pytest
 from support.actors import Fate, ThreadEmployer, places, spared
 from support.lookup import smooth, spec, stack
+from support.small_runs import contents, save_small_tasks
+from support.tiny import save_sentence_model
 
+from evalharness import RunOptions, evaluate
 from evalharness.errors import ModelError, PrerequisiteError, StoppedError
 from evalharness.models.computing import Computing
 from evalharness.models.config import FileFacts
 from evalharness.models.options import Execution, ModelOptions
+from evalharness.models.pool import asked, roster
 from evalharness.models.pool import backend as pool_backend
-from evalharness.models.pool import roster
 from evalharness.models.pool.backend import Pool, open_pool
 from evalharness.models.pool.staff import ActorGoneError, Place
 from evalharness.models.registry import ResolvedModel
@@ -390,3 +395,28 @@ def test_shards_are_handed_over_whole_to_what_stands_for_several(cluster: Cluste
     pool, shards = cluster.pool(), plan_shards(TEXTS, "")
     found = list(one_by_one(Vectors(ENCODING), shards, pool, ignore_event))
     assert [len(dense) for dense in found] == [len(shard.texts) for shard in shards]
+
+
+def test_a_run_whose_vectors_are_stored_hires_nobody_and_opens_nothing(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    employer = cluster.start(places(2))
+    monkeypatch.setattr(asked, "_is_installed", lambda: True)
+    model, tasks = save_sentence_model(tmp_path / "model"), save_small_tasks(tmp_path / "tasks")
+
+    def scores(name: str, execution: Execution) -> dict[str, str]:
+        run = RunOptions(store=tmp_path / name / "store")
+        evaluate(str(model), tasks, output=tmp_path / name / "results", execution=execution, run=run)
+        return contents(tmp_path / name / "results")
+
+    alone = scores("alone", Execution(device="cpu", threads=1))
+    assert scores("pool", ON_RAY) == alone
+    (record, *_) = (tmp_path / "pool" / "results").rglob("jobs/**/*.json")
+    facts = json.loads(record.read_text(encoding="utf-8"))["facts"]
+    assert (facts["nodes"] >= 1, facts["actors"] >= 1, facts["threads"]) == (True, True, 1)
+    hired = len(employer.hired)
+    assert hired
+    shutil.rmtree(tmp_path / "pool" / "results")
+    assert scores("pool", ON_RAY) == alone
+    assert len(employer.hired) == hired
+    assert "actors" not in json.loads(record.read_text(encoding="utf-8"))["facts"]
