@@ -27,17 +27,13 @@ from evalharness.errors import EvalHarnessError
 from evalharness.models.options import Execution, ModelOptions, ParsedOptions
 from evalharness.results.records import installed_version
 from evalharness.run.estimating.foreseeing import Setting, foresee
+from evalharness.run.estimating.scripts import CHINESE, ENGLISH, samples
 from evalharness.run.request import RunRequest, plan_run
 
 MODEL = "all-MiniLM-L6-v2"
-WORDS = [
-    "the", "of", "and", "to", "in", "library", "window", "garden", "water", "stone", "river", "mountain", "letter",
-    "answer", "question", "paper", "market", "winter", "summer", "small", "large", "bright", "heavy", "quick", "gentle",
-    "ancient", "modern", "simple", "careful", "engine", "travel", "silver", "copper", "bread", "coffee", "music",
-    "picture", "method", "result", "theory", "number", "model", "sample", "bridge", "castle", "village", "doctor",
-    "teacher", "student", "lawyer", "farmer",
-]  # fmt: skip
-SIGNS = "我们的图书馆今天开放时间请问如何办理借证山水花鸟天地人心春夏秋冬东西南北高低大小多少风雨云月江河湖海"
+# those of the starter tasks, in any order
+WORDS = [word for text in samples()[ENGLISH] for word in text.split()]
+SIGNS = "".join(samples()[CHINESE])
 
 
 def english(draws: random.Random, words: int) -> str:

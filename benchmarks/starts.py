@@ -58,6 +58,8 @@ def commands(folder: Path) -> Mapping[str, Command]:
         "check-data": Command(["check-data", str(STARTER / "sts_eng.toml")], 1),
         "dry run by a card": Command(run(folder, "--dry-run"), 1),
         "dry run by a folder": Command(run(folder, "--dry-run", model=unpacked), 1),
+        # the first of them measures the model, and what it finds is kept
+        "dry run with estimates": Command(run(folder, "--dry-run", "--overwrite"), 1),
         "finished run again": Command(run(folder), 1),
         "run with 20 wrong names": Command(["run", "--model", "all-MiniLM-L6-v2", "--tasks", *WRONG_NAMES], 10, code=2),
         "warm run": Command(run(folder, "--overwrite"), 10),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from evalharness.catalog.task_file import LocalData
 from evalharness.data.table_files import Row, read_rows
@@ -69,7 +70,7 @@ def _of_lines(path: Path, data: LocalData, size: int) -> RowSample | None:
     if kind == "jsonl":
         found = [row for line in lines if isinstance(row := _parsed(line), dict)]
     elif kind in _SEPARATORS:
-        quoting = csv.QUOTE_MINIMAL if data.quoting else csv.QUOTE_NONE
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if data.quoting else csv.QUOTE_NONE
         found = list(csv.DictReader(lines, delimiter=data.delimiter or _SEPARATORS[kind], quoting=quoting))
     else:
         return None

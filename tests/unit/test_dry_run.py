@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,7 +188,7 @@ class Clocked:
     """Takes so many seconds for each token of a text, of which it has one for each letter and two more."""
 
     device = "cpu"
-    identity = {"backend": "clocked"}
+    identity: Mapping[str, Any] = {"backend": "clocked"}
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, each: float = 1e-4) -> None:
         self.now, self.each, self.texts = 0.0, each, 0

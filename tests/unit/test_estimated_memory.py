@@ -16,11 +16,11 @@ from torch.utils._pytree import tree_flatten
 from evalharness.run.estimating.memory import Shape, batch_bytes, read_shape, usual_shape, weight_bytes
 
 
-class Peak(TorchDispatchMode):
+class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Counts the bytes of all tensors that are alive, parameters aside."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.alive: dict[int, int] = {}
         self.most = 0
 

@@ -130,8 +130,8 @@ def test_a_run_shows_what_its_jobs_took() -> None:
     assert (shown.texts, shown.tokens) == (100, 1000)
     # of which the start of the program, before anything can be heard, is no part
     assert shown.steps["start"] == Seen(actual=30, estimated=10 - START_SECONDS + 2)
-    assert (shown.steps["encode"].actual, shown.steps["encode"].estimated) == (160, pytest.approx(80))
-    assert (shown.steps["score"].actual, shown.steps["score"].estimated) == (6, 3)
+    assert shown.steps["encode"] == Seen(actual=160, estimated=80)
+    assert shown.steps["score"] == Seen(actual=6, estimated=3)
     # libraries are imported while the first data are loaded
     assert shown.steps["load"] == Seen()
     assert progress.left() == 0

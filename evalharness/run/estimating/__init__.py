@@ -9,5 +9,7 @@
 | what a job takes of each | `costs` |
 | how the work is divided over devices | `devices` |
 | how much memory a batch takes | `memory` |
+| what the jobs of a plan cost, by what is known of the model, or measured for it | `foreseeing` |
 | how much of a run is left | `progress` |
+| what a run shows of the speed, for the next estimate | `learning` |
 """

@@ -181,7 +181,8 @@ def _score(spec: TaskSpec, work: JobWork, width: float) -> float:
     """Seconds to score a job, by what grows with its size."""
     queries, corpus = work.of("queries"), work.of("corpus")
     if queries is not None and corpus is not None:
-        return _PER_QUERY * queries.count + _PER_PRODUCT * queries.count * corpus.count * width
+        compared = work.amounts.candidates or queries.count * corpus.count
+        return _PER_QUERY * queries.count + _PER_PRODUCT * compared * width
     texts, amounts = sum(one.count for one in work.texts), work.amounts
     if amounts.fits:
         return (_PER_TESTED * texts + _PER_FIT) * amounts.fits + _fits(spec, amounts, width)

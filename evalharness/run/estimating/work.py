@@ -132,7 +132,7 @@ def _local_work(spec: TaskSpec, data: LocalData, split: str, scripts: tuple[str,
     files = _files(spec, data, split)
     samples = {part: sample_rows(path, data, part) for part, path in files.items()}
     known = {part: sample for part, sample in samples.items() if sample is not None}
-    parts = [part for part in ("queries", "corpus") if part in files] or [split]
+    parts: list[str] = [part for part in ("queries", "corpus") if part in files] or [split]
     if any(part not in known for part in parts):
         return None
     texts = [_measured(part, _texts_of(data, known[part]), known[part].share) for part in parts]
