@@ -31,7 +31,8 @@ from evalharness.models.degenerate import DEGENERATE
 from evalharness.models.rankers import RankingModel
 from evalharness.results.records import ABOUT, JobId, JobRecord, installed_version
 from evalharness.run.quiet import without_warnings
-from evalharness.run.steps import Encoded, Loaded, Model, encode, encode_and_score_in_mteb, load, score
+from evalharness.run.steps import Encoded, Loaded, Model, Scoring, encode, encode_and_score_in_mteb, load, score
+from evalharness.run.together import JobResumed
 from evalharness.tasks import is_native, task_type
 from evalharness.types import (
     EncodeEvent,
@@ -95,7 +96,7 @@ class JobEnded:
     record: JobRecord
 
 
-RunEvent: TypeAlias = JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
+RunEvent: TypeAlias = JobStarted | JobResumed | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
 Watch: TypeAlias = Callable[[RunEvent], None]
 
 
@@ -151,22 +152,26 @@ def draws_in_order(spec: TaskSpec) -> bool:
 
 @dataclass(slots=True)
 class Work:
-    """What a job costs, counted while it runs; `encoded` are the texts that went through the model."""
+    """What a job costs, counted while it runs; `encoded` are the texts that went through the model.
+
+    Encoding is timed by the `clock`, in seconds; it is slower where several jobs share the model.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     texts: int = 0
     encoded: int = 0
     tokens: int = 0
     bytes: int = 0
+    clock: Callable[[], float] = time.monotonic
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
         """Time a part of the job."""
-        started = time.monotonic()
+        started = clock()
         try:
             yield
         finally:
-            self.seconds[name] = time.monotonic() - started
+            self.seconds[name] = clock() - started
 
     def count(self, event: TextsEncoded) -> None:
         """Add what an event tells."""
@@ -248,31 +253,35 @@ def encode_job(job: JobUnderWay, model: Model, watch: Watch, stop: Callable[[], 
         watch: is told of progress.
         stop: is called at each event; it may raise StoppedError, which loses no work.
     """
-    loaded, listener = job.loaded, _Listener(job, watch, stop)
+    loaded, work, listener = job.loaded, job.work, _Listener(job, watch, stop)
     if job.failure is None and loaded is not None:
         with job.failures_kept():
             if is_native(job.planned.spec):
                 watch(TextsCounted(sum(len(column.texts) for column in loaded.columns)))
                 ranks = isinstance(model, RankingModel)
-                with job.work.phase("rank" if ranks else "encode"), _explained(job) if ranks else nullcontext():
+                with (
+                    job.work.phase("rank" if ranks else "encode", job.work.clock),
+                    _explained(job) if ranks else nullcontext(),
+                ):
                     job.encoded = encode(loaded, model, listener)
             else:
-                with job.work.phase("encode and score"), _explained(job):
+                with work.phase("encode and score", work.clock), _explained(job):
                     job.scores = encode_and_score_in_mteb(loaded, model, listener)
     # now, for the next job may tell the model more of itself
     job.about = model.about
 
 
-def score_job(job: JobUnderWay, model: Model) -> Attempt:
+def score_job(job: JobUnderWay, model: Model, scorer: Scoring | None = None) -> Attempt:
     """The last step, for which the model does nothing any more: scores and the record, whatever happened before.
 
     Args:
         job: after `encode_job`.
         model: says what it is.
+        scorer: does what `steps.score` does, in its place.
     """
     if job.failure is None:
         with job.failures_kept():
-            job.scores = _noted(job, model, _scores(job))
+            job.scores = _noted(job, model, _scores(job, scorer or score))
     if (error := job.failure) is not None:
         known = isinstance(error, EvalHarnessError)
         message = str(error) if known else without_secrets(f"{type(error).__name__}: {error}")
@@ -283,13 +292,13 @@ def score_job(job: JobUnderWay, model: Model) -> Attempt:
     return Attempt(record, scores, job.work, out_of_reach=False)
 
 
-def _scores(job: JobUnderWay) -> Scores:
+def _scores(job: JobUnderWay, scorer: Scoring) -> Scores:
     if job.scores is not None:
         return job.scores
     if job.loaded is None or job.encoded is None:
         raise AssertionError("a job is scored after it is loaded and encoded")
     with job.work.phase("score"), _explained(job):
-        return score(job.loaded, job.encoded)
+        return scorer(job.loaded, job.encoded)
 
 
 def _noted(job: JobUnderWay, model: Model, scores: Scores) -> Scores:

@@ -1,0 +1,1 @@
+"""What of a run is done by Ray tasks, where Ray has been started for the model."""
