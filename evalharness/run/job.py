@@ -41,6 +41,7 @@ from evalharness.types import (
     Scores,
     ShardsUsed,
     TextsEncoded,
+    TextsPlanned,
     Waiting,
 )
 
@@ -96,7 +97,9 @@ class JobEnded:
     record: JobRecord
 
 
-RunEvent: TypeAlias = JobStarted | JobResumed | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
+RunEvent: TypeAlias = (
+    JobStarted | JobResumed | TextsCounted | TextsPlanned | TextsEncoded | ShardsUsed | Notice | JobEnded
+)
 Watch: TypeAlias = Callable[[RunEvent], None]
 
 

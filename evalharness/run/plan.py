@@ -321,7 +321,7 @@ class _Running:
         self._load(turn)
         uses = self.uses.setdefault(turn.job.planned.id.task, Uses())
 
-        def hear(event: RunEvent | TextsPlanned) -> None:
+        def hear(event: RunEvent) -> None:
             if isinstance(event, ShardsUsed):
                 uses.hear(event)
             elif isinstance(event, TextsPlanned):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.lookup import smooth, spec, stack
-from support.pools import IDENTITY, Company
+from support.pools import IDENTITY, Company, Pool
 from support.side_by_side import no_thread_left, wait_for
 
 from evalharness.errors import StoppedError
@@ -217,8 +217,6 @@ def test_what_others_spoil_meanwhile_is_encoded_again(tmp_path: Path, kind: str)
 
 
 def test_engines_are_those_of_a_pool_alone() -> None:
-    class Several:
-        workers = "many"
-
-    assert workers_of(Several()) == "many"
-    assert workers_of(object()) is None
+    with Pool(Company()) as pool:
+        assert workers_of(pool) is pool
+    assert workers_of(Company()) is None

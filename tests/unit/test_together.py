@@ -21,13 +21,15 @@ from evalharness.models.encoder import EmbeddingModel
 from evalharness.results.records import JobRecord
 from evalharness.run import job as job_module
 from evalharness.run import plan as plan_module
+from evalharness.run.cluster import scoring as elsewhere
 from evalharness.run.job import JobEnded, JobStarted, RunEvent, TextsCounted, Watch
 from evalharness.run.limits import Limits
 from evalharness.run.plan import Plan, make_plan, run_plan
-from evalharness.run.steps import Loaded
+from evalharness.run.steps import Encoded, Loaded, score
+from evalharness.run.storing import store_attempt
 from evalharness.run.together import JobResumed
 from evalharness.store import shards
-from evalharness.types import TextsEncoded
+from evalharness.types import Scores, TextsEncoded
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +99,7 @@ def test_what_is_forgotten_without_a_store_is_forgotten_in_the_same_order(tmp_pa
         assert max(Counter(one.seen).values()) > 1
 
 
-def test_so_many_are_encoded_at_once_and_not_more(tmp_path: Path) -> None:
+def test_so_many_are_encoded_at_once_and_not_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside: set[str] = set()
     most: list[int] = []
     lock = threading.Lock()
@@ -116,7 +118,7 @@ def test_so_many_are_encoded_at_once_and_not_more(tmp_path: Path) -> None:
             inside.discard(number)
 
     # a shard a job
-    shards.SHARD_TEXTS = 1000
+    monkeypatch.setattr(shards, "SHARD_TEXTS", 1000)
     with Pool(Company(act), engines=8, at_once=3) as pool:
         _, records = run(pooled(pool, tmp_path / "store"), own_texts(tmp_path / "data", 7), tmp_path / "out")
     assert [record.error for record in records] == [None] * 7
@@ -150,7 +152,7 @@ def test_no_more_jobs_are_loaded_than_there_is_room_for(tmp_path: Path, monkeypa
     assert waits.is_set()
 
 
-def test_records_are_kept_in_the_order_of_the_jobs(tmp_path: Path) -> None:
+def test_records_are_kept_in_the_order_of_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     others = threading.Semaphore(0)
 
     def act(texts: Sequence[str]) -> None:
@@ -162,7 +164,7 @@ def test_records_are_kept_in_the_order_of_the_jobs(tmp_path: Path) -> None:
             others.release()
 
     events: list[RunEvent] = []
-    shards.SHARD_TEXTS = 1000
+    monkeypatch.setattr(shards, "SHARD_TEXTS", 1000)
     with Pool(Company(act)) as pool:
         run(pooled(pool, tmp_path / "store"), own_texts(tmp_path / "data", 3), tmp_path / "out", events.append)
     assert [event.record.job.task for event in events if isinstance(event, JobEnded)] == ["Pairs0", "Pairs1", "Pairs2"]
@@ -203,11 +205,10 @@ def test_texts_are_of_the_job_that_was_named_last(tmp_path: Path) -> None:
 
 def test_seconds_of_encoding_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spent: list[float] = []
-    store = plan_module.store_attempt
 
     def stored(folder: Path, model: Any, attempt: Any, **options: Any) -> JobRecord:
         spent.append(attempt.work.seconds["encode"])
-        return store(folder, model, attempt, **options)
+        return store_attempt(folder, model, attempt, **options)
 
     monkeypatch.setattr(plan_module, "store_attempt", stored)
     monkeypatch.setattr(shards, "SHARD_TEXTS", 1000)
@@ -223,19 +224,12 @@ def test_libraries_score_one_job_at_a_time_here(tmp_path: Path, monkeypatch: pyt
     inside: list[int] = [0]
     most: list[int] = []
 
-    def before(loaded: Loaded) -> None:
+    def scored(loaded: Loaded, encoded: Encoded) -> Scores:
         inside[0] += 1
         most.append(inside[0])
         time.sleep(0.05)
         inside[0] -= 1
-
-    from evalharness.run.cluster import scoring as elsewhere
-
-    of_step = elsewhere.score
-
-    def scored(loaded: Loaded, encoded: Any) -> Any:
-        before(loaded)
-        return of_step(loaded, encoded)
+        return score(loaded, encoded)
 
     monkeypatch.setattr(elsewhere, "score", scored)
     with Pool(Company(), engines=4) as pool:

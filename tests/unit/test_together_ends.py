@@ -22,8 +22,9 @@ from evalharness.run.cluster import scoring
 from evalharness.run.job import JobEnded, RunEvent
 from evalharness.run.limits import Limits
 from evalharness.run.plan import Plan, make_plan, run_plan
+from evalharness.run.steps import Encoded, Loaded, score
 from evalharness.run.storing import store_attempt
-from evalharness.types import Notice
+from evalharness.types import Notice, Scores
 
 
 @pytest.fixture(autouse=True)
@@ -173,12 +174,11 @@ def test_a_failure_of_one_fails_no_other(tmp_path: Path) -> None:
 
 def test_after_an_interrupt_nothing_is_kept_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begins, may_end = threading.Event(), threading.Event()
-    of_step = scoring.score
 
-    def slow(*arguments: Any) -> Any:
+    def slow(loaded: Loaded, encoded: Encoded) -> Scores:
         begins.set()
         wait_for(may_end)
-        return of_step(*arguments)
+        return score(loaded, encoded)
 
     def watch(event: RunEvent) -> None:
         if begins.is_set():

@@ -46,25 +46,30 @@ class Scorer:
         self._workers, self._is_over = workers, is_over
         self._here = Lock()
         self._starting = Lock()
-        self._tasks: BoundedSemaphore | None = None
+        self._tasks: _Tasks | None = None
 
     def __call__(self, loaded: Loaded, encoded: Encoded) -> Scores:
         """See `steps.score`; errors as there, wherever they come from."""
         if (ray := running_ray()) is not None:
-            with self._held(self._room(ray)):
-                outcome = self._outcome(ray, loaded, encoded)
+            tasks = self._started(ray)
+            with self._held(tasks.room):
+                outcome = self._outcome(ray, tasks.task, loaded, encoded)
             if outcome is not None:
                 return outcome.result()
         with self._held(self._here):
             return score(loaded, encoded)
 
-    def _room(self, ray: Any) -> BoundedSemaphore:  # noqa: ANN401 -- a module that may not be there
-        """For as many tasks as there may be at a time."""
+    def _started(self, ray: Any) -> _Tasks:  # noqa: ANN401 -- a module that may not be there
         with self._starting:
             if self._tasks is None:
+                shared = self._workers.share_store
                 # those of all machines are of use only to tasks that may run there
-                cores = ray.cluster_resources().get("CPU", 1) if self._workers.share_store else os.cpu_count() or 1
-                self._tasks = BoundedSemaphore(max(1, int(cores) // _CORES_OF_A_TASK))
+                cores = ray.cluster_resources().get("CPU", 1) if shared else os.cpu_count() or 1
+                place = "SPREAD" if shared else _this_node(ray)
+                self._tasks = _Tasks(
+                    ray.remote(num_cpus=0, max_retries=0)(scored).options(scheduling_strategy=place),
+                    BoundedSemaphore(max(1, int(cores) // _CORES_OF_A_TASK)),
+                )
             return self._tasks
 
     @contextmanager
@@ -81,9 +86,8 @@ class Scorer:
         if self._is_over():
             raise StoppedError("the run has ended")
 
-    def _outcome(self, ray: Any, loaded: Loaded, encoded: Encoded) -> Outcome | None:  # noqa: ANN401 -- as above
+    def _outcome(self, ray: Any, task: Any, loaded: Loaded, encoded: Encoded) -> Outcome | None:  # noqa: ANN401
         """What a task gives; None if none can do it."""
-        task = ray.remote(num_cpus=0, max_retries=0)(scored).options(scheduling_strategy=self._place(ray))
         for _ in range(_TRIES):
             try:
                 found = task.remote(loaded, encoded, _threads())
@@ -103,12 +107,18 @@ class Scorer:
             return outcome if outcome.is_true_here else None
         return None
 
-    def _place(self, ray: Any) -> Any:  # noqa: ANN401 -- as above
-        """Where tasks may run."""
-        if self._workers.share_store:
-            return "SPREAD"
-        strategies = ray.util.scheduling_strategies
-        return strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+def _this_node(ray: Any) -> Any:  # noqa: ANN401 -- as above
+    strategies = ray.util.scheduling_strategies
+    return strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    """What Ray runs as a task, and room for as many as there may be at a time."""
+
+    task: Any
+    room: BoundedSemaphore
 
 
 class _Room(Protocol):
