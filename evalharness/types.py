@@ -380,7 +380,12 @@ class ShardsUsed:
     paths: frozenset[Path]
 
 
-EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting | ShardsUsed
+@dataclass(frozen=True, slots=True)
+class TextsPlanned:
+    """What is missing of all texts of a job is known, so that the next job may plan; see `store.planning`."""
+
+
+EncodeEvent: TypeAlias = TextsEncoded | EncodeNote | Notice | Waiting | ShardsUsed | TextsPlanned
 Emit: TypeAlias = Callable[[EncodeEvent], None]
 
 

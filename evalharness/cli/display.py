@@ -17,8 +17,9 @@ from rich.text import Text
 from evalharness.cli.shell import Loudness
 from evalharness.errors import one_line, printable
 from evalharness.results.records import JobId, JobRecord
-from evalharness.run.job import Foreseen, JobEnded, JobStarted, RunEvent, TextsCounted
+from evalharness.run.events import Foreseen, JobEnded, JobStarted, RunEvent, TextsCounted
 from evalharness.run.plan import Plan
+from evalharness.run.together import JobResumed
 from evalharness.types import Notice, TextsEncoded
 
 # without a terminal, a sign of life comes this often
@@ -115,14 +116,17 @@ class _Job:
     encoded: int = 0
     there: int = 0
     bar: TaskID | None = None
-    # whether the next one has started
-    is_behind: bool = False
+    # when another one was told of, if it is not told of now
+    behind: float | None = None
+    # whether others are encoded beside it
+    is_shared: bool = False
 
     def line(self, now: float) -> str:
         """Where it stands."""
         seconds = now - self.started
-        if self.is_behind:
-            return f"{self.label}: scoring, {seconds:.0f} s so far"
+        is_encoded = not self.is_shared or self.texts is None or self.encoded + self.there >= self.texts
+        if self.behind is not None and is_encoded:
+            return f"{self.label}: scoring, {now - self.behind:.0f} s so far"
         if self.texts is None:
             return f"{self.label}: loading data, {seconds:.0f} s so far"
         done = min(self.encoded + self.there, self.texts)
@@ -165,7 +169,7 @@ class RunDisplay:
             expand=True,
             disable=not self._live,
         )
-        # those that have not ended; texts are of the one that started last
+        # those that have not ended; texts are of the one that was named last
         self._jobs: dict[JobId, _Job] = {}
         self._job = _Job("", 0.0)
         self._foreseen: Callable[[], float | None] | None = None
@@ -199,6 +203,8 @@ class RunDisplay:
             self._line(f"{self._job.label}: {event.texts:,} texts")
         elif isinstance(event, TextsEncoded):
             self._count(event)
+        elif isinstance(event, JobResumed):
+            self._resume(event.job)
         elif isinstance(event, Notice):
             if self._loudness is not Loudness.QUIET:
                 self._print(event.message)
@@ -215,9 +221,17 @@ class RunDisplay:
 
     def _start(self, event: JobStarted) -> None:
         self._drop_bar(self._job)
-        self._job.started, self._job.is_behind = self._clock(), True
+        self._job.behind = self._clock()
         self._job = _Job(printable(f"[{event.number}/{event.total}] {event.job.id}"), self._clock())
         self._jobs[event.job.id] = self._job
+
+    def _resume(self, job: JobId) -> None:
+        self._job.behind = self._clock()
+        self._job = self._jobs.get(job, self._job)
+        self._job.behind, self._job.is_shared = None, True
+        if self._live and self._job.bar is None and self._job.texts is not None:
+            done = self._job.encoded + self._job.there
+            self._job.bar = self._progress.add_task(self._job.label, total=self._job.texts, completed=done)
 
     def _drop_bar(self, job: _Job) -> None:
         if job.bar is not None:

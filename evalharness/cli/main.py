@@ -188,7 +188,7 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
         _show_plan(plan, system or name_model(model, options.options), setting)
     elif system is not None:
         from evalharness.run.evaluate import Means
-        from evalharness.run.plan import Limits
+        from evalharness.run.limits import Limits
 
         limits = Limits(seconds=seconds, ends=ends, fail_fast=fail_fast)
         _execute(plan, system, Means(execution, _store(store, no_store), limits))

@@ -11,7 +11,7 @@ from evalharness.cli.store import human
 from evalharness.errors import printable
 from evalharness.run.estimating.costs import JobCost, RunCost
 from evalharness.run.estimating.foreseeing import Foresight
-from evalharness.run.job import PlannedJob
+from evalharness.run.events import PlannedJob
 from evalharness.run.plan import Plan
 
 _NUMBERS = ("texts", "characters", "seconds", "stored", "memory")

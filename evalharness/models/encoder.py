@@ -6,8 +6,10 @@ A task sees `EmbeddingModel.encode_columns` and nothing below it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ from evalharness.models.computing import NOTHING_SAID, Computing
 from evalharness.models.degenerate import degenerate_notes
 from evalharness.models.given import checked_documents, checked_texts, described
 from evalharness.models.prompts import encoding
+from evalharness.models.workers import Workers
+from evalharness.store.planning import Encode, Wanted, planned
 from evalharness.store.text_encoder import TextEncoder, check_finite
 from evalharness.store.uses import Uses
 from evalharness.types import (
@@ -34,6 +38,7 @@ from evalharness.types import (
     TaskContext,
     TextColumn,
     TextsEncoded,
+    TextsPlanned,
 )
 
 _NOTHING = Dense(np.empty((0, 0), dtype=np.float32))
@@ -47,8 +52,23 @@ class DedupingEncoder:
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit) -> Embeddings:
         """Encode texts; row i belongs to text i."""
-        different, places = _distinct(texts)
-        distinct = self._below.encode(different, encoding, emit)
+        with self.plan([Wanted(texts, encoding)], emit) as (encode,):
+            return encode(emit)
+
+    @contextmanager
+    def plan(self, wanted: Sequence[Wanted], emit: Emit) -> Iterator[Sequence[Encode]]:
+        """See `Planning`; all that is wanted of a job, for the next may plan then."""
+        distinct = [_distinct(each.texts) for each in wanted]
+        below = [Wanted(texts, each.encoding) for (texts, _), each in zip(distinct, wanted, strict=True)]
+        with planned(self._below, below, emit) as found:
+            emit(TextsPlanned())
+            yield [
+                partial(self._handed_out, each, places, encode)
+                for each, (_, places), encode in zip(below, distinct, found, strict=True)
+            ]
+
+    def _handed_out(self, wanted: Wanted, places: NDArray[np.int64] | None, encode: Encode, emit: Emit) -> Embeddings:
+        distinct, encoding = encode(emit), wanted.encoding
         if distinct.truncated is not None and (count := int(distinct.truncated.sum())):
             cut = "texts cut" if encoding.max_length is None else f"texts cut to {encoding.max_length} tokens"
             emit(EncodeNote("truncated", cut, count))
@@ -56,7 +76,7 @@ class DedupingEncoder:
             emit(EncodeNote("unknown", "texts consist mostly of tokens that the model does not know", count))
         if places is None:
             return distinct
-        emit(TextsEncoded(len(texts) - len(different)))
+        emit(TextsEncoded(len(places) - len(wanted.texts)))
         return distinct.rows(places)
 
 
@@ -96,6 +116,7 @@ class EmbeddingModel:
         spec: the model as it is used; also what identifies it in results.
         device: torch device name of the backend, for the record.
         computing: how the backend computes, for the record.
+        workers: what encodes, where that is more than one engine.
     """
 
     def __init__(
@@ -106,9 +127,11 @@ class EmbeddingModel:
         device: str,
         about: ModelFacts = NOTHING_KNOWN,
         computing: Computing = NOTHING_SAID,
+        workers: Workers | None = None,
     ) -> None:
         self.spec = spec
         self.computing = computing
+        self.workers = workers
         self.device = device
         self._encoder = DedupingEncoder(backend)
         self._about = about
@@ -164,24 +187,31 @@ class EmbeddingModel:
         groups: dict[Encoding, list[TextColumn]] = defaultdict(list)
         for column in columns:
             groups[encoding(self.spec, column.side, task)].append(column)
+        wanted = [
+            Wanted([text for column in members for text in column.texts], shared) for shared, members in groups.items()
+        ]
         found: dict[str, Embeddings] = {}
-        for shared, members in groups.items():
-            texts = [text for column in members for text in column.texts]
-            # cluster sets of one label each need no vectors at all
-            embeddings = self._encoder.encode(texts, shared, emit) if texts else _NOTHING
-            if isinstance(embeddings, MultiPart):
-                embeddings = replace(embeddings, weights=self.spec.output_weights)
-            elif len(embeddings):
-                self._dimensions = int(embeddings.source.shape[1])
-            if not embeddings.is_checked:
-                check_finite(embeddings, texts)
-            for note in degenerate_notes(embeddings, texts):
-                emit(note)
-            start = 0
-            for column in members:
-                found[column.name] = embeddings.rows(slice(start, start + len(column.texts)))
-                start += len(column.texts)
+        # cluster sets of one label each need no vectors at all
+        with self._encoder.plan([each for each in wanted if each.texts], emit) as encoders:
+            encode = iter(encoders)
+            for each, members in zip(wanted, groups.values(), strict=True):
+                embeddings = self._checked(next(encode)(emit), each.texts, emit) if each.texts else _NOTHING
+                start = 0
+                for column in members:
+                    found[column.name] = embeddings.rows(slice(start, start + len(column.texts)))
+                    start += len(column.texts)
         return found
+
+    def _checked(self, embeddings: Embeddings, texts: Sequence[str], emit: Emit) -> Embeddings:
+        if isinstance(embeddings, MultiPart):
+            embeddings = replace(embeddings, weights=self.spec.output_weights)
+        elif len(embeddings):
+            self._dimensions = int(embeddings.source.shape[1])
+        if not embeddings.is_checked:
+            check_finite(embeddings, texts)
+        for note in degenerate_notes(embeddings, texts):
+            emit(note)
+        return embeddings
 
     def _vectors(self, texts: Sequence[str], side: Side, task: TaskSpec | str | None) -> NDArray[np.float32]:
         column, context, uses = TextColumn("texts", texts, side), _context(task), Uses()

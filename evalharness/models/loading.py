@@ -24,6 +24,7 @@ from evalharness.models.prompts import encoding
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
 from evalharness.models.registry import OpenBackend, ResolvedModel, check_execution, find_backend
 from evalharness.models.resolving import resolve, resolve_model
+from evalharness.models.workers import workers_of
 from evalharness.store.memory import REMEMBERED_BYTES
 from evalharness.store.shards import store_key
 from evalharness.store.storing import StoringEncoder
@@ -105,14 +106,14 @@ def _opened_embedder(resolved: ResolvedModel, execution: Execution) -> OpenBacke
 
 def _embedder(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> EmbeddingModel:
     encoder = _planned(resolved, opened, store, spread)
-    about, how = _about(resolved, opened), computing(opened)
-    return EmbeddingModel(resolved.spec, encoder, device=opened.device, about=about, computing=how)
+    about, how, workers = _about(resolved, opened), computing(opened), workers_of(opened)
+    return EmbeddingModel(resolved.spec, encoder, device=opened.device, about=about, computing=how, workers=workers)
 
 
 def _pairs(resolved: ResolvedModel, opened: OpenBackend, store: Path | None, spread: ShardMap) -> PairModel:
     encoder = _planned(resolved, opened, store, spread)
-    about, how = _about(resolved, opened), computing(opened)
-    return PairModel(resolved.spec, encoder, device=opened.device, about=about, computing=how)
+    about, how, workers = _about(resolved, opened), computing(opened), workers_of(opened)
+    return PairModel(resolved.spec, encoder, device=opened.device, about=about, computing=how, workers=workers)
 
 
 def _about(resolved: ResolvedModel, opened: OpenBackend) -> ModelFacts:
@@ -243,8 +244,8 @@ class LoadedModel(EmbeddingModel):
 
     def __init__(self, named: Named, resolved: ResolvedModel, opened: OpenBackend, execution: Execution) -> None:
         about = _about(resolved, opened)
-        encoder, how = _unstored(resolved, opened), computing(opened)
-        super().__init__(resolved.spec, encoder, device=opened.device, about=about, computing=how)
+        encoder, how, workers = _unstored(resolved, opened), computing(opened), workers_of(opened)
+        super().__init__(resolved.spec, encoder, device=opened.device, about=about, computing=how, workers=workers)
         self.named = named
         self.resolved = resolved
         self.opened = opened

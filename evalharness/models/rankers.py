@@ -20,9 +20,10 @@ from evalharness.models.computing import NOTHING_SAID, Computing
 from evalharness.models.degenerate import same_score_notes
 from evalharness.models.encoder import DedupingEncoder, EmbeddingModel, describe
 from evalharness.models.prompts import encoding
+from evalharness.models.workers import Workers
 from evalharness.ranking.records import Ranking, RetrievalRecords
 from evalharness.store.text_encoder import TextEncoder, check_finite
-from evalharness.types import Emit, ModelSpec, TaskContext, content_digest
+from evalharness.types import Emit, EncodeEvent, ModelSpec, TaskContext, TextsPlanned, content_digest
 
 _COMMIT_LENGTH = 40
 
@@ -58,6 +59,7 @@ class PairModel:
         spec: the model as it is used.
         device: torch device name of the backend, for the record.
         about: what is known of the model itself, for people.
+        workers: what scores, where that is more than one engine.
     """
 
     def __init__(
@@ -68,9 +70,11 @@ class PairModel:
         device: str,
         about: ModelFacts = NOTHING_KNOWN,
         computing: Computing = NOTHING_SAID,
+        workers: Workers | None = None,
     ) -> None:
         self.spec = spec
         self.computing = computing
+        self.workers = workers
         self.device = device
         self.about = about
         self._encoder = DedupingEncoder(backend)
@@ -143,6 +147,7 @@ class RankingModel:
         spec: the model as results know it.
         device: torch device name, for the record.
         computing: how it computes, for the record.
+        workers: what computes in its last stage, where that is more than one engine.
     """
 
     def __init__(
@@ -158,6 +163,8 @@ class RankingModel:
         self.spec = spec
         self._first = first
         self._reranker = reranker
+        last = reranker.model if reranker else first
+        self.workers = last.workers if isinstance(last, EmbeddingModel | PairModel) else None
         stages = [first, reranker.model if reranker else None]
         self.device = ", ".join(dict.fromkeys(stage.device for stage in stages if stage is not None))
         said = [stage.computing for stage in stages if isinstance(stage, EmbeddingModel | PairModel)]
@@ -206,7 +213,8 @@ class RankingModel:
             # it imports torch: seconds that a mistyped command need not wait for
             from evalharness.ranking.search import search, text_columns
 
-            found = self._first.encode_columns(text_columns(records), task, emit)
+            is_last = self._reranker is None
+            found = self._first.encode_columns(text_columns(records), task, emit if is_last else _without_plans(emit))
             return search(records, found["queries"], found["corpus"])
         request = LexicalRequest(records.corpus_ids, max(records.k_values), records.candidates, languages)
         return self._first.rank(records.queries, records.corpus, request)
@@ -248,6 +256,16 @@ class RankingModel:
         scores = self._reranker.model.score_pairs(pairs, task, emit)
         borders = np.cumsum([len(numbers) for numbers in candidates])[:-1]
         return ranked(candidates, np.split(scores, borders), records.corpus_ids)
+
+
+def _without_plans(emit: Emit) -> Emit:
+    """What is told of a stage behind which another one has texts of its own to plan."""
+
+    def tell(event: EncodeEvent) -> None:
+        if not isinstance(event, TextsPlanned):
+            emit(event)
+
+    return tell
 
 
 def pair_facts(spec: ModelSpec) -> dict[str, str]:

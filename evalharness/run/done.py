@@ -11,7 +11,7 @@ from evalharness.metrics.measures import OVER_SUBQUERIES
 from evalharness.models.prompts import encoding
 from evalharness.models.rankers import pair_facts
 from evalharness.results.records import JobRecord, damage, installed_version, read_job
-from evalharness.run.job import PlannedJob
+from evalharness.run.events import PlannedJob
 from evalharness.tasks import is_native, task_type
 from evalharness.types import ModelSpec, Protocol, Side, content_digest
 

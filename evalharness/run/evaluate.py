@@ -25,9 +25,11 @@ from evalharness.results.evaluation import Evaluation, JobResult
 from evalharness.results.records import JobRecord
 from evalharness.run.estimating.foreseeing import Setting
 from evalharness.run.estimating.learning import follow
-from evalharness.run.job import RunEvent, Watch
-from evalharness.run.plan import Limits, Plan, refresh_views, run_plan
+from evalharness.run.events import RunEvent, Watch
+from evalharness.run.limits import Limits
+from evalharness.run.plan import Plan, run_plan
 from evalharness.run.request import RunRequest, SecondStage, plan_run
+from evalharness.run.views import refresh_views
 from evalharness.store.storing import default_store
 from evalharness.types import Frozen, Notice
 
@@ -51,7 +53,8 @@ class RunOptions(Frozen):
         rerank_top_k: how many documents it gets per query; None for the usual number.
         time_budget: in seconds; the run ends cleanly after so many, at the next batch. None for no limit.
         fail_fast: whether the first failed job ends the run.
-        watch: is told of progress: `Foreseen`, `JobStarted`, `TextsCounted`, `TextsEncoded`, `Notice`, `JobEnded`.
+        watch: is told of progress: `Foreseen`, `JobStarted`, `TextsCounted`, `TextsEncoded`, `Notice`, `JobEnded`;
+            where a model has several engines, also `JobResumed`.
     """
 
     overwrite: bool = False
@@ -251,7 +254,7 @@ def carry_out(
         if named := [stage.name for stage in system.stages if stage.backend == "python"]:
             say(f"{named[0]} is known by its module's own file: changes of what that imports or loads are not noticed")
     if not plan.todo:
-        refresh_views(plan, system.spec)
+        refresh_views(plan.folder, plan.jobs, system.spec)
         return records
     try:
         # absolute: where data of the Hub are loaded, the process may stand elsewhere meanwhile

@@ -6,11 +6,11 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from evalharness import __version__
 from evalharness.catalog.models import ModelFacts
@@ -30,84 +30,20 @@ from evalharness.errors import (
 from evalharness.models.degenerate import DEGENERATE
 from evalharness.models.rankers import RankingModel
 from evalharness.results.records import ABOUT, JobId, JobRecord, installed_version
+from evalharness.run.events import PlannedJob, TextsCounted, Watch
 from evalharness.run.quiet import without_warnings
-from evalharness.run.steps import Encoded, Loaded, Model, encode, encode_and_score_in_mteb, load, score
+from evalharness.run.steps import Encoded, Loaded, Model, Scoring, encode, encode_and_score_in_mteb, load, score
 from evalharness.tasks import is_native, task_type
 from evalharness.types import (
     EncodeEvent,
     EncodeNote,
-    Notice,
     Scores,
-    ShardsUsed,
     TextsEncoded,
     Waiting,
 )
 
 _log = logging.getLogger(__name__)
 PACKAGES = ("mteb", "torch", "transformers", "datasets", "numpy", "scikit-learn", "scipy")
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedJob:
-    """A job to do or done.
-
-    Attributes:
-        id: which.
-        choice: its task, with all splits and subsets that the run wants of it.
-        key: all that can change its scores.
-        texts, characters: size, where known.
-        record: the stored record if it is valid, so that there is nothing to do.
-    """
-
-    id: JobId
-    choice: TaskChoice
-    key: Mapping[str, Any]
-    texts: int | None
-    characters: int | None
-    record: JobRecord | None
-
-    @property
-    def spec(self) -> TaskSpec:
-        """Its task."""
-        return self.choice.spec
-
-
-@dataclass(frozen=True, slots=True)
-class JobStarted:
-    """Progress: a job begins; `number` counts from 1 among `total` jobs to do."""
-
-    job: PlannedJob
-    number: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class TextsCounted:
-    """Progress: the data are loaded, so many texts are to be encoded."""
-
-    texts: int
-
-
-@dataclass(frozen=True, slots=True)
-class JobEnded:
-    """Progress: a job is done or has failed; `spent` are the seconds of each of its steps, where it was done now."""
-
-    record: JobRecord
-    spent: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Foreseen:
-    """Progress: the run begins; `left` says, whenever it is asked, about how many seconds are left of all of it.
-
-    None where nothing tells it yet.
-    """
-
-    left: Callable[[], float | None]
-
-
-RunEvent: TypeAlias = Foreseen | JobStarted | TextsCounted | TextsEncoded | ShardsUsed | Notice | JobEnded
-Watch: TypeAlias = Callable[[RunEvent], None]
 
 
 class TaskData:
@@ -162,7 +98,10 @@ def draws_in_order(spec: TaskSpec) -> bool:
 
 @dataclass(slots=True)
 class Work:
-    """What a job costs, counted while it runs; `encoded` are the texts that went through the model, in these actors."""
+    """What a job costs, counted while it runs; `encoded` are the texts that went through the model, in these actors.
+
+    Encoding is timed by the `clock`, in seconds; it is slower where several jobs share the model.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     texts: int = 0
@@ -170,15 +109,16 @@ class Work:
     tokens: int = 0
     bytes: int = 0
     actors: set[str] = field(default_factory=set)
+    clock: Callable[[], float] = time.monotonic
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
         """Time a part of the job."""
-        started = time.monotonic()
+        started = clock()
         try:
             yield
         finally:
-            self.seconds[name] = time.monotonic() - started
+            self.seconds[name] = clock() - started
 
     def count(self, event: TextsEncoded) -> None:
         """Add what an event tells."""
@@ -261,31 +201,35 @@ def encode_job(job: JobUnderWay, model: Model, watch: Watch, stop: Callable[[], 
         watch: is told of progress.
         stop: is called at each event; it may raise StoppedError, which loses no work.
     """
-    loaded, listener = job.loaded, _Listener(job, watch, stop)
+    loaded, work, listener = job.loaded, job.work, _Listener(job, watch, stop)
     if job.failure is None and loaded is not None:
         with job.failures_kept():
             if is_native(job.planned.spec):
                 watch(TextsCounted(sum(len(column.texts) for column in loaded.columns)))
                 ranks = isinstance(model, RankingModel)
-                with job.work.phase("rank" if ranks else "encode"), _explained(job) if ranks else nullcontext():
+                with (
+                    job.work.phase("rank" if ranks else "encode", job.work.clock),
+                    _explained(job) if ranks else nullcontext(),
+                ):
                     job.encoded = encode(loaded, model, listener)
             else:
-                with job.work.phase("encode and score"), _explained(job):
+                with work.phase("encode and score", work.clock), _explained(job):
                     job.scores = encode_and_score_in_mteb(loaded, model, listener)
     # now, for the next job may tell the model more of itself
     job.about = model.about
 
 
-def score_job(job: JobUnderWay, model: Model) -> Attempt:
+def score_job(job: JobUnderWay, model: Model, scorer: Scoring | None = None) -> Attempt:
     """The last step, for which the model does nothing any more: scores and the record, whatever happened before.
 
     Args:
         job: after `encode_job`.
         model: says what it is.
+        scorer: does what `steps.score` does, in its place.
     """
     if job.failure is None:
         with job.failures_kept():
-            job.scores = _noted(job, model, _scores(job))
+            job.scores = _noted(job, model, _scores(job, scorer or score))
     if (error := job.failure) is not None:
         known = isinstance(error, EvalHarnessError)
         message = str(error) if known else without_secrets(f"{type(error).__name__}: {error}")
@@ -296,13 +240,13 @@ def score_job(job: JobUnderWay, model: Model) -> Attempt:
     return Attempt(record, scores, job.work, out_of_reach=False)
 
 
-def _scores(job: JobUnderWay) -> Scores:
+def _scores(job: JobUnderWay, scorer: Scoring) -> Scores:
     if job.scores is not None:
         return job.scores
     if job.loaded is None or job.encoded is None:
         raise AssertionError("a job is scored after it is loaded and encoded")
     with job.work.phase("score"), _explained(job):
-        return score(job.loaded, job.encoded)
+        return scorer(job.loaded, job.encoded)
 
 
 def _noted(job: JobUnderWay, model: Model, scores: Scores) -> Scores:

@@ -22,8 +22,6 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from evalharness.errors import EvalHarnessError, StoppedError
 
 Event = TypeVar("Event")
-# one that is loaded, one that is encoded, one that is scored
-_JOBS = 3
 # of the memory that is free when the run begins, what texts and vectors of several jobs may take
 _SHARE_OF_MEMORY = 0.125
 _LOOK_SECONDS = 1.0
@@ -52,12 +50,22 @@ class Stages(Protocol):
         """
 
 
+def three() -> int:
+    """One job that is loaded, one that is encoded, one that is scored."""
+    return 3
+
+
 class Room:
     """How many jobs may be in memory, and how large: a job comes in as soon as it fits, or as it is the only one."""
 
-    def __init__(self, size: float) -> None:
-        """See the class; the size is in bytes."""
-        self._size = size
+    def __init__(self, size: float, most: Callable[[], int] = three) -> None:
+        """See the class.
+
+        Args:
+            size: bytes.
+            most: how many jobs; asked whenever one comes or goes.
+        """
+        self._size, self._most = size, most
         self._weights: deque[float] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -70,7 +78,7 @@ class Room:
             return not self._is_closed
 
     def _fits(self, weight: float) -> bool:
-        return not self._weights or (len(self._weights) < _JOBS and sum(self._weights) + weight <= self._size)
+        return not self._weights or (len(self._weights) < self._most() and sum(self._weights) + weight <= self._size)
 
     def weigh(self, weight: float) -> None:
         """The job that came in last turns out to be as large as this."""
@@ -90,11 +98,11 @@ class Room:
             self._changed.notify_all()
 
 
-def room_in_memory() -> Room:
-    """For what may be ahead and behind of the job at hand."""
+def room_in_memory(most: Callable[[], int]) -> Room:
+    """For what may be ahead and behind of the job at hand; see `Room`."""
     import psutil
 
-    return Room(_SHARE_OF_MEMORY * psutil.virtual_memory().available)
+    return Room(_SHARE_OF_MEMORY * psutil.virtual_memory().available, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,11 @@ class _Ended:
     error: BaseException | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Woken:
+    """Something is otherwise than before."""
+
+
 class Line(Generic[Event]):
     """Jobs on their way through three threads, in order.
 
@@ -120,7 +133,11 @@ class Line(Generic[Event]):
     """
 
     def __init__(
-        self, jobs: Callable[[Callable[[Event], None]], Iterator[Any]], stages: Stages, watch: Callable[[Event], None]
+        self,
+        jobs: Callable[[Callable[[Event], None]], Iterator[Any]],
+        stages: Stages,
+        watch: Callable[[Event], None],
+        most: Callable[[], int] = three,
     ) -> None:
         """See the class.
 
@@ -128,10 +145,11 @@ class Line(Generic[Event]):
             jobs: gives them one by one to the thread that loads; gets what tells of events from there.
             stages: what is done with each.
             watch: is told of events, by the thread that is in here.
+            most: how many jobs may be in memory; see `Room`.
         """
         self._jobs, self._stages, self._watch = jobs, stages, watch
-        self._room = room_in_memory()
-        self._heard: SimpleQueue[Event | _Loaded | _Ended] = SimpleQueue()
+        self._room = room_in_memory(most)
+        self._heard: SimpleQueue[Event | _Loaded | _Ended | _Woken] = SimpleQueue()
         self._ready: deque[_Loaded] = deque()
         self._encoded: SimpleQueue[Any] = SimpleQueue()
         self._keeping = threading.Lock()
@@ -145,6 +163,25 @@ class Line(Generic[Event]):
     def tell(self, event: Event) -> None:
         """Have the watch told of an event, from any thread."""
         self._heard.put(event)
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Have something done for the jobs in a thread of its own; it is waited for as the others are."""
+        thread = threading.Thread(target=work, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is kept any more, so that no score is of use."""
+        return not self._may_keep
+
+    def wait(self) -> None:
+        """Tell the watch what is told next; return after a while, or as soon as somebody wakes this up."""
+        self._wait()
+
+    def wake(self) -> None:
+        """Have `wait` return, from any thread."""
+        self._heard.put(_Woken())
 
     def hear(self) -> None:
         """Tell the watch what there is to tell.
@@ -203,6 +240,7 @@ class Line(Generic[Event]):
     def _settle(self) -> None:
         while not self._has_ended:
             self._wait()
+        self._may_keep = False
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(_LOOK_SECONDS)
@@ -215,12 +253,12 @@ class Line(Generic[Event]):
         with suppress(Empty):
             self._take_in(self._heard.get(timeout=_LOOK_SECONDS))
 
-    def _take_in(self, heard: Event | _Loaded | _Ended) -> None:
+    def _take_in(self, heard: Event | _Loaded | _Ended | _Woken) -> None:
         if isinstance(heard, _Loaded):
             self._ready.append(heard)
         elif isinstance(heard, _Ended):
             self._has_ended, self._error = True, heard.error or self._error
-        elif not self._is_deaf:
+        elif not isinstance(heard, _Woken) and not self._is_deaf:
             try:
                 self._watch(heard)
             # a watch that fails ends the run, and is no failure of the job that is encoded meanwhile

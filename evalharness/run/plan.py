@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from evalharness.catalog.selection import TaskChoice
 from evalharness.catalog.tasks import needs_hub
 from evalharness.downloads import stand_apart
-from evalharness.errors import PrerequisiteError, StoppedError, StorageError
+from evalharness.errors import PrerequisiteError, StoppedError
 from evalharness.files import remove_stale_temporaries
+from evalharness.models.workers import Workers
 from evalharness.results.records import (
     JobId,
     JobRecord,
@@ -22,32 +23,20 @@ from evalharness.results.records import (
     check_task_files,
     model_meta,
     run_folder,
-    task_folder,
-    write_model_meta,
 )
-from evalharness.results.views import refresh_view, run_key
+from evalharness.run.cluster.scoring import Scorer
 from evalharness.run.done import done_record, job_key
-from evalharness.run.job import (
-    Attempt,
-    JobEnded,
-    JobStarted,
-    JobUnderWay,
-    PlannedJob,
-    RunEvent,
-    TaskData,
-    Watch,
-    data_of,
-    draws_in_order,
-    encode_job,
-    load_job,
-    score_job,
-)
+from evalharness.run.events import JobEnded, JobStarted, PlannedJob, RunEvent, Watch
+from evalharness.run.job import Attempt, JobUnderWay, TaskData, data_of, draws_in_order, encode_job, load_job, score_job
+from evalharness.run.limits import NO_LIMITS, Limits, stop_after
 from evalharness.run.overlap import ALONE, EnoughError, Line
 from evalharness.run.steps import Model
 from evalharness.run.storing import lost, store_attempt
+from evalharness.run.together import OfJob, Teller, Together
+from evalharness.run.views import by_task, refresh, views_in_the_end
 from evalharness.store.uses import Uses
 from evalharness.tasks import is_native
-from evalharness.types import Frozen, ModelSpec, Notice, Protocol, ShardsUsed
+from evalharness.types import ModelSpec, Notice, Protocol, ShardsUsed, TextsPlanned
 
 # a text with its vector takes this beside its own bytes, about
 _BYTES_OF_TEXT = 2_400
@@ -120,25 +109,8 @@ def make_plan(
     return Plan(folder, jobs, overwrite, save_rankings)
 
 
-class Limits(Frozen):
-    """When a run ends before its time.
-
-    Attributes:
-        seconds: ends at the next batch after so many; None for no limit.
-        ends: when that is, by `time.monotonic`; None if the seconds count from the first job on.
-        fail_fast: whether the first failed job ends it.
-    """
-
-    seconds: float | None = None
-    ends: float | None = None
-    fail_fast: bool = False
-
-
-_NO_LIMITS = Limits()
-
-
 def run_plan(
-    plan: Plan, model: Model, watch: Watch, limits: Limits = _NO_LIMITS, *, overlap: bool = True
+    plan: Plan, model: Model, watch: Watch, limits: Limits = NO_LIMITS, *, overlap: bool = True
 ) -> list[JobRecord]:
     """Run all jobs that are not done yet.
 
@@ -162,10 +134,12 @@ def run_plan(
     # wherever another thread stands meanwhile
     plan = replace(plan, folder=plan.folder.absolute())
     done = {job.id: job.record for job in plan.jobs if job.record is not None}
-    running = _Running(plan, model, watch, _stop_after(limits), limits.fail_fast, done)
-    with _views_in_the_end(plan, model.spec):
+    running = _Running(plan, model, watch, stop_after(limits), limits.fail_fast, done)
+    with views_in_the_end(plan.folder, plan.jobs, model.spec):
         try:
-            if overlap and len(plan.todo) > 1:
+            if overlap and len(plan.todo) > 1 and model.workers is not None:
+                running.at_once(model.workers)
+            elif overlap and len(plan.todo) > 1:
                 running.side_by_side()
             else:
                 running.one_by_one()
@@ -180,6 +154,17 @@ def run_plan(
     return [running.records[job.id] for job in plan.jobs if job.id in running.records]
 
 
+def _nobody_waits() -> None: ...
+
+
+def _tell_nothing(tell: Watch) -> None:
+    del tell
+
+
+def _tell_of(job: JobId, tell: Callable[[OfJob], None], event: RunEvent) -> None:
+    tell(OfJob(job, event))
+
+
 @dataclass(slots=True)
 class _Turn:
     """A job to do.
@@ -188,12 +173,14 @@ class _Turn:
         data: of its task.
         ends: all jobs of its task, if it is the last of them; else empty.
         done: the record, if another process has done it meanwhile.
+        aside: what a thread of its own makes of it; None where it has none.
     """
 
     job: JobUnderWay
     data: TaskData
     ends: Sequence[PlannedJob]
     done: JobRecord | None = None
+    aside: Future[Attempt | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +207,7 @@ class _Running:
         for number, turn in enumerate(self._turns(self.watch), start=1):
             self.stop()
             turn.done = self._begin(turn.job.planned, number)
-            self._encode(turn, self.stop)
+            self._encode(turn, self.stop, self.watch)
             self.score(turn)(self.watch)
 
     def side_by_side(self) -> None:
@@ -236,15 +223,44 @@ class _Running:
                 done = self._begin(job, number)
                 turn = line.take()
                 turn.done = done
-                self._encode(turn, stop)
+                self._encode(turn, stop, self.watch)
                 line.give(turn)
                 if self.fail_fast and turn.job.failure is not None:
                     break
                 # it is not to stay in memory for as long as the next one
                 del turn
 
+    def at_once(self, workers: Workers) -> None:
+        """Load, encode and score several jobs at once, which several engines encode."""
+        tell = Teller(self.watch)
+        # those that are encoded, as many that are scored, and one that is loaded
+        with Line[Any](self._turns, self, tell, lambda: 2 * workers.at_once + 1) as line:
+            scorer = Scorer(workers, lambda: line.is_over)
+            with Together[Attempt](line, lambda: workers.at_once, self.stop) as together:
+                for number, job in enumerate(self.plan.todo, start=1):
+                    together.wait()
+                    done = self._begin(job, number, partial(tell.start, job.id))
+                    turn = line.take()
+                    turn.done = done
+                    if done is None:
+                        # in this thread, if it could not be done aside: none of the others stands in this folder
+                        self._load(turn)
+                        if turn.job.failure is not None:
+                            # its record says what is known of the model after the jobs before it
+                            together.wait_for_all()
+                        turn.job.work.clock = together.clock
+                        told = partial(_tell_of, job.id, line.tell)
+                        turn.aside = together.begin(
+                            partial(self._encode, turn, together.check, told),
+                            partial(self._score_aside, turn, scorer),
+                        )
+                    line.give(turn)
+                    if self.fail_fast and turn.job.failure is not None:
+                        break
+                    del turn
+
     def _turns(self, tell: Watch) -> Iterator[_Turn]:
-        for members in _by_task(self.plan.todo):
+        for members in by_task(self.plan.todo):
             # neighbouring jobs share it
             data = data_of(members, lambda message: tell(Notice(message)))
             yield from (_Turn(JobUnderWay(job), data, members if job is members[-1] else ()) for job in members)
@@ -255,9 +271,9 @@ class _Running:
             None if self.plan.overwrite else done_record(self.plan.folder, job, save_rankings=self.plan.save_rankings)
         )
 
-    def _begin(self, job: PlannedJob, number: int) -> JobRecord | None:
+    def _begin(self, job: PlannedJob, number: int, watch: Watch | None = None) -> JobRecord | None:
         if (done := self._done(job)) is None:
-            self.watch(JobStarted(job, number, len(self.plan.todo)))
+            (watch or self.watch)(JobStarted(job, number, len(self.plan.todo)))
         return done
 
     def weight(self, turn: _Turn) -> float:
@@ -278,23 +294,47 @@ class _Running:
     def _loads_aside(self) -> bool:
         return not any(needs_hub(job.spec) for job in self.plan.todo) or stand_apart()
 
-    def _encode(self, turn: _Turn, stop: Callable[[], None]) -> None:
-        if turn.done is not None:
-            return
+    def _load(self, turn: _Turn) -> None:
         if turn.job.loaded is None and turn.job.failure is None:
             load_job(turn.job, turn.data)
-        task = turn.job.planned.id.task
-        encode_job(turn.job, self.model, partial(self._hear, self.uses.setdefault(task, Uses())), stop)
 
-    def _hear(self, uses: Uses, event: RunEvent) -> None:
-        if isinstance(event, ShardsUsed):
-            uses.hear(event)
-        else:
-            self.watch(event)
+    def _encode(
+        self,
+        turn: _Turn,
+        stop: Callable[[], None],
+        watch: Watch,
+        planned: Callable[[], None] = _nobody_waits,
+    ) -> None:
+        if turn.done is not None:
+            return
+        self._load(turn)
+        uses = self.uses.setdefault(turn.job.planned.id.task, Uses())
+
+        def hear(event: RunEvent) -> None:
+            if isinstance(event, ShardsUsed):
+                uses.hear(event)
+            elif isinstance(event, TextsPlanned):
+                planned()
+            else:
+                watch(event)
+
+        encode_job(turn.job, self.model, hear, stop)
+
+    def _score_aside(self, turn: _Turn, scorer: Scorer) -> Attempt:
+        # its seconds do not begin before its turn comes
+        with scorer.turn():
+            return score_job(turn.job, self.model, scorer)
 
     def score(self, turn: _Turn) -> Callable[[Watch], None]:
         """See `Stages`."""
-        return partial(self._keep, turn, score_job(turn.job, self.model) if turn.done is None else None)
+        attempt = None
+        if turn.aside is not None:
+            if (attempt := turn.aside.result()) is None:
+                # it was ended before it was encoded
+                return _tell_nothing
+        elif turn.done is None:
+            attempt = score_job(turn.job, self.model)
+        return partial(self._keep, turn, attempt)
 
     def _keep(self, turn: _Turn, attempt: Attempt | None, tell: Watch) -> None:
         """Store what came of a job, and with the last of its task what is kept of the task."""
@@ -314,7 +354,7 @@ class _Running:
         if turn.ends:
             # once a task, not once a job
             self._note(turn.job.planned.id.task)
-            _refresh(self.plan.folder, turn.ends)
+            refresh(self.plan.folder, turn.ends)
 
     def forget_lost(self, tell: Watch) -> None:
         """What is gone from the folder is not done, though this run or one before has done it."""
@@ -345,52 +385,3 @@ class _Running:
             raise PrerequisiteError("\n".join(reasons))
         for attempt in self.unreachable:
             self.records[attempt.record.job] = self._stored(attempt)
-
-
-@contextmanager
-def _views_in_the_end(plan: Plan, spec: ModelSpec) -> Iterator[None]:
-    """However a run ends, what it did stands in the tasks' files, as far as the disk allows."""
-    try:
-        yield
-    except BaseException:
-        with suppress(StorageError):
-            refresh_views(plan, spec)
-        raise
-    refresh_views(plan, spec)
-
-
-def refresh_views(plan: Plan, spec: ModelSpec) -> None:
-    """See that all files made from the records of a plan's tasks are there and say what the records say.
-
-    Args:
-        plan: see `make_plan`; nothing of it has to be left to do.
-        spec: the model that it was made for.
-
-    Raises:
-        StorageError: one is not, and cannot be written.
-    """
-    if any(task_folder(plan.folder, name).is_dir() for name in {job.id.task for job in plan.jobs}):
-        write_model_meta(plan.folder, model_meta(spec))
-    for jobs in _by_task(plan.jobs):
-        _refresh(plan.folder, jobs)
-
-
-def _refresh(folder: Path, jobs: Sequence[PlannedJob]) -> None:
-    last = jobs[-1]
-    refresh_view(folder, last.id.task, run_key(last.id, last.key))
-
-
-def _by_task(jobs: Sequence[PlannedJob]) -> Iterator[list[PlannedJob]]:
-    return (list(group) for _, group in groupby(jobs, key=lambda job: job.id.task))
-
-
-def _stop_after(limits: Limits) -> Callable[[], None]:
-    ends = limits.ends
-    if ends is None and limits.seconds is not None:
-        ends = time.monotonic() + limits.seconds
-
-    def stop() -> None:
-        if ends is not None and time.monotonic() >= ends:
-            raise StoppedError(f"the time budget of {limits.seconds:g} s is used up")
-
-    return stop

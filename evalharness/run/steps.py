@@ -68,6 +68,10 @@ class Encoded:
     ranking: Ranking | None = None
 
 
+# as `score`
+Scoring: TypeAlias = Callable[[Loaded, Encoded], Scores]
+
+
 def load(job: JobId, choice: TaskChoice, read: ReadTask = load_mteb_task) -> Loaded:
     """Read what a job is about.
 

@@ -58,6 +58,10 @@ class Memory:
         self._size = 0
         self._next = 0
 
+    def knows_any(self, encoding: Encoding, digests: NDArray[np.uint64]) -> bool:
+        """Whether any of these texts is known; see `find`, after which other texts are forgotten than after this."""
+        return bool(self._entries) and any(name in self._places for name in _names(encoding, digests))
+
     def find(self, encoding: Encoding, digests: NDArray[np.uint64]) -> list[Part]:
         """What is known of texts, shard by shard.
 
@@ -89,17 +93,29 @@ class Memory:
         size = _size(found)
         if size > self._room:
             return
-        names = _names(encoding, digests)
-        self._entries[self._next] = _Entry(names, found, size)
-        self._places.update((name, _Place(self._next, row)) for row, name in enumerate(names))
+        self._add(_Entry(_names(encoding, digests), found, size))
+
+    def take(self, other: Memory) -> None:
+        """Remember what another one of the same size does, as if this one had been told; the other forgets it."""
+        while other._entries:
+            self._add(other._forgotten())
+
+    def _add(self, entry: _Entry) -> None:
+        self._entries[self._next] = entry
+        self._places.update((name, _Place(self._next, row)) for row, name in enumerate(entry.names))
         self._next += 1
-        self._size += size
+        self._size += entry.size
         while self._size > self._room:
-            number, oldest = self._entries.popitem(last=False)
-            self._size -= oldest.size
-            for name in oldest.names:
-                if self._places[name].entry == number:
-                    del self._places[name]
+            self._forgotten()
+
+    def _forgotten(self) -> _Entry:
+        """Forget the oldest entry."""
+        number, oldest = self._entries.popitem(last=False)
+        self._size -= oldest.size
+        for name in oldest.names:
+            if self._places[name].entry == number:
+                del self._places[name]
+        return oldest
 
 
 def _names(encoding: Encoding, digests: NDArray[np.uint64]) -> list[bytes]:

@@ -12,8 +12,10 @@ texts write the same file. A store that has all that is wanted may be read-only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,10 @@ from evalharness.errors import StorageError
 from evalharness.files import cache_folder
 from evalharness.store.filing import Filing
 from evalharness.store.folders import INFO, SHARDS, add_model, moved_aside, shard_paths, storage_errors_of
-from evalharness.store.index import VECTORS, Index, StoredParts, mapped, read_contents
+from evalharness.store.index import VECTORS, Index, StoredParts, StoredRows, mapped, read_contents
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.marks import Mark
+from evalharness.store.planning import Claim, Encode, Plan, UnderWay, Wanted
 from evalharness.store.shard_files import DamagedShardError, open_shard
 from evalharness.store.shards import PlannedShard, missing_shards, store_key, text_digests
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
@@ -49,6 +52,42 @@ _ROUNDS = 3
 def default_store() -> Path:
     """The store in the user's cache folder."""
     return cache_folder() / "store"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the store has of texts.
+
+    Attributes:
+        there: per text, whether it is there.
+        rows, truncated, unknown: of those that are, in their order.
+    """
+
+    there: NDArray[np.bool_]
+    rows: StoredRows
+    truncated: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A plan of texts.
+
+    Attributes:
+        wanted: the texts.
+        claim: of all of them.
+        mine: per text, whether no older plan is at it.
+        folder: of their key.
+        refused: what the system says against writing there.
+        found: what was there.
+    """
+
+    wanted: Wanted
+    claim: Claim
+    mine: NDArray[np.bool_]
+    folder: Path
+    refused: OSError | None
+    found: _Found
 
 
 class StoringEncoder:
@@ -77,43 +116,69 @@ class StoringEncoder:
         self._identity = identity
         self._similarity = similarity
         self._mark = Mark(root)
+        self._under_way = UnderWay()
         self._indexes: dict[str, Index] = {}
         self._checked: set[Path] = set()
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
-        """Vectors of the texts, memory-mapped; row i belongs to text i.
+        """Vectors of the texts, memory-mapped; row i belongs to text i. Several threads may ask.
 
         Raises:
             StorageError: the store cannot be read, or it lacks some of them and cannot be written.
         """
         # each shard has its own
         del journal
-        folder = self._root / store_key(self._identity, encoding)
-        refused = self._prepare(folder, encoding)
-        index = self._indexes[folder.name]
-        self._take_in(folder, index, emit)
-        digests = text_digests(texts)
-        places = self._found(index, digests, emit)
-        emit(TextsEncoded(int((places >= 0).sum())))
-        for _ in range(_ROUNDS):
-            if not (missing := places < 0).any():
-                break
-            if refused is not None:
+        with self.plan([Wanted(texts, encoding)], emit) as (encode,):
+            return encode(emit)
+
+    @contextmanager
+    def plan(self, wanted: Sequence[Wanted], emit: Emit) -> Iterator[Sequence[Encode]]:
+        """See `Planning`; errors as `encode`."""
+        claims = [Claim(store_key(self._identity, each.encoding), text_digests(each.texts)) for each in wanted]
+        # claims first, then the look: what an older plan has ended with is found
+        with self._under_way.plan(claims) as plan:
+            try:
+                yield [
+                    partial(self._encoded, self._begun(each, claim, mine, emit), plan)
+                    for each, claim, mine in zip(wanted, claims, plan.mine, strict=True)
+                ]
+            finally:
+                plan.release_all()
+
+    def _begun(self, wanted: Wanted, claim: Claim, mine: NDArray[np.bool_], emit: Emit) -> _Begun:
+        folder = self._root / claim.key
+        refused = self._prepare(folder, wanted.encoding)
+        return _Begun(wanted, claim, mine, folder, refused, self._found(folder, claim.digests, emit))
+
+    def _encoded(self, begun: _Begun, plan: Plan, emit: Emit) -> Embeddings:
+        wanted, folder, claim = begun.wanted, begun.folder, begun.claim
+        mine, found, rounds = begun.mine, begun.found, _ROUNDS
+        emit(TextsEncoded(int(found.there.sum())))
+        while (missing := ~found.there).any():
+            if begun.refused is not None:
                 with storage_errors_of(self._root):
-                    raise refused
-            filing = Filing(folder, encoding, patient=False, mark=self._mark.path)
-            self._take_in(folder, index, emit, self._file(missing_shards(texts, folder.name, missing), filing, emit))
-            places = self._found(index, digests, emit)
-        if (places < 0).any():
-            raise StorageError(
-                f"the embedding store {self._root} loses files as they are written; see who removes them"
-            )
-        rows = index.rows(places)
-        emit(ShardsUsed(frozenset(rows.paths[number] for number in np.unique(rows.shard).tolist())))
-        truncated, unknown = index.truncated(places), index.unknown(places)
-        if encoding.outputs != ("dense",):
-            return MultiPart(StoredParts(rows), truncated=truncated, unknown=unknown, is_checked=True)
-        return Dense(rows, self._similarity, truncated, unknown, is_checked=True)
+                    raise begun.refused
+            if not rounds:
+                raise StorageError(
+                    f"the embedding store {self._root} loses files as they are written; see who removes them"
+                )
+            others = missing & ~mine
+            shards = missing_shards(wanted.texts, claim.key, missing & mine)
+            filing = Filing(folder, wanted.encoding, patient=False, mark=self._mark.path)
+            filed = self._file(shards, filing, emit)
+            plan.release(claim.key)
+            plan.wait_for(Claim(claim.key, claim.digests[others]), emit)
+            mine, found = plan.claim(claim), self._found(folder, claim.digests, emit, filed)
+            if others.any():
+                emit(TextsEncoded(int((others & found.there).sum())))
+            else:
+                # those who are waited for may fail, which is no fault of the store
+                rounds -= 1
+        plan.release(claim.key)
+        emit(ShardsUsed(frozenset(found.rows.paths[number] for number in np.unique(found.rows.shard).tolist())))
+        if wanted.encoding.outputs != ("dense",):
+            return MultiPart(StoredParts(found.rows), truncated=found.truncated, unknown=found.unknown, is_checked=True)
+        return Dense(found.rows, self._similarity, found.truncated, found.unknown, is_checked=True)
 
     def _prepare(self, folder: Path, encoding: Encoding) -> OSError | None:
         """Make a folder and mark it as in use until the process ends.
@@ -121,17 +186,18 @@ class StoringEncoder:
         Returns:
             What the system says against it; what is in the folder can be read nevertheless.
         """
-        # one that somebody removed meanwhile begins anew
-        if folder.name not in self._indexes or not folder.is_dir():
-            self._indexes[folder.name] = Index(packed=encoding.outputs != ("dense",))
-            self._checked = {path for path in self._checked if path.parent.parent != folder}
-        try:
-            (folder / SHARDS).mkdir(parents=True, exist_ok=True)
-            self._mark.add(folder.name)
-            known = {name: value for name, value in self._identity.items() if name != "model"}
-            add_model(folder / INFO, str(self._identity["model"]), known | {"encoding": encoding.facts()})
-        except OSError as error:
-            return error
+        with self._under_way.lock:
+            # one that somebody removed meanwhile begins anew
+            if folder.name not in self._indexes or not folder.is_dir():
+                self._indexes[folder.name] = Index(packed=encoding.outputs != ("dense",))
+                self._checked = {path for path in self._checked if path.parent.parent != folder}
+            try:
+                (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+                self._mark.add(folder.name)
+                known = {name: value for name, value in self._identity.items() if name != "model"}
+                add_model(folder / INFO, str(self._identity["model"]), known | {"encoding": encoding.facts()})
+            except OSError as error:
+                return error
         return None
 
     def _take_in(self, folder: Path, index: Index, emit: Emit, filed: Sequence[Path] = ()) -> None:
@@ -155,25 +221,33 @@ class StoringEncoder:
         if fresh:
             index.add(fresh)
 
-    def _found(self, index: Index, digests: NDArray[np.uint64], emit: Emit) -> NDArray[np.int64]:
-        """Places of the texts in the index, after checking the vectors that they lead to."""
+    def _found(self, folder: Path, digests: NDArray[np.uint64], emit: Emit, filed: Sequence[Path] = ()) -> _Found:
+        """What the store has of the texts, after checking the vectors that they lead to; `filed` as in `_take_in`."""
         while True:
-            places = index.find(digests)
-            rows = index.rows(places[places >= 0])
-            damaged = False
-            for number in np.unique(rows.shard).tolist():
-                path = rows.paths[number]
-                if path in self._checked:
-                    continue
-                try:
-                    open_shard(path).check(VECTORS)
-                    self._checked.add(path)
-                except DamagedShardError as error:
-                    index.drop(path)
-                    self._set_aside(path, error, emit)
-                    damaged = True
-            if not damaged:
-                return places
+            with self._under_way.lock:
+                index = self._indexes[folder.name]
+                self._take_in(folder, index, emit, filed)
+                places = index.find(digests)
+                there = places[places >= 0]
+                found = _Found(places >= 0, index.rows(there), index.truncated(there), index.unknown(there))
+                used = [found.rows.paths[number] for number in np.unique(found.rows.shard).tolist()]
+                unchecked = [path for path in used if path not in self._checked]
+            # reading whole files takes its time
+            if not any(self._is_dropped(path, index, emit) for path in unchecked):
+                return found
+
+    def _is_dropped(self, path: Path, index: Index, emit: Emit) -> bool:
+        """Check a shard's vectors; whether the index has it no longer, for they are damaged."""
+        if _damage(path) is None:
+            with self._under_way.lock:
+                self._checked.add(path)
+            return False
+        with self._under_way.lock:
+            # another thread may have seen to it meanwhile
+            if path.name in index.names and (error := _damage(path)) is not None:
+                index.drop(path)
+                self._set_aside(path, error, emit)
+        return True
 
     def _set_aside(self, path: Path, error: DamagedShardError, emit: Emit) -> None:
         # Windows moves no file that is mapped
@@ -194,5 +268,15 @@ class StoringEncoder:
                 continue
             paths.append(path)
             if filed == "written":
-                self._checked.add(path)
+                with self._under_way.lock:
+                    self._checked.add(path)
         return paths + (self._file(busy, replace(filing, patient=True), emit) if busy else [])
+
+
+def _damage(path: Path) -> DamagedShardError | None:
+    """What is wrong with a shard's vectors."""
+    try:
+        open_shard(path).check(VECTORS)
+    except DamagedShardError as error:
+        return error
+    return None

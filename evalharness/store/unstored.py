@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import cast
 
@@ -12,7 +14,8 @@ from numpy.typing import NDArray
 
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.memory import REMEMBERED_BYTES, Memory, Part
-from evalharness.store.shards import PlannedShard, missing_shards, text_digests
+from evalharness.store.planning import Claim, Encode, Plan, UnderWay, Wanted
+from evalharness.store.shards import PlannedShard, missing_shards, store_key, text_digests
 from evalharness.store.text_encoder import ShardMap, TextEncoder, one_by_one
 from evalharness.types import Dense, Embeddings, Emit, Encoding, MultiPart, TextsEncoded
 
@@ -52,29 +55,88 @@ class UnstoredEncoder:
         """
         self._below = below
         self._spread = spread
+        self._room = remember
         self._memory = Memory(remember)
+        self._under_way = UnderWay()
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
-        """Encode texts; row i belongs to text i."""
+        """Encode texts; row i belongs to text i. Several threads may ask."""
         # there is no file that batches could be kept beside
         del journal
+        with self.plan([Wanted(texts, encoding)], emit) as (encode,):
+            return encode(emit)
+
+    @contextmanager
+    def plan(self, wanted: Sequence[Wanted], emit: Emit) -> Iterator[Sequence[Encode]]:
+        """See `Planning`."""
+        claims = [Claim(store_key({}, each.encoding), text_digests(each.texts)) for each in wanted]
+        # of what comes while older plans are under way: it is remembered, and others forgotten for it, in their order
+        held = Memory(self._room)
+        with self._under_way.plan(claims, lambda: self._memory.take(held)) as plan:
+            if self._room and self._has_in_common(plan, wanted, claims):
+                # which of them will be remembered then, the sizes of vectors decide
+                plan.wait_for_all(emit)
+                for claim in claims:
+                    plan.claim(claim)
+            with self._under_way.lock:
+                known = [
+                    self._memory.find(each.encoding, claim.digests) for each, claim in zip(wanted, claims, strict=True)
+                ]
+            remembering = _Remembering(self._under_way, plan, self._memory, held)
+            yield [
+                partial(self._encoded, _Begun(each, claim.digests, parts), remembering)
+                for each, claim, parts in zip(wanted, claims, known, strict=True)
+            ]
+
+    def _has_in_common(self, plan: Plan, wanted: Sequence[Wanted], claims: Sequence[Claim]) -> bool:
+        """Whether a text is remembered, or is one of an older plan, while there are older ones."""
+        with self._under_way.lock:
+            if plan.is_oldest:
+                return False
+            pairs = zip(wanted, claims, strict=True)
+            return not all(mine.all() for mine in plan.mine) or any(
+                self._memory.knows_any(each.encoding, claim.digests) for each, claim in pairs
+            )
+
+    def _encoded(self, begun: _Begun, remembering: _Remembering, emit: Emit) -> Embeddings:
+        texts, encoding = begun.wanted.texts, begun.wanted.encoding
         if not len(texts):
             return self._below.encode(texts, encoding, emit)
-        digests = text_digests(texts)
-        known = self._memory.find(encoding, digests)
         missing = np.ones(len(texts), dtype=bool)
-        for part in known:
+        for part in begun.known:
             missing[part.places] = False
         emit(TextsEncoded(int((~missing).sum())))
         shards = missing_shards(texts, "", missing)
         fresh = zip(shards, self._spread(Vectors(encoding), shards, self._below, emit), strict=True)
-        return _in_order(len(texts), chain(known, self._remembered(encoding, digests, fresh)))
+        return _in_order(len(texts), chain(begun.known, remembering.added(encoding, begun.digests, fresh)))
 
-    def _remembered(
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A plan of texts: their digests, and what was known of them."""
+
+    wanted: Wanted
+    digests: NDArray[np.uint64]
+    known: Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembering:
+    """Where a plan's vectors are kept: the common memory, or one of its own until older plans have ended."""
+
+    under_way: UnderWay
+    plan: Plan
+    memory: Memory
+    held: Memory
+
+    def added(
         self, encoding: Encoding, digests: NDArray[np.uint64], fresh: Iterable[tuple[PlannedShard, Embeddings]]
     ) -> Iterator[Part]:
+        """The same shards, remembered."""
         for shard, found in fresh:
-            self._memory.add(encoding, digests[shard.rows], found)
+            with self.under_way.lock:
+                memory = self.memory if self.plan.is_oldest else self.held
+                memory.add(encoding, digests[shard.rows], found)
             yield Part(shard.rows, found)
 
 

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
+from threading import Lock
 
 from evalharness.files import file_name, write_json
 from evalharness.store.folders import USES
@@ -28,15 +29,17 @@ def use_path(folder: Path, task: str) -> Path:
 
 
 class Uses:
-    """The shards that are used for one purpose."""
+    """The shards that are used for one purpose; several threads may tell of them."""
 
     def __init__(self) -> None:
         self._paths: set[Path] = set()
+        self._lock = Lock()
 
     def hear(self, event: EncodeEvent) -> None:
         """Take in what an event tells of shards; other events tell nothing of them."""
         if isinstance(event, ShardsUsed):
-            self._paths |= event.paths
+            with self._lock:
+                self._paths |= event.paths
 
     def note(self, task: str) -> None:
         """Write down that a task used the shards.
@@ -44,7 +47,9 @@ class Uses:
         Args:
             task: its name; empty for texts that are of no task.
         """
-        for shards, paths in groupby(sorted(self._paths), key=lambda path: path.parent):
+        with self._lock:
+            known = sorted(self._paths)
+        for shards, paths in groupby(known, key=lambda path: path.parent):
             used = list(paths)
             # a store that is read-only or full serves vectors all the same, and no number depends on this
             with suppress(OSError):

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from evalharness.run.job import (
-    Attempt,
-    JobUnderWay,
-    PlannedJob,
-    TaskData,
-    Watch,
-    encode_job,
-    load_job,
-    score_job,
-)
+from evalharness.run.events import PlannedJob, Watch
+from evalharness.run.job import Attempt, JobUnderWay, TaskData, encode_job, load_job, score_job
 from evalharness.run.steps import Model
 
 

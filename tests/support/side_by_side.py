@@ -14,8 +14,9 @@ from evalharness.catalog.selection import Selection, TaskChoice, select
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.results.records import JobRecord
 from evalharness.run import job as job_module
-from evalharness.run.job import RunEvent
-from evalharness.run.plan import Limits, Plan, make_plan, run_plan
+from evalharness.run.events import RunEvent
+from evalharness.run.limits import Limits
+from evalharness.run.plan import Plan, make_plan, run_plan
 from evalharness.run.steps import Encoded, Loaded, score
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding, Scores

@@ -9,7 +9,7 @@ from typing import Any
 from evalharness.catalog.selection import TaskChoice
 from evalharness.catalog.tasks import find_task
 from evalharness.results.records import JobId, JobRecord
-from evalharness.run.job import PlannedJob
+from evalharness.run.events import PlannedJob
 
 LONG = "AmazonReviewsMultilingualCounterfactualClassificationWithAVeryLongName"
 

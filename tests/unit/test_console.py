@@ -14,8 +14,9 @@ from support.watched import LONG, Clock, planned, record, wait_for
 from evalharness.cli.display import RunDisplay, print_scores
 from evalharness.cli.shell import Loudness
 from evalharness.results.records import JobRecord
-from evalharness.run.job import JobEnded, JobStarted, TextsCounted
+from evalharness.run.events import JobEnded, JobStarted, TextsCounted
 from evalharness.run.plan import Plan
+from evalharness.run.together import JobResumed
 from evalharness.types import Notice, TextsEncoded
 
 
@@ -122,6 +123,55 @@ def test_a_job_that_is_scored_beside_the_next_one_has_its_own_lines() -> None:
         "[1/2] STS12 [test, default]: cosine_spearman 0.5000 in 1.5 s, 6 texts encoded, 4 from the store or repeated",
         "[2/2] STS13 [test, default]: cosine_spearman 0.5000 in 1.5 s",
     ]
+
+
+def test_jobs_that_are_encoded_at_once_have_their_own_lines() -> None:
+    out, clock = io.StringIO(), Clock()
+    with RunDisplay(Console(file=out, width=160), every=0.02, clock=clock) as display:
+        display(JobStarted(planned(), 1, 2))
+        display(TextsCounted(10))
+        display(TextsEncoded(2, 20))
+        display(JobStarted(planned("STS13"), 2, 2))
+        display(JobResumed(planned().id))
+        clock.now = 2.0
+        display(TextsEncoded(2, 20))
+        display(JobResumed(planned("STS13").id))
+        display(TextsCounted(5))
+        display(TextsEncoded(1, 10))
+        clock.now = 4.0
+        wait_for(out, "[1/2] STS12 [test, default]: 4/10 texts, 1.0 texts/s, 6 s left")
+        wait_for(out, "[2/2] STS13 [test, default]: 1/5 texts, 0.5 texts/s, 8 s left")
+        display(JobResumed(planned().id))
+        display(TextsEncoded(6, 60))
+        display(JobResumed(planned("STS13").id))
+        clock.now = 7.0
+        wait_for(out, "[1/2] STS12 [test, default]: scoring, 3 s so far")
+        display(JobEnded(record()))
+        # of one that has ended nothing is told
+        display(JobResumed(planned().id))
+        display(TextsEncoded(4))
+        display(JobEnded(record("STS13")))
+    assert out.getvalue().splitlines()[-1].endswith("1 texts encoded, 4 from the store or repeated")
+
+
+def test_jobs_that_are_encoded_at_once_have_a_bar_each() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True, color_system=None, legacy_windows=False)
+    with RunDisplay(console) as display:
+        display(JobStarted(planned(), 1, 2))
+        display(TextsCounted(10))
+        display(TextsEncoded(2, 20))
+        display(JobStarted(planned("STS13"), 2, 2))
+        display(TextsCounted(5))
+        display(JobResumed(planned().id))
+        display(TextsEncoded(3, 20))
+        bars = display._progress.tasks
+        assert {(bar.description.split()[1], bar.completed, bar.total) for bar in bars} == {
+            ("STS12", 5, 10), ("STS13", 0, 5),
+        }  # fmt: skip
+        display(JobEnded(record()))
+        display(JobEnded(record("STS13")))
+        assert display._progress.tasks == []
 
 
 def test_a_terminal_has_one_bar_and_it_is_of_the_job_that_is_encoded() -> None:

@@ -27,7 +27,7 @@ from evalharness.models.loading import System, open_model, resolve_model
 from evalharness.results.items import read_items, with_names
 from evalharness.results.records import items_path
 from evalharness.run import evaluate as evaluate_module
-from evalharness.run.job import JobEnded, JobStarted, RunEvent
+from evalharness.run.events import JobEnded, JobStarted, RunEvent
 from evalharness.types import Notice, TextsEncoded
 
 NAMES = ["CallbackOptions", "Choice", "Comparison", "EvalHarnessCallback", "Evaluation", "Execution", "JobResult"]

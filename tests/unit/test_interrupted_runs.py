@@ -27,7 +27,8 @@ from evalharness.run import done as done_module
 from evalharness.run import job as job_module
 from evalharness.run import plan as run_module
 from evalharness.run import storing as storing_module
-from evalharness.run.plan import Limits, Plan, make_plan, run_plan
+from evalharness.run.limits import Limits
+from evalharness.run.plan import Plan, make_plan, run_plan
 from evalharness.types import ItemScores, Scores
 
 TEXTS = [f"{left} {right}" for left in ("red", "green", "blue") for right in ("stone", "river", "cloud", "lemon")]

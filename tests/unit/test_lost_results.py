@@ -12,7 +12,7 @@ from support.side_by_side import run, same_scores, scoring, stored
 from support.small_runs import state
 
 from evalharness.results.records import JobId, JobRecord, record_path, run_folder
-from evalharness.run.job import JobEnded, RunEvent
+from evalharness.run.events import JobEnded, RunEvent
 from evalharness.types import Notice
 
 # the tasks of all runs here; the first of them is done before

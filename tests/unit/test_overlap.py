@@ -21,7 +21,7 @@ from evalharness.downloads import stand_apart, standing_in
 from evalharness.errors import PrerequisiteError
 from evalharness.run import job as job_module
 from evalharness.run import plan as plan_module
-from evalharness.run.job import JobEnded, JobStarted, RunEvent, TextsCounted
+from evalharness.run.events import JobEnded, JobStarted, RunEvent, TextsCounted
 from evalharness.run.overlap import ALONE, Room
 from evalharness.run.quiet import without_warnings
 from evalharness.run.steps import Loaded

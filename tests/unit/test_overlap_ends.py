@@ -17,8 +17,9 @@ from evalharness.errors import StoppedError, StorageError
 from evalharness.results.records import JobRecord
 from evalharness.run import job as job_module
 from evalharness.run import plan as plan_module
-from evalharness.run.job import JobEnded, RunEvent
-from evalharness.run.plan import Limits, make_plan
+from evalharness.run.events import JobEnded, RunEvent
+from evalharness.run.limits import Limits
+from evalharness.run.plan import make_plan
 from evalharness.run.steps import Loaded
 from evalharness.run.storing import store_attempt
 from evalharness.types import Notice

@@ -26,8 +26,9 @@ from evalharness.results.records import model_meta, read_job, run_folder
 from evalharness.run import done as done_module
 from evalharness.run import job as job_module
 from evalharness.run.done import job_key
-from evalharness.run.job import JobEnded, RunEvent
-from evalharness.run.plan import Limits, Plan, make_plan, run_plan
+from evalharness.run.events import JobEnded, RunEvent
+from evalharness.run.limits import Limits
+from evalharness.run.plan import Plan, make_plan, run_plan
 from evalharness.store import shards as plan_module
 from evalharness.store.keeping import describe_store
 from evalharness.store.storing import StoringEncoder

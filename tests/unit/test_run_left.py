@@ -15,7 +15,7 @@ from evalharness.results.records import JobId
 from evalharness.run.estimating.costs import START_SECONDS, JobCost, Part, RunCost
 from evalharness.run.estimating.progress import Progress
 from evalharness.run.estimating.speed import Seen
-from evalharness.run.job import Foreseen, JobEnded, JobStarted, TextsCounted
+from evalharness.run.events import Foreseen, JobEnded, JobStarted, TextsCounted
 from evalharness.types import TextsEncoded
 
 

@@ -31,7 +31,8 @@ from evalharness.models.loading import ModelOptions, open_embedder, resolve_mode
 from evalharness.models.options import Execution, ParsedOptions
 from evalharness.results.records import JobId
 from evalharness.run import job as job_module
-from evalharness.run.job import PlannedJob, data_of
+from evalharness.run.events import PlannedJob
+from evalharness.run.job import data_of
 from evalharness.run.plan import make_plan
 from evalharness.run.request import RunRequest
 from evalharness.run.steps import Encoded, Loaded, Model, encode, encode_and_score_in_mteb, load, score

@@ -18,7 +18,7 @@ from evalharness.run.estimating.costs import JobCost, Outfit, RunCost, job_cost,
 from evalharness.run.estimating.memory import Shape, read_shape, usual_shape
 from evalharness.run.estimating.speed import Speed, find_speed, keep_speed, speed_key, stated_speed
 from evalharness.run.estimating.work import as_pairs, work_of
-from evalharness.run.job import PlannedJob
+from evalharness.run.events import PlannedJob
 from evalharness.run.plan import Plan
 from evalharness.types import ModelSpec, Side
 

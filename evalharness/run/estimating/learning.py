@@ -13,7 +13,7 @@ from evalharness.run.estimating.foreseeing import Setting, foresee
 from evalharness.run.estimating.progress import Progress, Shown
 from evalharness.run.estimating.scripts import USUAL
 from evalharness.run.estimating.speed import Phase, Point, Seen, Speed, find_speed, keep_speed, speed_key
-from evalharness.run.job import Foreseen, RunEvent, Watch
+from evalharness.run.events import Foreseen, RunEvent, Watch
 from evalharness.run.plan import Plan
 from evalharness.run.steps import Model
 

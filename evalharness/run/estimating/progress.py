@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from evalharness.results.records import JobId
 from evalharness.run.estimating.costs import START_SECONDS, JobCost, RunCost
 from evalharness.run.estimating.speed import Phase, Seen
-from evalharness.run.job import JobEnded, JobStarted, RunEvent, TextsCounted
+from evalharness.run.events import JobEnded, JobStarted, RunEvent, TextsCounted
 from evalharness.types import TextsEncoded
 
 # seconds that a phase has to have been seen before it corrects an estimate that nobody trusts

@@ -1,0 +1,120 @@
+"""Jobs that Ray tasks score, as a program: `python on_ray.py FOLDER`; prints as JSON what came of them.
+
+A process of its own, since the suite's fork and Ray does not bear that. What encodes is a pool of threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from threading import Lock, Timer
+from typing import Any
+from unittest.mock import patch
+
+import ray
+
+from evalharness.catalog.selection import Selection, TaskChoice, select
+from evalharness.results.records import JobId
+from evalharness.run.cluster import scoring
+from evalharness.run.plan import make_plan, run_plan
+from evalharness.run.steps import Encoded, Loaded, encode, load, score
+from evalharness.types import Dense, ignore_event
+from support.elsewhere import OddRows
+from support.local_tasks import ROWS, jsonl_task, write
+from support.pools import Company, Pool, alone, own_texts, pooled
+from support.side_by_side import local_tasks
+from support.small_runs import state
+
+SCORED_HERE: list[JobId] = []
+
+
+class Workers:
+    """Of a pool."""
+
+    at_once = 3
+
+    def __init__(self, *, share_store: bool) -> None:
+        self.share_store = share_store
+
+
+def scored_here(loaded: Loaded, encoded: Encoded) -> Any:
+    SCORED_HERE.append(loaded.job)
+    return score(loaded, encoded)
+
+
+def tasks(folder: Path) -> list[TaskChoice]:
+    """Of all types, and one that fails."""
+    paths = [jsonl_task(folder / "Constant.toml", "STS", [{**row, "score": 1} for row in ROWS["STS"]])]
+    for kind in ("Retrieval", "Classification", "MultilabelClassification"):
+        (folder / kind).mkdir(parents=True)
+        path = write(folder / kind, kind, [json.dumps(row).encode() for row in ROWS[kind]])
+        path.write_text(path.read_text().replace('"Mine"', f'"{kind}"'))
+        paths.append(path)
+    return [*local_tasks(folder), *select(Selection(tasks=list(map(str, paths))))]
+
+
+def whole_run(folder: Path) -> dict[str, object]:
+    """A run with a store, against one whose jobs go one after another in this process."""
+    choices = tasks(folder / "data")
+    wanted = alone(Company(), folder / "one")
+    run_plan(make_plan(choices, wanted.spec, folder / "serial", save_rankings=True), wanted, lambda _: None)
+    with Pool(Company()) as pool:
+        model = pooled(pool, folder / "several")
+        plan = make_plan(choices, model.spec, folder / "tasks", save_rankings=True)
+        records = run_plan(plan, model, lambda _: None)
+    return {
+        "jobs": len(records),
+        "failed": [record.job.task for record in records if record.error is not None],
+        "same": state(folder / "tasks") == state(folder / "serial"),
+        "here": len(SCORED_HERE),
+    }
+
+
+def one_job(folder: Path, kind: str) -> dict[str, object]:
+    """A job whose vectors are odd in other processes."""
+    folder.mkdir()
+    choice = own_texts(folder, 1)[0]
+    loaded = load(JobId(choice.spec.name, "test", "default"), choice)
+    found = encode(loaded, alone(Company(), None), ignore_event)
+    odd: dict[str, Any] = {
+        name: Dense(OddRows(each.vectors, os.getpid(), kind, folder / "tries"))
+        for name, each in found.embeddings.items()
+    }
+    if kind == "cannot be sent":
+        odd["lock"] = Lock()
+    ended: list[float] = []
+    if kind == "takes long":
+        Timer(5, lambda: ended.append(time.monotonic())).start()
+    del SCORED_HERE[:]
+    try:
+        scores = scoring.Scorer(Workers(share_store=kind != "on this node"), lambda: bool(ended))(loaded, Encoded(odd))
+        said = "same" if scores.metrics == score(loaded, found).metrics else "other"
+    except Exception as error:  # noqa: BLE001 -- it is what is asked for
+        said = f"{type(error).__name__}: {error}"
+    was_told = [time.monotonic() - since for since in ended]
+    return {"said": said, "here": len(SCORED_HERE), "went": (folder / "tries").exists(), "after": was_told}
+
+
+def main(folder: Path) -> None:
+    # paths of sockets are short
+    place = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=place)
+    kinds = (
+        "plain", "on this node", "fails", "fails oddly", "has no files", "cannot be sent", "dies once", "takes long",
+    )  # fmt: skip
+    try:
+        with patch.object(scoring, "score", scored_here):
+            found = {"run": whole_run(folder), **{kind: one_job(folder / kind, kind) for kind in kinds}}
+    finally:
+        ray.shutdown()
+        shutil.rmtree(place, ignore_errors=True)
+    sys.stdout.write(f"\n{json.dumps(found)}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
