@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from evalharness.cli.shell import Loudness
-from evalharness.errors import printable
+from evalharness.errors import one_line, printable
 from evalharness.results.records import JobId, JobRecord
 from evalharness.run.job import Foreseen, JobEnded, JobStarted, RunEvent, TextsCounted
 from evalharness.run.plan import Plan
@@ -23,6 +23,8 @@ from evalharness.types import Notice, TextsEncoded
 
 # without a terminal, a sign of life comes this often
 LINE_SECONDS = 30.0
+# in characters, of what is told of a note with every job that has it
+_LONGEST_NOTE = 100
 _MINUTE, _HOUR = 60, 3600
 # a file or pipe has no width to fit into
 _FILE_WIDTH = 160
@@ -96,10 +98,10 @@ def span(seconds: float) -> str:
 
 
 def outcome(record: JobRecord) -> str:
-    """One line about a finished job."""
+    """One line about a finished job; of long notes the beginning, for the record has the whole."""
     if record.error is not None:
         return f"failed: {record.error}"
-    notes = "".join(f" ({note})" for note in record.notes)
+    notes = "".join(f" ({one_line(note, _LONGEST_NOTE)})" for note in record.notes)
     return f"{record.main_score} {record.metrics[record.main_score]:.4f} in {record.seconds:.1f} s{notes}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import signal
@@ -138,6 +139,8 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads that compute; with --ray, per actor.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Encode on Ray: local, auto, or HOST:PORT of a cluster.")] = None,
     save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,
     store: Annotated[Path | None, typer.Option(help="Embedding store; default: in the user's cache folder.")] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep no embeddings.")] = False,
@@ -171,8 +174,8 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     })  # fmt: skip
     seconds = None if time_budget is None else duration(time_budget)
     ends = None if seconds is None else time.monotonic() + seconds
-    speed = Execution(device=device, batch_tokens=batch_tokens, ends=ends, overlap=overlap)
-    options, execution = with_engine(options, speed, engine)
+    placed = Execution(device=device, batch_tokens=batch_tokens, ends=ends, overlap=overlap, ray=ray, threads=threads)
+    options, execution = with_engine(options, placed, engine)
     second = SecondStage(reranker, reranker_url, rerank_top_k)
     request = RunRequest(model, options, selection, output, overwrite, save_rankings, second, execution)
     if not dry_run and (devices, rate) != (None, None):
@@ -322,3 +325,6 @@ def main() -> None:
         # not sys.exit: threads of libraries may wait for work that never comes
         sys.stdout.flush()
         os._exit(ExitCode.SIGNALLED + signalled.args[0])
+    finally:
+        # Python would look for circles among all that is left, which takes a sixth of a short command
+        gc.freeze()

@@ -16,6 +16,7 @@ from evalharness.cli.published import Public
 from evalharness.cli.publishing import Publishing, publish
 from evalharness.cli.shell import Loudness, loudness, tell
 from evalharness.errors import UsageError
+from evalharness.files import atomic_path, check_writable, no_collection, storage_errors
 from evalharness.reports.formats import format_of, formats, uncoloured
 from evalharness.reports.plots import check_plots, plots
 
@@ -29,6 +30,7 @@ _STANDARD_OUTPUT = 1
 _COMMAS = ". Several values of an option are given with commas: --tasks A,B"
 
 
+@no_collection()
 def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     results: Annotated[list[Path] | None, typer.Argument(help="Folders with results; default: results.")] = None,
     suite: Annotated[
@@ -86,7 +88,6 @@ def report(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
 ) -> None:
     """Make a leaderboard from results, for each suite and benchmark. A missing task leaves an average void."""
     from evalharness.catalog.lists import task_lists
-    from evalharness.files import check_writable
     from evalharness.reports.building.boards import make_boards
     from evalharness.reports.building.choosing import Choice, wanted_tasks
     from evalharness.reports.formats import render
@@ -162,8 +163,6 @@ def _warn(message: str) -> None:
 
 def _write(text: str, output: Path | None) -> None:
     """To a file, whole or not at all, or to the terminal."""
-    from evalharness.files import atomic_path, storage_errors
-
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -178,8 +177,6 @@ def _write(text: str, output: Path | None) -> None:
 
 def _plots_folder(names: Sequence[str], folder: Path | None, output: Path | None) -> Path:
     """Where plots go, after a look whether they can be drawn and written at all."""
-    from evalharness.files import check_writable
-
     if folder is not None and not names:
         raise UsageError(f"--plots {folder} without --plot; say which: --plot {','.join(plots())}")
     check_plots(names)
@@ -191,7 +188,6 @@ def _plots_folder(names: Sequence[str], folder: Path | None, output: Path | None
 
 def _draw(boards: Sequence[Board], names: Sequence[str], folder: Path) -> Sequence[Path]:
     """Before anything is written of a report, for a board may have nothing to draw; gives the files."""
-    from evalharness.files import storage_errors
     from evalharness.reports.plots import save_plots
 
     if not names:

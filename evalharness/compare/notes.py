@@ -17,22 +17,29 @@ _OF_MODEL = {
     "similarity": "similarity",
     "dimensions": "dimensions",
 }
+_ENGINE = "engine"
 _PACKAGES = ("torch", "transformers", "mteb", "scikit-learn", "onnxruntime")
 
 
 def differences_in_settings(base: Results, candidate: Results) -> list[str]:
     """A line for each fact that the records of the two do not share.
 
+    What only one side's records say is no difference, but for the engine: records of before do not name it, and which
+    one it was changes last bits. A backend that is its own engine never names it.
+
     Args:
         base: the results to compare with.
         candidate: the results to judge.
     """
     facts = [_facts(results) for results in (base, candidate)]
+    names, backends = set(facts[0]) & set(facts[1]), [found.get("backend") for found in facts]
+    if _ENGINE in set(facts[0]) ^ set(facts[1]) and backends[0] == backends[1]:
+        names.add(_ENGINE)
     lines = []
-    for name in sorted(set(facts[0]) & set(facts[1])):
-        one, other = (", ".join(sorted(found[name])) for found in facts)
+    for name in sorted(names):
+        one, other = (clip(", ".join(sorted(found[name]))) if name in found else "not recorded" for found in facts)
         if one != other:
-            lines.append(f"{name}: {clip(one)} in the base, {clip(other)} in the candidate")
+            lines.append(f"{name}: {one} in the base, {other} in the candidate")
     same = {str(found.get("fingerprint")) for found in map(_models, (base, candidate))}
     if len(same) == 1 and same != {"None"} and not lines:
         lines.append("the two are of the same model with the same settings")
@@ -67,7 +74,7 @@ def _facts(results: Results) -> dict[str, set[str]]:
             model, packages = (said[name] if isinstance(said.get(name), dict) else {} for name in ("model", "packages"))
             values = {shown: model.get(name) for name, shown in _OF_MODEL.items() if name in model}
             values |= {f"version of {name}": packages.get(name) for name in _PACKAGES if name in packages}
-            values |= {name: said[name] for name in ("device", "engine") if name in said}
+            values |= {name: said[name] for name in ("device", _ENGINE) if name in said}
             values |= {"prompts": _prompts(model)} if model else {}
             for name, value in values.items():
                 found.setdefault(name, set()).add(str(value))

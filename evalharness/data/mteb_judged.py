@@ -112,13 +112,15 @@ class CandidateRows(_Rows):
 
     def numbered(self, queries: Sequence[str], documents: Sequence[str]) -> Ragged | None:
         """The candidates of these queries, in their order, each once; None if one is not in the corpus."""
+        import pyarrow as pa
+
         asked, there = _Names(queries), _Names(documents)
         owners, lengths, named = [], [], []
         for chunk in self._chunks():
             lists = chunk[_DOCUMENTS].combine_chunks()
             owners.append(asked.numbers(chunk[_QUERY]))
             lengths.append(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
-            named.append(there.numbers(lists.flatten()))
+            named.append(there.numbers(pa.chunked_array([lists.flatten()])))
         owner, found = _joined(owners), Ragged(_joined(named), starts_of(_joined(lengths).astype(np.int64)))
         # of several rows of a query the last counts; a query without any has an empty one
         row = np.full(len(queries), len(found))
@@ -136,20 +138,21 @@ class _Names:
         import pyarrow as pa
 
         self._names = pa.array(names, type=pa.large_string())
-        # where a name is there twice, its last place counts
-        last = {name: place for place, name in enumerate(names)}
-        self._last = None
-        if len(last) < len(names):
-            self._last = np.fromiter(map(last.__getitem__, names), dtype=np.int32, count=len(names))
 
-    def numbers(self, values: Any) -> Numbers:  # noqa: ANN401 -- an array of pyarrow's
+    def numbers(self, values: Any) -> Numbers:  # noqa: ANN401 -- a chunked array of pyarrow's
         """The number of each value; -1 for those that have none."""
         import pyarrow as pa
         from pyarrow import compute
 
-        found = compute.index_in(values.cast(pa.large_string()), value_set=self._names)
-        numbers: Numbers = found.fill_null(_NOBODY).to_numpy().astype(np.int32)
-        return numbers if self._last is None else np.where(numbers == _NOBODY, _NOBODY, self._last[numbers])
+        coded = values.cast(pa.large_string()).dictionary_encode().unify_dictionaries().combine_chunks()
+        # a table of the values, not of the names, of which there may be many more
+        which = compute.index_in(self._names, value_set=coded.dictionary).fill_null(_NOBODY).to_numpy()
+        named = np.flatnonzero(which != _NOBODY)
+        found = np.full(len(coded.dictionary) + 1, _NOBODY, dtype=np.int32)
+        # where a name is there twice, its last place counts
+        found[which[named]] = named
+        numbers: Numbers = found[coded.indices.fill_null(_NOBODY).to_numpy()]
+        return numbers
 
 
 def _joined(parts: Sequence[NDArray[Any]]) -> Numbers:

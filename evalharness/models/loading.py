@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -18,6 +19,7 @@ from evalharness.models.lazy import known_opening, open_and_keep
 from evalharness.models.named import Named, name_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution, ModelOptions
+from evalharness.models.pool.asked import idle_gpus
 from evalharness.models.prompts import encoding
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
 from evalharness.models.registry import OpenBackend, ResolvedModel, check_execution, find_backend
@@ -173,10 +175,18 @@ def _stage(
     known = None if store is None else known_opening(resolved, execution)
     if store is None or known is None:
         may_export = find_backend(resolved.spec.backend).engine is not None and execution.engine != "torch"
+        is_first = store is not None and may_export
         first = "; for the first time here it may be exported and measured, which takes longer"
-        say(f"{message}{first if known is None and store is not None and may_export else ''}")
-        return open_backend(resolved, execution) if store is None else open_and_keep(resolved, execution)
+        _say_idle(resolved, execution, say)
+        say(f"{message}{first if is_first else ''}")
+        started = time.monotonic()
+        opened = open_backend(resolved, execution) if store is None else open_and_keep(resolved, execution)
+        if is_first:
+            on = computing(opened).engine
+            say(f"loaded on {on} in {time.monotonic() - started:.1f} s; what was exported and measured is kept")
+        return opened
     if not all(stored_sides(resolved, known, store, task) for task in tasks):
+        _say_idle(resolved, execution, say)
         say(message)
         known.begin()
     return known
@@ -195,6 +205,11 @@ def stored_sides(resolved: ResolvedModel, known: OpenBackend, store: Path, task:
     sides: tuple[Side, ...] = (None, "query", "document")
     folders = {side: store / store_key(identity, encoding(resolved.spec, side, task)) for side in sides}
     return {side for side, folder in folders.items() if use_path(folder, task.name).exists()}
+
+
+def _say_idle(resolved: ResolvedModel, execution: Execution, say: Callable[[str], None]) -> None:
+    if (line := idle_gpus(resolved, execution)) is not None:
+        say(line)
 
 
 def _identity(resolved: ResolvedModel, opened: OpenBackend) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Per query there is a least score: that of the k-th best so far. Of a block, only what is not below it is looked at,
 which after a few blocks is hardly anything. What equals it is kept, for the ids decide between equal scores; they are
-asked only where that matters.
+asked only where that matters. What was found in parts of a corpus is merged by the same rule.
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ from evalharness.ranking import order
 # eight flags at a time are seen as one number
 _FLAGS = 8
 _ALL_SET = np.uint64(0x0101010101010101)
+# queries whose parts are merged at a time
+_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Documents of each query, best first, and their scores; both of shape (queries, documents)."""
 
-    documents: NDArray[np.int64]
+    documents: NDArray[np.int32]
     scores: NDArray[np.float32]
+
+    def rows(self, some: slice) -> Found:
+        """What was found for these queries."""
+        return Found(self.documents[some], self.scores[some])
 
 
 class Best:
@@ -89,9 +95,7 @@ class Best:
         scores, documents = self._scores[rows, :width], self._documents[rows, :width]
         unused = np.arange(width) >= self._count[rows, None]
         scores[unused] = -np.inf
-        least = np.partition(scores, width - self._k, axis=1)[:, width - self._k]
-        # what is no number is larger than all that is one
-        least[np.isnan(least)] = np.inf
+        least = _kth(scores, self._k)
         kept = ~((scores < least[:, None]) | unused)
         count = kept.sum(axis=1)
         for row in np.flatnonzero(count > self._room - self._width).tolist():
@@ -123,37 +127,83 @@ class Best:
         """
         self._drop(np.flatnonzero(self._count > self._k))
         width = max(self._k, int(self._count.max()))
-        scores, documents = self._scores[:, :width], self._documents[:, :width]
         unused = np.arange(width) >= self._count[:, None]
-        # first by score and column, which a single sort of the keys gives; ids are asked only where scores are equal
-        keys = order.keys(scores, np.arange(width))
-        keys[unused] = 0
-        arranged = np.sort(keys, axis=1)[:, ::-1]
-        best = order.ranks_of(arranged)
-        equal = np.diff(arranged >> np.uint64(32), axis=1) == 0
-        equal &= np.arange(1, width) < self._count[:, None]
-        for row in np.flatnonzero(equal.any(axis=1)).tolist():
-            used = int(self._count[row])
-            names = [ids[number] for number in documents[row, best[row, :used]].tolist()]
-            _by_id(best[row, :used], equal[row, : used - 1], names)
-        best = best[:, : self._k]
-        return Found(
-            np.take_along_axis(documents, best, axis=1).astype(np.int64), np.take_along_axis(scores, best, axis=1)
-        )
+        return _in_order(Found(self._documents[:, :width], self._scores[:, :width]), unused, ids, self._k)
 
 
-def _by_id(columns: NDArray[np.int64], equal: NDArray[np.bool_], names: Sequence[str]) -> None:
+def merge(parts: Sequence[Found], ids: Sequence[str], k: int) -> Found:
+    """The best of what was found in parts of a corpus, each of which gave its k best, or all that it has.
+
+    Args:
+        parts: of the same queries, at least one.
+        ids: of all documents, by number.
+        k: documents wanted per query; fewer come back if the parts have fewer together.
+    """
+    k = min(k, sum(part.scores.shape[1] for part in parts))
+    merged = [
+        _merged([part.rows(slice(first, first + _ROWS)) for part in parts], ids, k)
+        for first in range(0, len(parts[0].scores), _ROWS)
+    ]
+    return Found(np.concatenate([some.documents for some in merged]), np.concatenate([some.scores for some in merged]))
+
+
+def _merged(parts: Sequence[Found], ids: Sequence[str], k: int) -> Found:
+    every = Found(
+        np.concatenate([part.documents for part in parts], axis=1),
+        np.concatenate([part.scores for part in parts], axis=1),
+    )
+    return _in_order(every, every.scores < _kth(every.scores, k)[:, None], ids, k)
+
+
+def _kth(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """Per row the score of which k are no smaller; what is no number is larger than all that is one."""
+    place = scores.shape[1] - k
+    least: NDArray[np.float32] = np.partition(scores, place, axis=1)[:, place]
+    least[np.isnan(least)] = np.inf
+    return least
+
+
+def _in_order(some: Found, unused: NDArray[np.bool_], ids: Sequence[str], k: int) -> Found:
+    """The k best of documents in any order.
+
+    Args:
+        some: documents of each query.
+        unused: which of them do not count.
+        ids: of all documents, by number.
+        k: documents wanted per query.
+    """
+    # first by score and column, which a single sort of the keys gives; ids are asked only where scores are equal
+    keys = order.keys(some.scores, np.arange(some.scores.shape[1]))
+    keys[unused] = 0
+    arranged = np.sort(keys, axis=1)[:, ::-1]
+    best = np.ascontiguousarray(order.ranks_of(arranged))
+    equal = np.diff(arranged >> np.uint64(32), axis=1) == 0
+    equal &= np.arange(1, best.shape[1]) < best.shape[1] - unused.sum(axis=1)[:, None]
+    _by_id(best, equal, some.documents, ids)
+    best = best[:, :k]
+    return Found(np.take_along_axis(some.documents, best, axis=1), np.take_along_axis(some.scores, best, axis=1))
+
+
+def _by_id(
+    columns: NDArray[np.int64], equal: NDArray[np.bool_], documents: NDArray[np.int32], ids: Sequence[str]
+) -> None:
     """Put columns with equal scores, which stand side by side, into the order of their ids, the largest first.
 
     Args:
-        columns: by score; changed in place.
+        columns: of each query, by score; changed in place.
         equal: per column but the last, whether the next one has the same score.
-        names: per column, its id.
+        documents: of each query, by column.
+        ids: of all documents, by number.
     """
-    tied = np.zeros(len(columns), dtype=bool)
-    tied[1:] = equal
-    tied[:-1] |= equal
-    places = np.flatnonzero(tied)
-    run = np.cumsum(np.concatenate([[0], ~equal]))[places]
-    ranks = order.id_ranks([names[place] for place in places.tolist()])
-    columns[places] = columns[places][np.lexsort((-ranks, run))]
+    is_tied = np.zeros(columns.shape, dtype=bool)
+    is_tied[:, 1:] = equal
+    is_tied[:, :-1] |= equal
+    tied = np.flatnonzero(is_tied)
+    if not len(tied):
+        return
+    begins = np.ones(columns.shape, dtype=bool)
+    begins[:, 1:] = ~equal
+    run, found = np.cumsum(begins.ravel()[tied]), columns.ravel()[tied]
+    named, place = np.unique(documents[tied // columns.shape[1], found], return_inverse=True)
+    ranks = order.id_ranks([ids[number] for number in named.tolist()])[place]
+    columns.ravel()[tied] = found[np.lexsort((-ranks, run))]

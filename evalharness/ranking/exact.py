@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import count
 from threading import Event, Lock
 from typing import TypeAlias
@@ -18,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalharness.ranking import order
-from evalharness.ranking.best import Best
+from evalharness.ranking.best import Best, Found, merge
+from evalharness.ranking.parts import Part, chosen_map
 from evalharness.ranking.records import Ranking
 from evalharness.store.index import reading_order
-from evalharness.types import Dense
+from evalharness.types import Dense, Similarity
 
 Least: TypeAlias = NDArray[np.float32]
 
@@ -45,33 +48,78 @@ def search_all(queries: Dense, corpus: Dense, ids: Sequence[str], k: int) -> Ran
     documents = np.empty((len(queries), k), dtype=np.int64)
     scores = np.empty((len(queries), k), dtype=np.float32)
     if k:
-        search = _Search(corpus, k, ids)
+        whole, spread = as_one_part(corpus, ids), chosen_map(in_one_part)
         for first in range(0, len(queries), _TOGETHER):
-            rows = np.arange(first, min(first + _TOGETHER, len(queries)))
-            vectors = _comparable(queries.rows(slice(first, first + _TOGETHER)))
-            least = _expected(search, vectors)
-            while len(rows):
-                lacking = []
-                for block in search.run(vectors, least):
-                    found = block.best.found(ids)
-                    here = rows[block.first : block.first + block.size]
-                    documents[here], scores[here] = found.documents, found.scores
-                    lacking.append(block.first + block.best.lacking())
-                # hardly ever any: more was expected of them than there is
-                again = np.concatenate(lacking)
-                rows, vectors, least = rows[again], vectors[again], np.full(len(again), -np.inf, dtype=np.float32)
+            some = slice(first, first + _TOGETHER)
+            parts = spread(whole, _comparable(queries.rows(some)), k)
+            best = next(parts)
+            for found in parts:
+                best = merge([best, found], ids, k)
+            documents[some], scores[some] = best.documents, best.scores
     return Ranking(list(documents), list(scores))
+
+
+def as_one_part(corpus: Dense, ids: Sequence[str]) -> Part:
+    """All documents of a corpus, in blocks of the size that it is searched in."""
+    width = min(_DOCUMENTS, _filled(len(corpus), _FEW_DOCUMENTS))
+    return Part(corpus, ids, reading_order(corpus), width)
+
+
+def in_one_part(whole: Part, vectors: NDArray[np.float32], k: int) -> Iterator[Found]:
+    """The usual `PartMap`: the corpus is searched at once, by the threads of this process."""
+    yield search_part(whole, vectors, k)
+
+
+def search_part(part: Part, vectors: NDArray[np.float32], k: int, threads: int | None = None) -> Found:
+    """The most similar documents of a part.
+
+    Args:
+        part: of at least one document.
+        vectors: of the queries, comparable by their products.
+        k: documents wanted per query; fewer come back if the part is smaller.
+        threads: how many search; None for as many as a product would take.
+    """
+    k = min(k, len(part))
+    documents = np.empty((len(vectors), k), dtype=np.int32)
+    scores = np.empty((len(vectors), k), dtype=np.float32)
+    search = _Search(part, k, threads)
+    wanted, least = np.ones(len(vectors), dtype=bool), _expected(search, vectors)
+    while wanted.any():
+        lacking = np.zeros(len(vectors), dtype=bool)
+        for block in search.run(vectors, least, wanted):
+            found, rows = block.best.found(part.ids), block.first + np.flatnonzero(wanted[block.rows])
+            documents[rows], scores[rows] = (each[rows - block.first] for each in (found.documents, found.scores))
+            lacking[block.first + block.best.lacking()] = True
+        # hardly ever any: more was expected of them than there is; in the same blocks, for the sake of the last bits
+        wanted &= lacking
+        least = np.where(wanted, -np.inf, np.inf).astype(np.float32)
+    return Found(documents, scores)
+
+
+@lru_cache
+def last_bits(dimensions: int, similarity: Similarity) -> str:
+    """A digest of some products as this process computes them: processes where it is the same give the same scores.
+
+    Args:
+        dimensions: of the vectors.
+        similarity: of the model.
+    """
+    vectors = np.random.default_rng(0).random((_DOCUMENTS, dimensions), dtype=np.float32) - np.float32(0.5)
+    documents = _comparable(Dense(vectors, similarity))
+    with _one_thread_each():
+        products = np.matmul(documents[: 8 * _FEW_QUERIES], documents.T)
+    return blake2b(products.tobytes(), digest_size=16).hexdigest()
 
 
 def _expected(search: _Search, vectors: NDArray[np.float32]) -> Least:
     """Per query, a score that the k best documents will hardly fail to reach, from a sample; -inf of a small corpus."""
-    nothing = np.full(len(vectors), -np.inf, dtype=np.float32)
+    nothing, part = np.full(len(vectors), -np.inf, dtype=np.float32), search.part
     mean = search.k / _STEP
     # six standard deviations more than there are of the best in a sample
     rank = int(mean + 6 * mean**0.5) + 3
-    if len(search.places) < 8 * _STEP * rank:
+    if len(part) < 8 * _STEP * rank:
         return nothing
-    sample = _Search(search.corpus.rows(search.places[::_STEP]), rank, search.ids)
+    sample = _Search(as_one_part(part.corpus.rows(part.places[::_STEP]), part.ids), rank, search.threads)
     return np.concatenate([block.best.least() for block in sample.run(vectors, nothing)])
 
 
@@ -94,42 +142,49 @@ class _Block:
 
     def __init__(self, first: int, vectors: NDArray[np.float32], best: Best) -> None:
         self.first, self.size, self.best = first, len(vectors), best
+        self.rows = slice(first, first + len(vectors))
         self.vectors = np.zeros((_filled(len(vectors), _FEW_QUERIES), vectors.shape[1]), dtype=np.float32)
         self.vectors[: len(vectors)] = vectors
 
 
 class _Search:
-    """The k best documents of a corpus."""
+    """The k best documents of a part."""
 
-    def __init__(self, corpus: Dense, k: int, ids: Sequence[str]) -> None:
-        self.corpus, self.k, self.ids = corpus, k, ids
-        self.places = reading_order(corpus)
-        self._width = min(_DOCUMENTS, _filled(len(corpus), _FEW_DOCUMENTS))
+    def __init__(self, part: Part, k: int, threads: int | None) -> None:
+        self.part, self.k, self.threads = part, k, threads
         self._ranks: NDArray[np.int64] | None = None
         self._lock = Lock()
 
     def _all_ranks(self) -> NDArray[np.int64]:
         with self._lock:
             if self._ranks is None:
-                self._ranks = order.id_ranks(self.ids)
+                self._ranks = order.id_ranks(self.part.ids)
             return self._ranks
 
-    def run(self, vectors: NDArray[np.float32], least: Least) -> list[_Block]:
-        """Search for these queries; per query, nothing below a least score."""
+    def run(self, vectors: NDArray[np.float32], least: Least, wanted: NDArray[np.bool_] | None = None) -> list[_Block]:
+        """Search for queries.
+
+        Args:
+            vectors: of the queries.
+            least: per query, a score below which nothing is looked at.
+            wanted: per query, whether it counts; blocks of queries without one that does are left out.
+        """
         blocks = []
         for first in range(0, len(vectors), _QUERIES):
-            part = slice(first, first + _QUERIES)
-            blocks.append(_Block(first, vectors[part], Best(least[part], self.k, self._width, self._all_ranks)))
-        starts, is_over = count(0, self._width), Event()
+            some = slice(first, first + _QUERIES)
+            if wanted is None or wanted[some].any():
+                best = Best(least[some], self.k, self.part.width, self._all_ranks)
+                blocks.append(_Block(first, vectors[some], best))
+        starts, is_over = count(0, self.part.width), Event()
 
         def work() -> None:
-            scores = np.empty((max(len(block.vectors) for block in blocks), self._width), dtype=np.float32)
-            while not is_over.is_set() and (first := next(starts)) < len(self.places):
-                self._offer(self.places[first : first + self._width], blocks, scores)
+            scores = np.empty((max(len(block.vectors) for block in blocks), self.part.width), dtype=np.float32)
+            while not is_over.is_set() and (first := next(starts)) < len(self.part):
+                self._offer(self.part.places[first : first + self.part.width], blocks, scores)
 
-        with _one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
+        with _one_thread_each() as usual, ThreadPoolExecutor(self.threads or usual) as pool:
             try:
-                for ended in [pool.submit(work) for _ in range(threads)]:
+                for ended in [pool.submit(work) for _ in range(self.threads or usual)]:
                     ended.result()
             finally:
                 # one has failed, or the user has stopped it
@@ -144,9 +199,9 @@ class _Search:
             blocks: all queries.
             room: for the scores of a block.
         """
-        documents = _comparable(self.corpus.rows(_as_slice(places)))
-        if len(documents) < self._width:
-            documents = np.concatenate([documents, np.zeros((self._width - len(documents), documents.shape[1]), "f4")])
+        documents, width = _comparable(self.part.corpus.rows(_as_slice(places))), self.part.width
+        if len(documents) < width:
+            documents = np.concatenate([documents, np.zeros((width - len(documents), documents.shape[1]), "f4")])
         numbers = places.astype(np.int32)
         for block in blocks:
             np.matmul(block.vectors, documents.T, out=room[: len(block.vectors)])

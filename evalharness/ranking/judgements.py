@@ -35,8 +35,9 @@ class Judgements(Sequence[Mapping[str, int]]):
         """Judgements that are given as mappings; such as are arrays already are taken as they are."""
         if isinstance(qrels, Judgements):
             return qrels
-        numbers = {document: number for number, document in enumerate(corpus_ids)}
-        # a corpus may have an id twice
+        judged_ids = {name for judged in qrels for name in judged}
+        # of these alone: a corpus may have many more documents; and it may have an id twice
+        numbers = {name: number for number, name in enumerate(corpus_ids) if name in judged_ids}
         absent = {name: len(corpus_ids) + place for place, name in enumerate(_absent(qrels, numbers))}
         numbers |= absent
         by_number = [{numbers[name]: grade for name, grade in judged.items()} for judged in qrels]

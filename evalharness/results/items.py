@@ -55,10 +55,16 @@ def read_arrays(path: Path) -> ItemScores:
     import numpy as np
 
     table = _read_table(path)
-    # `to_numpy` would import pandas
-    arrays = {name: table[name].combine_chunks() for name in table.column_names[1:]}
-    columns: dict[str, Any] = {name: np.array(np.from_dlpack(array)) for name, array in arrays.items()}
+    columns: dict[str, Any] = {name: np.array(_array(table[name])) for name in table.column_names[1:]}
     return ItemScores(table[_ID].to_pylist(), columns, _names(path, table))
+
+
+def _array(column: Any) -> Any:  # noqa: ANN401 -- of pyarrow, which has no types
+    """A column as NumPy's, which may not be changed."""
+    import numpy as np
+
+    # `to_numpy` would import pandas
+    return np.from_dlpack(column.combine_chunks())
 
 
 def _read_table(path: Path) -> Any:  # noqa: ANN401 -- a table of pyarrow's, which has no types
@@ -91,6 +97,8 @@ def _names(path: Path, table: Any) -> tuple[Any, ...]:  # noqa: ANN401 -- as of 
     Raises:
         DataError: it is no list of labels, or a number has none.
     """
+    import numpy as np
+
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     if _NAMES not in metadata:
         return ()
@@ -101,8 +109,8 @@ def _names(path: Path, table: Any) -> tuple[Any, ...]:  # noqa: ANN401 -- as of 
     if not isinstance(names, list) or not all(_is_name(name) for name in names):
         raise DataError(f"{path}: expected a list of labels for its names, found {clip(str(names))}; {_ADVICE}")
     for column in filter(_holds_labels, table.column_names):
-        # each of them once: there are few
-        numbers = [number for number in table[column].unique().to_pylist() if not isnan(number)]
+        # each of them once: there are few. By NumPy, since pyarrow's own way imports all that it can compute
+        numbers = [number for number in np.unique(_array(table[column])).tolist() if not isnan(number)]
         if wrong := [str(n) for n in numbers if not (n.is_integer() and 0 <= n < len(names))]:
             raise DataError(f"{path}: {column} has numbers without a name: {shorten(wrong)}; {_ADVICE}")
     return tuple(names)

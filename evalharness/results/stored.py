@@ -19,7 +19,8 @@ from urllib.parse import unquote
 from evalharness.catalog.models import facts_of_meta
 from evalharness.catalog.tasks import mteb_task
 from evalharness.errors import DataError, as_utf8, clip, shorten
-from evalharness.reading import checked, no_collection, read_object, unique_keys
+from evalharness.files import no_collection
+from evalharness.reading import checked, read_object, unique_keys
 from evalharness.results.legacy import NO_SCORE, as_today, current_name
 from evalharness.results.mixing import other_models, other_settings, recorded_type
 from evalharness.results.records import BASELINE, JOBS, MODEL_META, ResultsOf, check_score, task_folder

@@ -44,7 +44,7 @@ from evalharness.run.job import (
 )
 from evalharness.run.overlap import ALONE, EnoughError, Line
 from evalharness.run.steps import Model
-from evalharness.run.storing import store_attempt
+from evalharness.run.storing import lost, store_attempt
 from evalharness.store.uses import Uses
 from evalharness.tasks import is_native
 from evalharness.types import Frozen, ModelSpec, Notice, Protocol, ShardsUsed
@@ -151,7 +151,8 @@ def run_plan(
             job may start before the one before it has ended, and texts are of the one that started last.
 
     Returns:
-        A record per job of the plan, in its order; failed ones have an error. Jobs that a limit left undone have none.
+        A record per job of the plan, in its order; failed ones have an error. Jobs that a limit left undone have none,
+        nor have those whose results somebody removed meanwhile.
 
     Raises:
         StorageError: the disk is full, say; what was written before is kept.
@@ -175,6 +176,7 @@ def run_plan(
         finally:
             running.note_uses()
         running.end()
+        running.forget_lost(watch)
     return [running.records[job.id] for job in plan.jobs if job.id in running.records]
 
 
@@ -300,6 +302,8 @@ class _Running:
         if attempt is not None:
             if attempt.out_of_reach:
                 self.unreachable.append(attempt)
+            if lost(self.plan.folder, [*self.records.values()][-1:]):
+                self.forget_lost(tell)
             record = attempt.record if attempt.out_of_reach else self._stored(attempt)
             tell(JobEnded(record, attempt.work.seconds))
             if record.error is not None and self.fail_fast:
@@ -311,6 +315,14 @@ class _Running:
             # once a task, not once a job
             self._note(turn.job.planned.id.task)
             _refresh(self.plan.folder, turn.ends)
+
+    def forget_lost(self, tell: Watch) -> None:
+        """What is gone from the folder is not done, though this run or one before has done it."""
+        if gone := lost(self.plan.folder, self.records.values()):
+            for record in gone:
+                del self.records[record.job]
+            which = f"results of {len(gone)} of {len(self.plan.jobs)} jobs"
+            tell(Notice(f"{which} were removed or moved out of {self.plan.folder} meanwhile; run the command again"))
 
     def _stored(self, attempt: Attempt) -> JobRecord:
         plan = self.plan

@@ -14,7 +14,7 @@ from evalharness.errors import PrerequisiteError, UsageError
 from evalharness.files import check_writable
 from evalharness.hub import work_offline_if_unreachable
 from evalharness.models.loading import LoadedModel, ModelOptions, Named, System, name_model, resolve
-from evalharness.models.options import Execution, ParsedOptions
+from evalharness.models.options import Execution, ParsedOptions, asked_tokens
 from evalharness.models.registry import check_execution
 from evalharness.run.plan import Plan, make_plan
 from evalharness.tasks import check_runnable, is_native, task_type
@@ -185,6 +185,8 @@ def _all_checked(request: RunRequest) -> _Names:
     reranker, choices = None, None
     with _gathered(problems):
         model = request.model.named if isinstance(request.model, LoadedModel) else name_model(request.model, options)
+    with _gathered(problems):
+        asked_tokens(request.execution)
     with _gathered(problems):
         reranker = _second_stage(request.second, options)
     with _gathered(problems):

@@ -1,8 +1,10 @@
-"""What came of a job, stored: its record with all its files, and a line of the log."""
+"""What came of a job, stored: its record with all its files, and a line of the log; and whether it is still there."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +13,7 @@ from typing import Any
 
 from evalharness.data.trec import write_run
 from evalharness.errors import DataError
-from evalharness.results.records import JobRecord, append_log, model_meta, write_job, write_model_meta
+from evalharness.results.records import JobRecord, append_log, model_meta, record_path, write_job, write_model_meta
 from evalharness.run.job import Attempt, Work
 from evalharness.types import ModelSpec
 
@@ -42,6 +44,16 @@ def store_attempt(folder: Path, spec: ModelSpec, attempt: Attempt, *, save_ranki
         record = write_job(folder, failed)
     append_log(folder, _log_line(record, attempt.work))
     return record
+
+
+def lost(folder: Path, records: Iterable[JobRecord]) -> list[JobRecord]:
+    """Those of stored records whose files are gone: somebody has removed or moved the folder, or a part of it.
+
+    Args:
+        folder: of the model's results.
+        records: any; those that were never stored are not lost.
+    """
+    return [record for record in records if record.written and not os.path.lexists(record_path(folder, record.job))]
 
 
 def _log_line(record: JobRecord, work: Work) -> dict[str, Any]:

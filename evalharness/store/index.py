@@ -20,6 +20,8 @@ from evalharness.types import Dense
 VECTORS, STARTS = "vectors", "starts"
 # maps kept open at a time; each holds a file descriptor
 _OPEN_MAPS = 16
+# digests looked up at a time, which takes forty bytes of each on the way
+_LOOKED_UP = 2**20
 
 
 @lru_cache(maxsize=_OPEN_MAPS)
@@ -226,6 +228,11 @@ class Index:
 
     def find(self, digests: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Per digest its place in the index, or -1."""
+        starts = range(0, len(digests), _LOOKED_UP)
+        parts = (self._find(digests[first : first + _LOOKED_UP]) for first in starts)
+        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+    def _find(self, digests: NDArray[np.uint64]) -> NDArray[np.int64]:
         if not len(self._digests):
             return np.full(len(digests), -1, dtype=np.int64)
         place = np.searchsorted(self._digests[:, 0], digests[:, 0])

@@ -101,8 +101,8 @@ class StoringEncoder:
             if refused is not None:
                 with storage_errors_of(self._root):
                     raise refused
-            self._file(missing_shards(texts, folder.name, missing), Filing(folder, encoding, patient=False), emit)
-            self._take_in(folder, index, emit)
+            filing = Filing(folder, encoding, patient=False, mark=self._mark.path)
+            self._take_in(folder, index, emit, self._file(missing_shards(texts, folder.name, missing), filing, emit))
             places = self._found(index, digests, emit)
         if (places < 0).any():
             raise StorageError(
@@ -134,11 +134,18 @@ class StoringEncoder:
             return error
         return None
 
-    def _take_in(self, folder: Path, index: Index, emit: Emit) -> None:
-        """Index the shards that are new since the last look."""
+    def _take_in(self, folder: Path, index: Index, emit: Emit, filed: Sequence[Path] = ()) -> None:
+        """Index the shards that are new since the last look.
+
+        Args:
+            folder: of the key.
+            index: of that folder.
+            emit: is told of damaged ones.
+            filed: those that must be there, for a folder that other machines write to is listed late on some systems.
+        """
         fresh = []
         with storage_errors_of(self._root):
-            paths = shard_paths(folder)
+            paths = dict.fromkeys([*shard_paths(folder), *(path for path in filed if path.exists())])
         for path in paths:
             if path.name not in index.names:
                 try:
@@ -177,13 +184,15 @@ class StoringEncoder:
         message = f"the store's file {path.name} {error}; it was moved to {target} and its texts are encoded again"
         emit(Notice(message))
 
-    def _file(self, shards: Sequence[PlannedShard], filing: Filing, emit: Emit) -> None:
-        """Have shards encoded and written; those that another process is busy with come last."""
-        busy = []
+    def _file(self, shards: Sequence[PlannedShard], filing: Filing, emit: Emit) -> list[Path]:
+        """Have shards encoded and written, and give their files; those that another process is busy with come last."""
+        paths, busy = [], []
         for shard, filed in zip(shards, self._spread(filing, shards, self._below, emit), strict=True):
+            path = filing.path(shard)
             if filed == "busy":
                 busy.append(shard)
-            elif filed == "written":
-                self._checked.add(filing.path(shard))
-        if busy:
-            self._file(busy, replace(filing, patient=True), emit)
+                continue
+            paths.append(path)
+            if filed == "written":
+                self._checked.add(path)
+        return paths + (self._file(busy, replace(filing, patient=True), emit) if busy else [])

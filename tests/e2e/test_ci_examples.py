@@ -18,12 +18,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from support.commands import parsed
 from support.processes import out_of_reach
 from support.tiny import save_sentence_model
 
 from evalharness.catalog.tasks import find_task, suites
-from evalharness.cli.main import app, repeat_lists
-from evalharness.cli.shell import with_flags
 from evalharness.compare.gate import GateRules, Rule, read_rules
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "ci"
@@ -119,16 +118,6 @@ def test_the_rules_have_every_key_and_name_what_there_is() -> None:
     for line, before in zip(GATE.read_text().splitlines()[1:], GATE.read_text().splitlines(), strict=False):
         if re.match(r"\[tasks|[a-z]+ = ", line) and not before.startswith("["):
             assert before.startswith(("#", "tolerance = ")), line
-
-
-def parsed(arguments: Sequence[str]) -> str:
-    """The name of the command that takes these arguments; raises click's error where there is none."""
-    command, arguments = with_flags(app), repeat_lists(arguments)
-    context = command.make_context("evalharness", list(arguments))
-    while hasattr(command, "commands"):
-        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        context = command.make_context(name, list(rest), parent=context)
-    return str(context.command_path)
 
 
 @pytest.mark.parametrize(("file", "line"), commands())

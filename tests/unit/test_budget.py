@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Cli
 from support.tiny import save_bert, save_cross_encoder
 
 from evalharness.errors import UsageError
@@ -141,6 +142,21 @@ def test_who_asks_gets_it(tmp_path: Path, own_cache: Path, monkeypatch: pytest.M
         monkeypatch.setenv(BATCH_TOKENS_VARIABLE, wrong)
         with pytest.raises(UsageError, match=f"{BATCH_TOKENS_VARIABLE} is .*; expected a number of tokens, 1 or more"):
             opened(folder, Execution(device="cpu"), pooling="cls")
+
+
+@pytest.mark.parametrize("said", ["0", "many"])
+def test_a_wrong_number_is_told_at_once_with_all_else(here: Cli, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv(BATCH_TOKENS_VARIABLE, said)
+    wrong = f"{BATCH_TOKENS_VARIABLE} is '{said}'; expected a number of tokens, 1 or more"
+    done = here("run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng", "--dry-run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert wrong in done.stderr
+    done = here("run", "--model", "bge-base-en-v1.5", "--tasks", "STS1")
+    assert done.returncode == 2
+    assert all(told in done.stderr for told in (wrong, "unknown model", "unknown task 'STS1'"))
+    # what is given counts
+    done = here("run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng", "--batch-tokens", "9", "--dry-run")
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["dense", "cross-encoder"])

@@ -10,7 +10,7 @@ import pytest
 from evalharness.catalog import tasks as catalog
 from evalharness.catalog.languages import language_codes
 from evalharness.catalog.selection import Selection, select
-from evalharness.catalog.tasks import benchmark, find_task, local_task, mteb_task, quick_suite, suites
+from evalharness.catalog.tasks import TaskSpec, benchmark, find_task, local_task, mteb_task, quick_suite, suites
 from evalharness.errors import DataError, UsageError
 from evalharness.tasks import check_runnable, is_native, native_types, task_type
 
@@ -75,6 +75,17 @@ def test_items_that_nobody_counted_are_not_guessed(name: str) -> None:
     spec = mteb_task(name)
     assert spec is not None
     assert spec.items == {}
+
+
+def test_what_is_read_of_a_task_without_parsing_it_is_what_it_says() -> None:
+    lines = (catalog.tasks_folder() / "mteb" / "tasks.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert catalog.mteb_task_names() == [entry["name"] for entry in entries]
+    assert catalog.task_types() == sorted({entry["type"] for entry in entries})
+    for kind in catalog.task_types():
+        scores = Counter(entry["main_score"] for entry in entries if entry["type"] == kind)
+        assert catalog.usual_main_score(kind) == scores.most_common(1)[0][0]
+    assert [mteb_task(entry["name"]) for entry in entries] == [TaskSpec.model_validate(entry) for entry in entries]
 
 
 def test_the_quick_suite_follows_the_models_language() -> None:

@@ -100,3 +100,22 @@ def test_a_checkpoint_without_its_prompts_is_told(tmp_path: Path) -> None:
     found = compare_results(str(one), str(other), None, FAST)
     assert list(found.notes) == ["prompts: 'query: Find: ' in the base, 'none' in the candidate"]
     assert not compare_results(str(one), str(one), None, FAST).notes[0].startswith("prompts")
+
+
+def test_an_engine_that_only_one_side_names_is_told(tmp_path: Path) -> None:
+    """Records of before do not have it, and engines differ in last bits."""
+    engine = {"engine": "openvino 2026.4.1"}
+    before = write_results(tmp_path / "base", {MINE: random_ndcg(1)})
+    now = write_results(tmp_path / "other", {MINE: replace(random_ndcg(1), facts=engine)})
+    told = "engine: not recorded in the base, 'openvino 2026.4.1' in the candidate"
+    assert list(compare_results(str(before), str(now), None, FAST).notes) == [told]
+    told = "engine: 'openvino 2026.4.1' in the base, not recorded in the candidate"
+    assert list(compare_results(str(now), str(before), None, FAST).notes) == [told]
+
+
+def test_a_backend_that_is_its_own_engine_lacks_none(tmp_path: Path) -> None:
+    other = {MINE: replace(random_ndcg(1), facts={"engine": "torch 2.13.0"})}
+    base = write_results(tmp_path / "base", {MINE: random_ndcg(1)}, spec_of("me/base", backend="http"))
+    candidate = write_results(tmp_path / "other", other, spec_of("me/other"))
+    found = compare_results(str(base), str(candidate), None, FAST)
+    assert list(found.notes) == ["backend: 'http' in the base, 'transformers' in the candidate"]

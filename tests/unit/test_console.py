@@ -41,6 +41,12 @@ def test_lines_where_there_is_no_terminal() -> None:
     ]
 
 
+def test_of_a_long_note_the_beginning_is_told() -> None:
+    note = "quantised to int8: " + ", and ".join(["what it costs"] * 20)
+    (line,) = [line for line in shown(record=record(notes=["7 texts cut", note])) if "cosine" in line]
+    assert line.endswith(f"in 1.5 s (7 texts cut) ({note[:100]}…)")
+
+
 def test_texts_from_the_store_are_not_said_to_be_encoded() -> None:
     assert shown(record=record(), here=1200)[-1].endswith(
         "in 1.5 s, 34 texts encoded, 1,200 from the store or repeated"

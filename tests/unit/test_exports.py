@@ -17,6 +17,7 @@ from support.tiny import DIMENSIONS, save_bert, save_sentence_model
 
 from evalharness.errors import ModelError, PrerequisiteError
 from evalharness.models.engines import export_check, exports, onnx_export
+from evalharness.models.engines.onnx_files import has_operators
 from evalharness.models.engines.onnx_session import OnnxSession
 from evalharness.models.forward.weights import load_encoder, size_of
 from evalharness.models.loading import ModelOptions, ResolvedModel, open_embedder, resolve_model
@@ -114,6 +115,16 @@ def test_a_second_start_exports_nothing_and_needs_no_weights(folder: Path, made:
     (folder / "model.safetensors").write_bytes(b"")
     np.testing.assert_array_equal(vectors(model), first)
     assert len(made) == 1
+
+
+def test_an_export_has_no_more_passes_over_the_weights_of_attention_than_it_needs(
+    folder: Path, own_cache: Path
+) -> None:
+    vectors(exported(folder))
+    (file,) = own_cache.glob("exports/*/model.onnx")
+    # where torch's attention is exported, weights are searched for NaN and written anew
+    assert has_operators(file, ["Softmax"])
+    assert not has_operators(file, ["IsNaN"])
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "gone", "record", "other record", "edited record", "more"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -133,6 +134,21 @@ def test_a_run_whose_vectors_are_stored_opens_no_model_and_writes_the_same(
     # opened again, at once
     assert run("eager") == cold
     assert opened == of_system * 2
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_a_first_opening_that_may_export_says_what_it_took(folder: Path, tmp_path: Path, engine: str) -> None:
+    system, told = System(resolve_model(str(folder / "model"))), list[str]()
+    execution = Execution.model_validate({"device": "cpu", "engine": engine})
+    open_model(system, execution, store=tmp_path / "store", say=told.append)
+    assert told[0].startswith("loading local/model (")
+    if engine == "torch":
+        assert len(told) == 1
+        return
+    assert told[0].endswith("for the first time here it may be exported and measured, which takes longer")
+    assert re.fullmatch(r"loaded on openvino [0-9.]+ in [0-9.]+ s; what was exported and measured is kept", told[1])
+    open_model(system, execution, store=tmp_path / "store", say=told.append)
+    assert len(told) == 2
 
 
 def test_a_text_that_is_missing_opens_the_model_once(folder: Path, opened: Opened) -> None:

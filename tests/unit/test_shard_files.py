@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from evalharness.store import index as index_module
 from evalharness.store.index import Contents, Index, StoredRows, mapped, read_contents
 from evalharness.store.shard_files import ArrayPlace, DamagedShardError, Shard, open_shard, write_shard
 from evalharness.store.shards import shard_name, text_digests
@@ -172,7 +173,9 @@ def contents(name: str, digests: list[list[int]], flags: list[bool]) -> Contents
     return Contents(shard, np.array(digests, dtype=np.uint64), np.array(flags), ~np.array(flags))
 
 
-def test_texts_whose_digests_begin_alike_are_told_apart() -> None:
+@pytest.mark.parametrize("looked_up", [1, 4, 2**20])
+def test_texts_whose_digests_begin_alike_are_told_apart(monkeypatch: pytest.MonkeyPatch, looked_up: int) -> None:
+    monkeypatch.setattr(index_module, "_LOOKED_UP", looked_up)
     index = Index(packed=False)
     assert index.find(np.array([[1, 1]], dtype=np.uint64)).tolist() == [-1]
     # beyond the half of the numbers, where a sign would matter

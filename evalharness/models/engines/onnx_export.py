@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from evalharness.models.engines.export_check import EXAMPLES, OUTPUTS, compared_
 from evalharness.models.engines.exports import ExportError, Made, Running, Wanted, started
 from evalharness.models.engines.onnx_session import OnnxSession
 from evalharness.models.forward.pipeline import Exportable
-from evalharness.models.forward.weights import size_of
+from evalharness.models.forward.weights import silent, size_of
 from evalharness.models.registry import ResolvedModel
 
 _FILE = "model.onnx"
 _OPSET = 17
+# of torch's own attention the exporter makes more: it looks for NaN in the weights of every pair of tokens
+_ATTENTION = "eager"
 
 
 def start_export(model: ResolvedModel, kind: Exportable, start: Callable[[Path], OnnxSession]) -> Running[OnnxSession]:
@@ -42,6 +45,7 @@ def start_export(model: ResolvedModel, kind: Exportable, start: Callable[[Path],
         "pooling": model.spec.pooling,
         "own code": str(model.spec.remote_code),
         "opset": str(_OPSET),
+        "attention": _ATTENTION,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "onnxruntime": onnxruntime.__version__,
@@ -68,6 +72,20 @@ def _check_exportable(model: ResolvedModel, kind: Exportable) -> None:
         raise EngineError(f"{name}: models are exported to ONNX in float32 only, {model.spec.dtype} is wanted")
 
 
+@contextmanager
+def _step_by_step(encoder: Any) -> Iterator[None]:  # noqa: ANN401 -- a torch model
+    """A model whose attention is made of single operations meanwhile, if it is one that can be told."""
+    if not isinstance(encoder, transformers.PreTrainedModel):
+        yield
+        return
+    before = encoder.config._attn_implementation  # noqa: SLF001 -- nothing public tells
+    encoder.set_attn_implementation(_ATTENTION)
+    try:
+        yield
+    finally:
+        encoder.set_attn_implementation(before)
+
+
 def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # noqa: ANN401 -- a torch model
     """A torch model as ONNX, for any number of texts and tokens."""
     inputs = kind.reader.inputs(kind.reader.plain_tokens(EXAMPLES))
@@ -75,7 +93,7 @@ def _export(name: str, encoder: Any, kind: Exportable, path: Path) -> None:  # n
     module = torch.nn.Module().eval()
     module.encoder = encoder
     module.forward = lambda *given: getattr(encoder(**dict(zip(names, given, strict=True))), output)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), silent(), _step_by_step(encoder):
         # it warns of what tracing might fix to the examples' values; the comparison shows whether it has
         warnings.simplefilter("ignore")
         try:

@@ -1,4 +1,4 @@
-"""How many padded tokens go through a model at once: what was asked for, or what was found to be fastest here, once.
+"""How many padded tokens go through a model at once where nobody says it: what was found to be fastest here, once.
 
     <cache folder>/budgets/<digest>.json    tokens, and the model, engine and machine that they are for
 
@@ -9,7 +9,6 @@ nothing is measured: two runs on a machine do the same.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +20,8 @@ from typing import Any
 
 import torch
 
-from evalharness.errors import UsageError, clip
 from evalharness.files import cache_folder, write_json
 from evalharness.models.computing import ACCELERATOR_TOKENS, CPU_TOKENS
-from evalharness.models.options import BATCH_TOKENS_VARIABLE, Execution
 from evalharness.types import content_digest
 
 _CANDIDATES = {CPU_TOKENS: (1024, 2048, 4096, 8192), ACCELERATOR_TOKENS: (16384, 32768, 65536, 131072)}
@@ -44,19 +41,6 @@ Measure = Callable[[int], float]
 def default_tokens(device: str) -> int:
     """What suits most models on a torch device."""
     return CPU_TOKENS if device == "cpu" else ACCELERATOR_TOKENS
-
-
-def asked_tokens(execution: Execution) -> int | None:
-    """What the user wants, by option or by variable.
-
-    Raises:
-        UsageError: the variable holds no such number.
-    """
-    if execution.batch_tokens is not None or not (said := os.environ.get(BATCH_TOKENS_VARIABLE)):
-        return execution.batch_tokens
-    if not (said.isascii() and said.isdigit() and int(said)):
-        raise UsageError(f"{BATCH_TOKENS_VARIABLE} is {clip(said)}; expected a number of tokens, 1 or more")
-    return int(said)
 
 
 def fitted_tokens(facts: Mapping[str, Any], device: str, measure: Measure) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from evalharness.errors import as_utf8
-from evalharness.reading import no_collection
+from evalharness.files import no_collection
 from evalharness.reports.board import Board
 from evalharness.reports.building.cells import catalogued, other_revision
 from evalharness.reports.building.choosing import SORTS, Choice, Chosen, ChosenList, choose

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalharness.errors import UsageError, unknown_names
+from evalharness.files import no_collection
 
 if TYPE_CHECKING:
     from evalharness.reports.board import Board
@@ -61,8 +62,6 @@ def render(boards: Sequence[Board], name: str) -> str:
     """
     if name not in formats():
         raise UsageError(unknown_names("format", [name], formats()))
-    from evalharness.reading import no_collection  # what only says which formats there are needs no pydantic
-
     with no_collection():
         text: str = import_module(f"evalharness.reports.formats.{_SHORT.get(name, name)}").render(boards)
     return text
