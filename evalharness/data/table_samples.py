@@ -80,7 +80,8 @@ def _of_lines(path: Path, data: LocalData, size: int) -> RowSample | None:
 def _parsed(line: str) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    # what is nested too deeply as well
+    except (ValueError, RecursionError):
         return None
 
 

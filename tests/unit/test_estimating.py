@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from evalharness.catalog.amounts import Amount, JobAmounts
@@ -272,6 +273,35 @@ def test_a_users_classification_draws_from_training(tmp_path: Path) -> None:
     assert found is not None
     assert (found.amounts.labels, found.amounts.fits, found.amounts.rows) == (2, 3, 20)
     assert {texts.name: texts.count for texts in found.texts} == {"test": 50, "train": 59}
+
+
+def test_judgements_that_are_missing_are_told_when_they_are_read(tmp_path: Path) -> None:
+    rows(tmp_path / "corpus.jsonl", [{"_id": f"d{n}", "text": f"body {n}"} for n in range(10)])
+    rows(tmp_path / "queries.jsonl", [{"_id": "q", "text": "what?"}])
+    text = 'name = "Mine"\ntype = "Retrieval"\nlanguages = ["eng-Latn"]\n[data]\nformat = "beir"\npath = "."\n'
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    assert counts(local_task(tmp_path / "mine.toml")) == {"queries": 1, "corpus": 10}
+
+
+@pytest.mark.parametrize(("format_", "ending"), [("csv", "csv"), ("tsv", "tsv")])
+def test_large_tables_are_known_by_their_beginnings(format_: str, ending: str, tmp_path: Path) -> None:
+    mark = "," if ending == "csv" else "\t"
+    lines = [f"{n:09}{mark}{n + 1:09}{mark}1" for n in range(0, 200_000, 2)]
+    table = "\n".join([mark.join(("sentence1", "sentence2", "score")), *lines]) + "\n"
+    (tmp_path / f"test.{ending}").write_text(table, encoding="utf-8")
+    text = f'name = "Mine"\ntype = "STS"\nlanguages = ["eng-Latn"]\n[data]\nformat = "{format_}"\n'
+    (tmp_path / "mine.toml").write_text(f'{text}files = {{ test = "test.{ending}" }}\n', encoding="utf-8")
+    assert counts(local_task(tmp_path / "mine.toml"))["test"] == pytest.approx(200_000, rel=0.01)
+
+
+def test_a_parquet_file_is_known_by_its_first_rows(tmp_path: Path) -> None:
+    values = [f"text {n}" for n in range(5000)]
+    frame = pd.DataFrame({"sentence1": values, "sentence2": values[::-1], "score": 1.0})
+    frame.to_parquet(tmp_path / "test.parquet")
+    text = 'name = "Mine"\ntype = "STS"\nlanguages = ["eng-Latn"]\n[data]\nformat = "parquet"\n'
+    (tmp_path / "mine.toml").write_text(f'{text}files = {{ test = "test.parquet" }}\n', encoding="utf-8")
+    # the first two thousand rows share no text with one another
+    assert counts(local_task(tmp_path / "mine.toml"))["test"] == pytest.approx(10_000, rel=0.01)
 
 
 def test_what_is_summarized_is_not_encoded() -> None:

@@ -103,6 +103,16 @@ def test_texts_that_were_there_take_no_time_and_say_nothing_of_the_speed() -> No
     assert progress.left() == pytest.approx(24.5 + 3, abs=1)
 
 
+def test_a_job_that_is_not_encoded_when_another_starts_has_its_texts_before_it() -> None:
+    clock = Clock()
+    progress = run("A", "B", clock=clock)
+    progress(JobStarted(planned("A"), 1, 2))
+    progress(TextsCounted(100))
+    progress(TextsEncoded(10, 100))
+    progress(JobStarted(planned("B"), 2, 2))
+    assert progress.left() == pytest.approx(90 + 3 + 105)
+
+
 def test_jobs_that_fail_or_that_nobody_estimated_do_not_stay() -> None:
     clock = Clock()
     progress = run("A", clock=clock)

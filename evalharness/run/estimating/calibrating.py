@@ -16,11 +16,12 @@ from evalharness.models.lazy import is_known_by_files, known_opening, open_and_k
 from evalharness.models.loading import ResolvedModel
 from evalharness.models.opening import import_code
 from evalharness.models.options import Execution
+from evalharness.models.pool.asked import asked_pool
 from evalharness.models.prompts import encoding
 from evalharness.models.rankers import Pair, join_pair
 from evalharness.models.registry import OpenBackend, find_backend
 from evalharness.run.estimating.scripts import ENGLISH, OTHER, USUAL, samples
-from evalharness.run.estimating.speed import Point, Speed, speed_key
+from evalharness.run.estimating.speed import Point, Speed, on_one_device, speed_key
 from evalharness.types import Dense, Embeddings, EncodeEvent, Encoding, ModelSpec, TextsEncoded
 
 # all measurements together may take so long
@@ -59,7 +60,10 @@ def calibrate(model: ResolvedModel, execution: Execution) -> Speed:
     Raises:
         PrerequisiteError, ModelError: as `open_model`.
     """
-    key = speed_key(model, execution)
+    key, execution = speed_key(model, execution), on_one_device(execution)
+    if asked_pool(model, execution) is not None:
+        # all of them would be opened, each in an actor
+        execution = execution.changed({"device": "cuda:0"})
     began = time.perf_counter()
     # opened for the first time it may be exported and measured, which no run does again
     is_first = is_known_by_files(model) and known_opening(model, execution) is None

@@ -9,6 +9,7 @@ from typing import Any
 from evalharness.hub import ignore_message
 from evalharness.models.lazy import is_known_by_files
 from evalharness.models.loading import System
+from evalharness.models.pool.asked import asked_pool
 from evalharness.run.estimating.foreseeing import Setting, foresee
 from evalharness.run.estimating.progress import Progress, Shown
 from evalharness.run.estimating.scripts import USUAL
@@ -101,7 +102,9 @@ def follow(plan: Plan, system: System, setting: Setting) -> Following:
         system: what is evaluated.
         setting: with what.
     """
-    key = speed_key(system.model, setting.execution) if is_known_by_files(system.model) else {}
+    # of several devices, nobody knows which took how long
+    is_one = is_known_by_files(system.model) and asked_pool(system.model, setting.execution) is None
+    key = speed_key(system.model, setting.execution) if is_one else {}
     cost = foresee(plan, system, setting, ignore_message).cost
     is_known = cost is not None
     if cost is None and (cost := foresee(plan, system, setting.at(_ANY_RATE), ignore_message).cost) is None:

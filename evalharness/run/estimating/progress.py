@@ -54,6 +54,11 @@ class _Job:
         if self.first is None:
             self.first, self.before = now, self.encoded
 
+    @property
+    def is_encoded(self) -> bool:
+        """Whether nothing of it is left for the model, as far as it is known."""
+        return self.encoded + self.there >= self.texts
+
     def estimated(self, texts: int) -> float:
         """Seconds that were estimated for the first so many texts that go through the model."""
         if self.cost is None or not self.cost.course:
@@ -141,8 +146,8 @@ class Progress:
                 self._end(event)
 
     def _start(self, job: JobId, now: float) -> None:
-        if self._current is not None:
-            self._current.step, self._current.began = "score", now
+        if (last := self._current) is not None and last.is_encoded:
+            last.step, last.began = "score", now
         self._current = self._heard.jobs[job] = begun = _Job(self._cost.jobs.get(job), now)
         if self._heard.first is None:
             self._heard.first, self._heard.first_load = job, 0.0 if begun.cost is None else begun.cost.load

@@ -151,12 +151,21 @@ def stated_speed(tokens_per_second: float, bytes_per_text: float, parameters: in
     return Speed(points=(point,), bytes_per_text=bytes_per_text, parameters=parameters)
 
 
+def on_one_device(execution: Execution) -> Execution:
+    """The same on a single device of this machine; whatever else is said of a run decides no speed."""
+    return Execution(
+        device=execution.device,
+        batch_tokens=execution.batch_tokens,
+        engine=execution.engine,
+        threads=execution.threads,
+    )
+
+
 def speed_key(model: ResolvedModel, execution: Execution) -> dict[str, Any]:
     """All that decides how fast one device is with a model."""
-    alone = Execution(device=execution.device, batch_tokens=execution.batch_tokens, engine=execution.engine)
     return {
         "version": _VERSION,
-        **opening_key(model, alone),
+        **opening_key(model, on_one_device(execution)),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": {name: os.environ[name] for name in _THREADS if name in os.environ},
     }

@@ -144,7 +144,12 @@ def _local_work(spec: TaskSpec, data: LocalData, split: str, scripts: tuple[str,
         amounts = JobAmounts(labels=drawn.labels, fits=drawn.fits, rows=drawn.rows)
     elif spec.scoring == "Clustering":
         amounts = _clustered(spec.settings, data, known[split])
-    return JobWork(texts, scripts, amounts, sum(path.stat().st_size for path in files.values()))
+    return JobWork(texts, scripts, amounts, _bytes(files.values()))
+
+
+def _bytes(files: Iterable[Path]) -> int:
+    """Of those that are there; that one is missing is told when it is read."""
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def _files(spec: TaskSpec, data: LocalData, split: str) -> dict[str, Path]:
