@@ -16,7 +16,7 @@ from typing import Any
 from evalharness.errors import ModelError, StoppedError, shorten
 from evalharness.models.pool.calls import Call, Came, Failed
 from evalharness.models.pool.queue import TRIES, Queue, Ticket
-from evalharness.models.pool.roster import PATIENCE_SECONDS, Doing, Member, Roster
+from evalharness.models.pool.roster import Doing, Member, Roster
 from evalharness.models.pool.staff import ActorGoneError, Employer, Place
 from evalharness.models.pool.worker import Done, Opened, Order, Presence
 from evalharness.store.shards import PlannedShard
@@ -323,8 +323,9 @@ class Crew:
 
     def _give_up(self) -> None:
         reason = self._roster.last_failure or "others have all of it"
+        names = {model.order.model.spec.name for model in self._models.values()}
         message = (
-            f"Ray had no device for {PATIENCE_SECONDS:g} seconds ({reason}); what is done is kept, and the same "
+            f"Ray has no device for {' and '.join(sorted(names))} ({reason}); what is done is kept, and the same "
             "command goes on"
         )
         for number in list(self._calls):
