@@ -59,7 +59,12 @@ def test_openvino_and_onnxruntime_get_the_number(
     folder = save_sentence_model(tmp_path / "m")
     counted: list[int] = []
     count = openvino_session.thread_count
-    monkeypatch.setattr(openvino_session, "thread_count", lambda: counted.append(count()) or counted[-1])
+
+    def noted_count() -> int:
+        counted.append(count())
+        return counted[-1]
+
+    monkeypatch.setattr(openvino_session, "thread_count", noted_count)
     torch.set_num_threads(3)
     model = resolve_model(str(folder))
     open_backend(model, Execution(device="cpu", engine="openvino", threads=1))
