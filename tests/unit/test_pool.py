@@ -11,32 +11,28 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from support.actors import Fate, ThreadEmployer, places, spared
-from support.lookup import smooth, spec, stack
+from support.actors import Fate, places
+from support.lookup import smooth, stack
+from support.actor_threads import ON_RAY, Cluster, Letters, at_once
 from support.small_runs import contents, save_small_tasks
 from support.tiny import save_sentence_model
 
 from evalharness import RunOptions, evaluate
 from evalharness.errors import ModelError, PrerequisiteError, StoppedError
 from evalharness.models.computing import Computing
-from evalharness.models.config import FileFacts
-from evalharness.models.options import Execution, ModelOptions
+from evalharness.models.options import Execution
 from evalharness.models.pool import asked, roster
 from evalharness.models.pool import backend as pool_backend
-from evalharness.models.pool.backend import Pool, open_pool
 from evalharness.models.pool.staff import ActorGoneError, Place
-from evalharness.models.registry import ResolvedModel
 from evalharness.store.filing import Filing
-from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.shards import plan_shards
 from evalharness.store.storing import StoringEncoder
 from evalharness.store.text_encoder import one_by_one
 from evalharness.store.unstored import UnstoredEncoder, Vectors
 from evalharness.types import (
     Dense,
-    Emit,
+    Embeddings,
     EncodeEvent,
     EncodeNote,
     Encoding,
@@ -47,55 +43,7 @@ from evalharness.types import (
 )
 
 ENCODING = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
-MODEL = ResolvedModel(spec(), FileFacts(), ModelOptions())
 TEXTS = ["fern " * n for n in range(1, 30)]
-ON_RAY = Execution(ray="local")
-
-
-class Letters:
-    """A backend that makes vectors of letters, five texts a batch."""
-
-    device = "cpu"
-
-    def __init__(self, execution: Execution, hold: Callable[[str], None], identity: Mapping[str, Any]) -> None:
-        self.computing = Computing("letters 1", execution.batch_tokens or 77)
-        self.identity = identity
-        self._hold = hold
-
-    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
-        for first in range(0, len(texts), 5):
-            batch = texts[first : first + 5]
-            self._hold(batch[0])
-            emit(TextsEncoded(len(batch), sum(map(len, batch))))
-        if texts:
-            emit(EncodeNote("batch_shrunk", "batch halved", 1))
-        return Dense(stack(smooth, texts) if texts else np.empty((0, 2), dtype=np.float32))
-
-
-def at_once(text: str) -> None:
-    """Nobody waits."""
-
-
-class Cluster:
-    """A pool on threads, with what happened in it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-        self.executions: list[Execution] = []
-        self.hold: Callable[[str], None] = at_once
-        self.identity: Callable[[int], Mapping[str, Any]] = lambda _: {"backend": "letters"}
-
-    def start(self, there: Sequence[Place], fate: Fate = spared) -> ThreadEmployer:
-        self.employer = ThreadEmployer(there, fate)
-        self._monkeypatch.setattr(pool_backend, "employ", lambda _: self.employer)
-        return self.employer
-
-    def open_here(self, model: ResolvedModel, execution: Execution) -> Any:
-        self.executions.append(execution)
-        return Letters(execution, self.hold, self.identity(len(self.executions)))
-
-    def pool(self, execution: Execution = ON_RAY) -> Pool:
-        return open_pool(MODEL, execution, self.open_here)
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +78,7 @@ def by(events: Sequence[EncodeEvent]) -> set[str]:
     return {event.by for event in events if isinstance(event, TextsEncoded) and event.tokens}
 
 
-def vectors(found: Dense) -> list[list[float]]:
+def vectors(found: Embeddings) -> list[list[float]]:
     values: list[list[float]] = found.vectors.tolist()
     return values
 
@@ -154,8 +102,8 @@ def test_results_stand_in_the_order_of_the_shards_and_are_those_of_one_process(c
 def test_all_actors_have_shards_and_the_batches_that_the_first_found_best(cluster: Cluster) -> None:
     employer = cluster.start(places(3, threads=2))
     meet = threading.Barrier(3, timeout=20)
-    cluster.hold = lambda text: meet.wait() if len(text) > 100 else None
-    pool = cluster.pool(Execution(ray="local", threads=2, ends=1.0))
+    cluster.hold = lambda text: None if len(text) < 100 else _met(meet)
+    pool = cluster.pool(Execution(ray="local", threads=2, ends=time.monotonic() + 60))
     assert [len(employer.hired), len(cluster.executions)] == [1, 1]
     (first,) = cluster.executions
     assert (first.ray, first.ends, first.batch_tokens, first.threads) == (None, None, None, 2)
@@ -179,6 +127,10 @@ def test_a_few_texts_and_none_go_to_one_actor(cluster: Cluster) -> None:
     pool = cluster.pool()
     assert vectors(pool.encode(["a", "b"], ENCODING, ignore_event)) == vectors(Dense(stack(smooth, ["a", "b"])))
     assert pool.encode([], ENCODING, ignore_event).vectors.shape[0] == 0
+
+
+def _met(meet: threading.Barrier) -> None:
+    meet.wait()
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -320,7 +272,7 @@ def test_where_nobody_can_be_had_for_a_minute_the_run_ends_and_says_so(
     cluster.hold = hold
     pool = cluster.pool()
     with pytest.raises(
-        StoppedError, match=r"no device for .* seconds \(machine 0: its node died\); what is done is kept"
+        StoppedError, match=r"has no device for test/lookup \(machine 0: its node died\); what is done is kept"
     ):
         UnstoredEncoder(pool).encode(TEXTS, ENCODING, events.append)
     assert Waiting() in events
@@ -331,6 +283,12 @@ def test_no_room_at_all_is_told_when_the_model_is_opened(cluster: Cluster, monke
     cluster.start(places(1), lambda *_: time.sleep(1))
     with pytest.raises(PrerequisiteError, match="others have all of it"):
         cluster.pool()
+
+
+def test_opening_ends_with_the_time_of_the_run(cluster: Cluster) -> None:
+    cluster.start(places(1), lambda *_: time.sleep(1))
+    with pytest.raises(StoppedError, match="the model was not open yet"):
+        cluster.pool(Execution(ray="local", ends=time.monotonic()))
 
 
 def test_places_where_every_actor_dies_are_not_waited_for(cluster: Cluster) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from evalharness.errors import ModelError, StoppedError, shorten
 from evalharness.models.pool.calls import Call, Came, Failed
 from evalharness.models.pool.queue import TRIES, Queue, Ticket
-from evalharness.models.pool.roster import PATIENCE_SECONDS, Doing, Member, Roster
+from evalharness.models.pool.roster import Doing, Member, Roster
 from evalharness.models.pool.staff import ActorGoneError, Employer, Place
 from evalharness.models.pool.worker import Done, Opened, Order, Presence
 from evalharness.store.shards import PlannedShard
@@ -26,6 +26,10 @@ from evalharness.types import EncodeEvent, Notice
 _LOOK_SECONDS = 0.25
 # progress is told this often
 _HEAR_SECONDS = 0.4
+
+
+class NobodyError(StoppedError):
+    """For too long there was no actor."""
 
 
 @dataclass(slots=True, eq=False)
@@ -217,8 +221,9 @@ class Crew:
             self._listen(member)
             if (near := self._queue.reserve(member.number, len(self._roster.members))) is not None:
                 later = self._calls[near.call]
-                arguments = (_name(near), near.model, later.work, later.shards[near.index])
-                member.actor.call("prepare", arguments, _no_answer)
+                member.actor.call(
+                    "prepare", (_name(near), near.model, later.work, later.shards[near.index]), _no_answer
+                )
 
     def _open(self, member: Member, opened: Opened | None, error: BaseException | None) -> None:
         doing = member.doing
@@ -263,7 +268,8 @@ class Crew:
     def _did(self, member: Member, done: Done | None, error: BaseException | None) -> None:
         if member.doing is not None:
             index = member.doing.ticket.index
-            member.doing.ending = Failed(error) if error is not None or done is None else Came(index, done)
+            nothing = AssertionError("what is not done has an error")
+            member.doing.ending = Failed(error or nothing) if done is None else Came(index, done)
 
     def _end(self, member: Member, ending: Came | Failed | None) -> None:
         """An actor is through with what it was at, one way or the other; nobody may want to know."""
@@ -317,12 +323,13 @@ class Crew:
 
     def _give_up(self) -> None:
         reason = self._roster.last_failure or "others have all of it"
+        names = {model.order.model.spec.name for model in self._models.values()}
         message = (
-            f"Ray had no device for {PATIENCE_SECONDS:g} seconds ({reason}); what is done is kept, and the same "
+            f"Ray has no device for {' and '.join(sorted(names))} ({reason}); what is done is kept, and the same "
             "command goes on"
         )
         for number in list(self._calls):
-            self._fail(number, StoppedError(message))
+            self._fail(number, NobodyError(message))
 
 
 def _order(model: _Model, place: Place) -> Order:
