@@ -345,10 +345,11 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class TextsEncoded:
-    """So many texts more are done, repeated ones with their first; `tokens` went through the model (stored: none)."""
+    """So many texts more are done, repeated ones with the first; `tokens` of the model (stored: none) `by` an actor."""
 
     count: int
     tokens: int = 0
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

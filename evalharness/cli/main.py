@@ -133,6 +133,8 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads that compute; with --ray, per actor.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Encode on Ray: local, auto, or HOST:PORT of a cluster.")] = None,
     save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,
     store: Annotated[Path | None, typer.Option(help="Embedding store; default: in the user's cache folder.")] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Keep no embeddings.")] = False,
@@ -165,8 +167,8 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     })  # fmt: skip
     seconds = None if time_budget is None else duration(time_budget)
     ends = None if seconds is None else time.monotonic() + seconds
-    speed = Execution(device=device, batch_tokens=batch_tokens, ends=ends, overlap=overlap)
-    options, execution = with_engine(options, speed, engine)
+    placed = Execution(device=device, batch_tokens=batch_tokens, ends=ends, overlap=overlap, ray=ray, threads=threads)
+    options, execution = with_engine(options, placed, engine)
     second = SecondStage(reranker, reranker_url, rerank_top_k)
     request = RunRequest(model, options, selection, output, overwrite, save_rankings, second, execution)
     plan, system = plan_run(request, download=not dry_run, warn=_warn)

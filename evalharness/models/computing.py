@@ -17,16 +17,23 @@ class Computing:
         batch_tokens: padded tokens per batch; None where nobody makes batches here.
         passed_over: engines that would be faster and cannot run the model, each with the reason.
         notes: what a reader of any number made so must know.
+        threads: of the CPU, where the user said how many.
     """
 
     engine: str = ""
     batch_tokens: int | None = None
     passed_over: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    threads: int | None = None
 
     def facts(self) -> dict[str, Any]:
         """For the record."""
-        facts = {"engine": self.engine, "batch_tokens": self.batch_tokens, "passed_over": list(self.passed_over)}
+        facts = {
+            "engine": self.engine,
+            "batch_tokens": self.batch_tokens,
+            "passed_over": list(self.passed_over),
+            "threads": self.threads,
+        }
         return {name: value for name, value in facts.items() if value}
 
 

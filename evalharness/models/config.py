@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,6 +79,15 @@ class FileFacts:
     def is_table(self) -> bool:
         """Whether its modules begin with a table of token vectors."""
         return self.modules[:1] == (STATIC,)
+
+    def moved(self, folder: Path) -> FileFacts:
+        """The same of the same files in another folder."""
+        return replace(
+            self,
+            folder=folder,
+            transformer=folder / self.transformer.relative_to(self.folder),
+            dense=tuple(folder / path.relative_to(self.folder) for path in self.dense),
+        )
 
 
 @dataclass(frozen=True, slots=True)

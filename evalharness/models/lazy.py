@@ -11,12 +11,10 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -24,14 +22,18 @@ from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.downloads import stand_apart
 from evalharness.errors import ModelError, StorageError
 from evalharness.files import atomic_path, cache_folder
+from evalharness.models.code import code_digest
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.opening import import_code, open_backend
 from evalharness.models.options import Execution
+from evalharness.models.pool.asked import asked_pool, may_be_pool
 from evalharness.models.registry import OpenBackend, ResolvedModel, find_backend
 from evalharness.models.source import fingerprint
+from evalharness.models.workers import workers_of
 from evalharness.results.records import installed_version
 from evalharness.store.journal import NO_JOURNAL, Journal
-from evalharness.store.text_encoder import Preparing
+from evalharness.store.shards import PlannedShard
+from evalharness.store.text_encoder import Preparing, Result, ShardWork, one_by_one
 from evalharness.types import Embeddings, Emit, Encoding, Frozen, content_digest
 
 # whatever a model is opened with; that of some may be absent
@@ -108,13 +110,31 @@ class LazyBackend:
         """Whether the model is in memory."""
         return self._opened is not None
 
+    @property
+    def workers(self) -> Self | None:
+        """See `Pooled`."""
+        return self if may_be_pool(self._model, self._execution) else None
+
+    @property
+    def at_once(self) -> int:
+        """See `Workers`."""
+        workers = workers_of(self._opened)
+        return 1 if workers is None else workers.at_once
+
+    @property
+    def share_store(self) -> bool:
+        """See `Workers`."""
+        workers = workers_of(self._opened)
+        return workers is not None and workers.share_store
+
     def begin(self) -> None:
-        """Have it opened meanwhile, if it is a kind on an engine: whoever wants vectors later waits for less.
+        """Have it opened meanwhile, if it is a kind on an engine here: whoever wants vectors later waits for less.
 
         The code is imported at once: imports do not run side by side, and two threads that import the same libraries
         can meet halfway.
         """
-        if find_backend(self._model.spec.backend).engine is None:
+        backend = find_backend(self._model.spec.backend)
+        if backend.engine is None or asked_pool(self._model, self._execution) is not None:
             return
         import_code(self._model, self.computing.engine)
         self._loading = threading.Thread(target=self._open_apart, name="evalharness-loading")
@@ -128,6 +148,11 @@ class LazyBackend:
             PrerequisiteError, ModelError: as `open_backend`.
         """
         return self._backend().encode(texts, encoding, emit, journal)
+
+    def spread(self, work: ShardWork[Result], shards: Sequence[PlannedShard], emit: Emit) -> Iterator[Result]:
+        """See `Spreading`; for one encoder it is a loop."""
+        if shards:
+            yield from one_by_one(work, shards, self._backend(), emit)
 
     def prepare(self, texts: Sequence[str], encoding: Encoding) -> None:
         """See `Preparing`; whoever prepares texts is about to encode them."""
@@ -231,7 +256,7 @@ def _made_of(model: ResolvedModel, execution: Execution) -> dict[str, Any]:
         "files": sorted(facts.files),
         "onnx_files": sorted(facts.onnx_files),
         "execution": execution.model_dump(mode="json", exclude={"ends"}),
-        "evalharness": _code(),
+        "evalharness": code_digest(),
         "python": platform.python_version(),
         "packages": {name: installed_version(name) for name in _PACKAGES},
         "machine": [platform.platform(), _processor(), os.cpu_count()],
@@ -247,15 +272,6 @@ def _processor() -> str:
         lines = _PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
         return next((line for line in lines if line.startswith("model name")), "")
     return platform.processor()
-
-
-@cache
-def _code() -> str:
-    """Digest of the code that opens models, which changes oftener than its version."""
-    digest = sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _opening(made_of: Mapping[str, Any], opened: OpenBackend) -> Opening | None:

@@ -18,6 +18,7 @@ from evalharness.models.lazy import known_opening, open_and_keep
 from evalharness.models.named import Named, name_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import Execution, ModelOptions
+from evalharness.models.pool.asked import idle_gpus
 from evalharness.models.prompts import encoding
 from evalharness.models.rankers import PairModel, RankingModel, Reranker, two_stage_spec
 from evalharness.models.registry import OpenBackend, ResolvedModel, check_execution, find_backend
@@ -175,6 +176,7 @@ def _stage(
     if store is None or known is None:
         may_export = find_backend(resolved.spec.backend).engine is not None and execution.engine != "torch"
         first = "; for the first time here it may be exported and measured, which takes longer"
+        _say_idle(resolved, execution, say)
         say(f"{message}{first if known is None and store is not None and may_export else ''}")
         return open_backend(resolved, execution) if store is None else open_and_keep(resolved, execution)
     identity = _identity(resolved, known)
@@ -182,10 +184,16 @@ def _stage(
     for task in tasks:
         folders = {store / store_key(identity, encoding(resolved.spec, side, task)) for side in sides}
         if not any(use_path(folder, task.name).exists() for folder in folders):
+            _say_idle(resolved, execution, say)
             say(message)
             known.begin()
             break
     return known
+
+
+def _say_idle(resolved: ResolvedModel, execution: Execution, say: Callable[[str], None]) -> None:
+    if (line := idle_gpus(resolved, execution)) is not None:
+        say(line)
 
 
 def _identity(resolved: ResolvedModel, opened: OpenBackend) -> dict[str, Any]:

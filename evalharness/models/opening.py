@@ -12,6 +12,7 @@ from evalharness.errors import ModelError, PrerequisiteError, clip
 from evalharness.models.layout import seen_folder
 from evalharness.models.named import Named
 from evalharness.models.options import Execution
+from evalharness.models.pool.asked import asked_pool
 from evalharness.models.registry import ResolvedModel, find_backend, kind_of
 from evalharness.types import ENGINES
 
@@ -33,27 +34,32 @@ def resolve_elsewhere(backend: str, named: Named) -> ResolvedModel:
 
 
 def open_backend(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- the spec's kind says which
-    """Load a resolved model.
+    """Load a resolved model: in this process, or in the actors of Ray where that is asked for or has several GPUs work.
 
     Returns:
         An `OpenBackend`; for a model of the kind `lexical`, a `rankers.LexicalBackend`.
 
     Raises:
-        PrerequisiteError: the device is not there.
+        PrerequisiteError: the device is not there, or Ray.
         ModelError: its files do not fit.
     """
+    if (spreading := asked_pool(model, execution)) is not None:
+        return imported("pool.backend").open_pool(model, spreading, open_here)
+    return open_here(model, execution)
+
+
+def open_here(model: ResolvedModel, execution: Execution) -> Any:  # noqa: ANN401 -- as above
+    """Load a resolved model in this process; see `open_backend`."""
+    if execution.threads is not None:
+        import torch
+
+        torch.set_num_threads(execution.threads)
     facts = model.facts
     if not facts.files:
         return _opened(model, execution)
     with seen_folder(facts.folder, facts.files) as seen:
-        moved = replace(
-            facts,
-            folder=seen,
-            transformer=seen / facts.transformer.relative_to(facts.folder),
-            dense=tuple(seen / path.relative_to(facts.folder) for path in facts.dense),
-        )
         try:
-            return _opened(replace(model, facts=moved), execution)
+            return _opened(replace(model, facts=facts.moved(seen)), execution)
         except ModelError as error:
             raise ModelError(str(error).replace(str(seen), str(facts.folder))) from None
 

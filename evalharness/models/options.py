@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ _DEFAULTS = {"dtype": "float32", "protocol": "mteb", "mode": "dense"}
 # what can be chosen from a few names; how vectors of a server are pooled is not ours to choose
 _CHOICES = {"pooling": tuple(name for name in POOLINGS if name != "own"), "dtype": DTYPES}
 
+# of Ray, beside the address of a cluster: one of this machine's own, and the one that this machine is a node of
+RAY_LOCAL, RAY_AUTO = "local", "auto"
+_RAY_ADDRESS = re.compile(r"(?:[\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}")
+
 # stands for --batch-tokens of every model where that is not given
 BATCH_TOKENS_VARIABLE = "EVALHARNESS_BATCH_TOKENS"
 
@@ -63,6 +68,22 @@ def wrong_engine(given: str, where: str = "--engine") -> str | None:
     return None if given in ENGINES else f"{where} must be {' or '.join(ENGINES)}, got {clip(given)}"
 
 
+def wrong_ray(given: str) -> str | None:
+    """What is wrong with where Ray is said to be, if anything is.
+
+    >>> wrong_ray("local"), wrong_ray("10.0.0.1:6379")
+    (None, None)
+    """
+    if given in (RAY_LOCAL, RAY_AUTO) or _RAY_ADDRESS.fullmatch(given):
+        return None
+    if given.startswith("ray://"):
+        return (
+            f"--ray {clip(given)}: a run stands on a node of its cluster, not behind Ray Client; start it there with "
+            f"--ray {RAY_AUTO}"
+        )
+    return f"--ray must be {RAY_LOCAL}, {RAY_AUTO} or HOST:PORT of a cluster that runs, got {clip(given)}"
+
+
 class Execution(Frozen):
     """What only changes speed, never a number.
 
@@ -72,6 +93,9 @@ class Execution(Frozen):
         engine: what computes; `auto` for the fastest one here that gives torch's numbers.
         ends: `time.monotonic` at which opening a model behind a server is given up; None for never.
         overlap: whether jobs are loaded and encoded while those before them are scored.
+        ray: where Ray has texts encoded: `local`, `auto` for the cluster that this machine is a node of, or HOST:PORT
+            of one; None for this process.
+        threads: CPU threads that compute: of this process, or of each actor of Ray; None for what is usual.
     """
 
     device: str | None = None
@@ -79,6 +103,8 @@ class Execution(Frozen):
     engine: EngineName = Field(default_factory=usual_engine)
     ends: float | None = None
     overlap: bool = True
+    ray: str | None = None
+    threads: int | None = Field(default=None, ge=1)
 
 
 class ModelOptions(Frozen):
@@ -179,18 +205,31 @@ def parse_options(given: Mapping[str, object]) -> ParsedOptions:
 
 
 def with_engine(parsed: ParsedOptions, execution: Execution, engine: str | None) -> tuple[ParsedOptions, Execution]:
-    """The engine that was typed into how a model runs, or what is wrong with it among the problems.
+    """The engine that was typed into how a model runs; what is wrong with either goes among the problems.
 
     Args:
         parsed: the other options.
         execution: how the model runs beside that.
         engine: as it was typed; None where it was left out.
     """
-    if engine is None:
-        return parsed, execution
-    if problem := wrong_engine(engine):
-        return ParsedOptions(parsed.options, (*parsed.problems, problem)), execution
-    return parsed, execution.changed({"engine": engine})
+    wrong_one = None if engine is None else wrong_engine(engine)
+    wrong_place = None if execution.ray is None else wrong_ray(execution.ray)
+    if problems := [problem for problem in (wrong_one, wrong_place) if problem is not None]:
+        return ParsedOptions(parsed.options, (*parsed.problems, *problems)), execution
+    return parsed, execution if engine is None else execution.changed({"engine": engine})
+
+
+def asked_tokens(execution: Execution) -> int | None:
+    """What the user wants of padded tokens per batch, by option or by variable.
+
+    Raises:
+        UsageError: the variable holds no such number.
+    """
+    if execution.batch_tokens is not None or not (said := os.environ.get(BATCH_TOKENS_VARIABLE)):
+        return execution.batch_tokens
+    if not (said.isascii() and said.isdigit() and int(said)):
+        raise UsageError(f"{BATCH_TOKENS_VARIABLE} is {clip(said)}; expected a number of tokens, 1 or more")
+    return int(said)
 
 
 def check_options(options: ModelOptions) -> None:

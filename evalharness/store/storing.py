@@ -164,10 +164,11 @@ class StoringEncoder:
                 )
             others = missing & ~mine
             shards = missing_shards(wanted.texts, claim.key, missing & mine)
-            self._file(shards, Filing(folder, wanted.encoding, patient=False), emit)
+            filing = Filing(folder, wanted.encoding, patient=False, mark=self._mark.path)
+            filed = self._file(shards, filing, emit)
             plan.release(claim.key)
             plan.wait_for(Claim(claim.key, claim.digests[others]), emit)
-            mine, found = plan.claim(claim), self._found(folder, claim.digests, emit)
+            mine, found = plan.claim(claim), self._found(folder, claim.digests, emit, filed)
             if others.any():
                 emit(TextsEncoded(int((others & found.there).sum())))
             else:
@@ -199,11 +200,18 @@ class StoringEncoder:
                 return error
         return None
 
-    def _take_in(self, folder: Path, index: Index, emit: Emit) -> None:
-        """Index the shards that are new since the last look."""
+    def _take_in(self, folder: Path, index: Index, emit: Emit, filed: Sequence[Path] = ()) -> None:
+        """Index the shards that are new since the last look.
+
+        Args:
+            folder: of the key.
+            index: of that folder.
+            emit: is told of damaged ones.
+            filed: those that must be there, for a folder that other machines write to is listed late on some systems.
+        """
         fresh = []
         with storage_errors_of(self._root):
-            paths = shard_paths(folder)
+            paths = dict.fromkeys([*shard_paths(folder), *(path for path in filed if path.exists())])
         for path in paths:
             if path.name not in index.names:
                 try:
@@ -213,12 +221,12 @@ class StoringEncoder:
         if fresh:
             index.add(fresh)
 
-    def _found(self, folder: Path, digests: NDArray[np.uint64], emit: Emit) -> _Found:
-        """What the store has of the texts, after checking the vectors that they lead to."""
+    def _found(self, folder: Path, digests: NDArray[np.uint64], emit: Emit, filed: Sequence[Path] = ()) -> _Found:
+        """What the store has of the texts, after checking the vectors that they lead to; see `_take_in`."""
         while True:
             with self._under_way.lock:
                 index = self._indexes[folder.name]
-                self._take_in(folder, index, emit)
+                self._take_in(folder, index, emit, filed)
                 places = index.find(digests)
                 there = places[places >= 0]
                 found = _Found(places >= 0, index.rows(there), index.truncated(there), index.unknown(there))
@@ -250,17 +258,19 @@ class StoringEncoder:
         message = f"the store's file {path.name} {error}; it was moved to {target} and its texts are encoded again"
         emit(Notice(message))
 
-    def _file(self, shards: Sequence[PlannedShard], filing: Filing, emit: Emit) -> None:
-        """Have shards encoded and written; those that another process is busy with come last."""
-        busy = []
+    def _file(self, shards: Sequence[PlannedShard], filing: Filing, emit: Emit) -> list[Path]:
+        """Have shards encoded and written, and give their files; those that another process is busy with come last."""
+        paths, busy = [], []
         for shard, filed in zip(shards, self._spread(filing, shards, self._below, emit), strict=True):
+            path = filing.path(shard)
             if filed == "busy":
                 busy.append(shard)
-            elif filed == "written":
+                continue
+            paths.append(path)
+            if filed == "written":
                 with self._under_way.lock:
-                    self._checked.add(filing.path(shard))
-        if busy:
-            self._file(busy, replace(filing, patient=True), emit)
+                    self._checked.add(path)
+        return paths + (self._file(busy, replace(filing, patient=True), emit) if busy else [])
 
 
 def _damage(path: Path) -> DamagedShardError | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -53,17 +55,34 @@ class ShardWork(Protocol[Given_co]):
         """What their texts are encoded under."""
         ...
 
+    @property
+    def mark(self) -> Path | None:
+        """A file that is there for this work alone: who sees it can do the work, others can only encode for it.
+
+        None where the work needs no files.
+        """
+        ...
+
     def __call__(self, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Given_co:
         """Do it on one."""
         ...
 
 
-class ShardMap(Protocol):
-    """Has work done on shards: in a loop, by several engines, or on other machines.
+@runtime_checkable
+class Spreading(Protocol):
+    """A `TextEncoder` that stands for several, here or on other machines, and has them work side by side.
 
     The work is a value, so that both it and the shards may be pickled; who does it there brings its own
     encoder of the same model, and hands on what is emitted.
     """
+
+    def spread(self, work: ShardWork[Result], shards: Sequence[PlannedShard], emit: Emit) -> Iterator[Result]:
+        """What the work gives for each shard, in the order of the shards; several threads may ask at a time."""
+        ...
+
+
+class ShardMap(Protocol):
+    """Has work done on shards."""
 
     def __call__(
         self, work: ShardWork[Result], shards: Sequence[PlannedShard], below: TextEncoder, emit: Emit
@@ -82,7 +101,10 @@ class ShardMap(Protocol):
 def one_by_one(
     work: ShardWork[Result], shards: Sequence[PlannedShard], below: TextEncoder, emit: Emit
 ) -> Iterator[Result]:
-    """The `ShardMap` of one process with one engine: a loop, in which a shard is prepared while another is done."""
+    """A loop, in which a shard is prepared while another is done; what stands for several encoders does as it likes."""
+    if isinstance(below, Spreading):
+        yield from below.spread(work, shards, emit)
+        return
     preparing = below if isinstance(below, Preparing) and len(shards) > 1 else None
     try:
         for number, shard in enumerate(shards):
@@ -93,6 +115,18 @@ def one_by_one(
     finally:
         if preparing is not None:
             preparing.forget()
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyEncoded:
+    """A `TextEncoder` of what was encoded elsewhere, and told of there."""
+
+    embeddings: Embeddings
+
+    def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
+        """The vectors of the texts that they were made of."""
+        del texts, encoding, emit, journal
+        return self.embeddings
 
 
 def check_finite(embeddings: Embeddings, texts: Sequence[str]) -> None:

@@ -107,7 +107,7 @@ class UnstoredEncoder:
             missing[part.places] = False
         emit(TextsEncoded(int((~missing).sum())))
         shards = missing_shards(texts, "", missing)
-        fresh = zip(shards, self._spread(_Encoded(encoding), shards, self._below, emit), strict=True)
+        fresh = zip(shards, self._spread(Vectors(encoding), shards, self._below, emit), strict=True)
         return _in_order(len(texts), chain(begun.known, remembering.added(encoding, begun.digests, fresh)))
 
 
@@ -141,12 +141,14 @@ class _Remembering:
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
+class Vectors:
     """A `ShardWork`: the vectors of a shard."""
 
     encoding: Encoding
+    mark: None = None
 
     def __call__(self, shard: PlannedShard, below: TextEncoder, emit: Emit) -> Embeddings:
+        """Encode the shard's texts."""
         return below.encode(shard.texts, self.encoding, emit)
 
 

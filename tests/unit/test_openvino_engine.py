@@ -29,6 +29,7 @@ from support.tiny import (
 )
 
 from evalharness.errors import ModelError, PrerequisiteError, UsageError
+from evalharness.models import cpus
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.engines import openvino_session
 from evalharness.models.engines.openvino_session import OpenVinoSession, thread_count
@@ -132,7 +133,7 @@ def test_two_runs_give_the_same_bytes_on_any_number_of_threads(tmp_path: Path, m
 def test_threads_are_what_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(openvino_session, "_CGROUP", tmp_path / "cpu.max")
+    monkeypatch.setattr(cpus, "_CGROUP", tmp_path / "cpu.max")
     assert thread_count() == 8
     for said, count in (("max 100000\n", 8), ("250000 100000\n", 3), ("1000 100000\n", 1)):
         (tmp_path / "cpu.max").write_text(said)

@@ -19,7 +19,6 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 
 from evalharness.errors import ModelError, shorten
 from evalharness.models.forward.batches import BatchRunner, choose_device, precision
-from evalharness.models.forward.budget import asked_tokens
 from evalharness.models.forward.company import Trial, company_facts, computes_exactly, find_company
 from evalharness.models.forward.pipeline import run_texts
 from evalharness.models.forward.tokens import PromptTokenizer, Tokenized
@@ -35,7 +34,7 @@ from evalharness.models.forward.weights import (
     torch_dtype,
 )
 from evalharness.models.kinds.dense import finish
-from evalharness.models.options import Execution
+from evalharness.models.options import Execution, asked_tokens
 from evalharness.models.registry import OF_TOKENS, ResolvedModel, beyond_texts
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Dense, Emit, Encoding

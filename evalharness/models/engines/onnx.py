@@ -51,7 +51,7 @@ class OnnxEngine:
         }
 
         def start(path: Path) -> OnnxSession:
-            return OnnxSession(self._name, path, provider, kind.wants)
+            return OnnxSession(self._name, path, provider, kind.wants, execution.threads)
 
         path = model.facts.folder / file
         exported = start_export(model, kind, start) if is_exported else None

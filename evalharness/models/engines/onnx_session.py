@@ -68,7 +68,9 @@ class OnnxSession:
         outputs: names of what it has of a vector per token, a vector per text, and scores; the last only if wanted.
     """
 
-    def __init__(self, name: str, path: Path, provider: Provider, wants: GraphOutput) -> None:
+    def __init__(
+        self, name: str, path: Path, provider: Provider, wants: GraphOutput, threads: int | None = None
+    ) -> None:
         """See the class.
 
         Args:
@@ -76,6 +78,7 @@ class OnnxSession:
             path: the file; all of it is read now.
             provider: where it runs.
             wants: what is to come out.
+            threads: of the CPU; None for as many as it likes.
 
         Raises:
             ModelError: the file cannot be used, or nothing of that kind comes out.
@@ -85,6 +88,8 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         # errors are raised; the copy that goes to stderr is not wanted
         options.log_severity_level = _FATAL
+        if threads is not None:
+            options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=[(provider.name, provider.options)]

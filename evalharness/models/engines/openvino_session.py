@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from evalharness.errors import EngineError, ModelError, shorten
+from evalharness.models.cpus import usable_cpus
 from evalharness.models.engines.openvino_library import openvino
 from evalharness.models.forward.pipeline import GraphOutput
 from evalharness.types import DType
@@ -23,7 +23,6 @@ _STREAMS = 4
 # below that a stream's part is not worth it
 _TOKENS_OF_A_PART = 256
 _OUT_OF_MEMORY = ("failed to allocate", "bad_alloc", "out of memory", "allocate memory", "not enough memory")
-_CGROUP = Path("/sys/fs/cgroup/cpu.max")
 # int8 says what the matrix products of a quantised graph are; the rest of it is float32
 _PRECISIONS: Mapping[DType, tuple[str, openvino.Type]] = {
     "float32": ("f32", openvino.Type.f32),
@@ -62,15 +61,7 @@ def thread_count() -> int:
 
     Torch heeds OMP_NUM_THREADS and the CPUs that a process is tied to; a container's share of CPUs it does not see.
     """
-    count = torch.get_num_threads()
-    if hasattr(os, "sched_getaffinity"):
-        count = min(count, len(os.sched_getaffinity(0)))
-    try:
-        quota, period = _CGROUP.read_text(encoding="ascii").split()
-        count = min(count, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or one without a limit
-        pass
-    return max(count, 1)
+    return min(torch.get_num_threads(), usable_cpus())
 
 
 class OpenVinoSession:

@@ -9,7 +9,6 @@ nothing is measured: two runs on a machine do the same.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +20,7 @@ from typing import Any
 
 import torch
 
-from evalharness.errors import UsageError, clip
 from evalharness.files import cache_folder, write_json
-from evalharness.models.options import BATCH_TOKENS_VARIABLE, Execution
 from evalharness.types import content_digest
 
 # small batches stay in a CPU's cache; accelerators want many rows at once
@@ -45,19 +42,6 @@ Measure = Callable[[int], float]
 def default_tokens(device: str) -> int:
     """What suits most models on a torch device."""
     return CPU_TOKENS if device == "cpu" else ACCELERATOR_TOKENS
-
-
-def asked_tokens(execution: Execution) -> int | None:
-    """What the user wants, by option or by variable.
-
-    Raises:
-        UsageError: the variable holds no such number.
-    """
-    if execution.batch_tokens is not None or not (said := os.environ.get(BATCH_TOKENS_VARIABLE)):
-        return execution.batch_tokens
-    if not (said.isascii() and said.isdigit() and int(said)):
-        raise UsageError(f"{BATCH_TOKENS_VARIABLE} is {clip(said)}; expected a number of tokens, 1 or more")
-    return int(said)
 
 
 def fitted_tokens(facts: Mapping[str, Any], device: str, measure: Measure) -> int:

@@ -20,12 +20,12 @@ from evalharness.models.computing import Computing
 from evalharness.models.forward.ahead import Ahead
 from evalharness.models.forward.batches import ANY_LENGTHS, BLOCK, BatchRunner, Forward, blocks, is_out_of_memory
 from evalharness.models.forward.blocks import Block, Tokenize, read_block
-from evalharness.models.forward.budget import asked_tokens, default_tokens, fitted_tokens
+from evalharness.models.forward.budget import default_tokens, fitted_tokens
 from evalharness.models.forward.company import Trial, company_facts, find_company
 from evalharness.models.forward.tokens import BatchReader, Reader
 from evalharness.models.forward.vocabulary import check_vocabulary
 from evalharness.models.forward.weights import check_runs
-from evalharness.models.options import Execution
+from evalharness.models.options import Execution, asked_tokens
 from evalharness.models.registry import ResolvedModel, find_backend
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import DType, Embeddings, Emit, Encoding, TextsEncoded
@@ -287,6 +287,7 @@ class PipelineBackend:
             kind: the file that defines what is made.
             engine: the file that defines what computes it.
         """
+        self._threads = execution.threads
         self._kind: Kind = kind.open_kind(model, engine.home(execution))
         self._engine: Engine = engine.open_engine(model, execution, self._kind)
         self.device = self._engine.device
@@ -308,7 +309,8 @@ class PipelineBackend:
     @property
     def computing(self) -> Computing:
         """How it computes."""
-        return Computing(self._engine.version, self._runner.batch_tokens, self.passed_over, self._engine.notes)
+        engine, tokens = self._engine, self._runner.batch_tokens
+        return Computing(engine.version, tokens, self.passed_over, engine.notes, self._threads)
 
     def prepare(self, texts: Sequence[str], encoding: Encoding) -> None:
         """See `Preparing`: tokenizes."""
@@ -327,6 +329,9 @@ class PipelineBackend:
         """
         self._engine.check(encoding)
         self._kind.check(encoding)
+        if self._threads is not None:
+            # a thread has a number of its own, and may not be the one that opened the model
+            torch.set_num_threads(self._threads)
         encoded = run_blocks(
             len(texts),
             self._blocks(texts, encoding),

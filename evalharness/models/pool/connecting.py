@@ -1,0 +1,140 @@
+"""The way to Ray: one that is started here and ends with us, or a cluster that runs and is left as it was."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import ray
+
+from evalharness.errors import PrerequisiteError, one_line
+from evalharness.models.cpus import usable_cpus
+from evalharness.models.options import RAY_AUTO, RAY_LOCAL
+
+# connecting cannot be interrupted, and takes minutes where nobody answers: so a process of its own tries it first
+_TRIAL = "import logging, ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)"
+_TRIAL_SECONDS = 12
+_VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
+# what Ray says on a machine without a node of its own
+_NO_NODE = ("no node info found", "can not find the matched raylet", "this node has an ip address", "no matching node")
+_NO_CLUSTER = "Could not find any running Ray instance"
+
+
+@dataclass(slots=True)
+class _Ours:
+    """How many have Ray through us; with the last it is left."""
+
+    users: int = 0
+    is_ours: bool = False
+
+
+_lock = threading.Lock()
+_ours = _Ours()
+
+
+def enter(address: str) -> None:
+    """Have this process use Ray; if it does already, by whomever, that is used.
+
+    Args:
+        address: see `Execution.ray`.
+
+    Raises:
+        PrerequisiteError: nobody answers there, or it cannot be used from here.
+    """
+    with _lock:
+        if not ray.is_initialized():
+            if address != RAY_LOCAL:
+                _try_out(address)
+            with _own_signals():
+                _connect(address)
+            _ours.is_ours = True
+        _ours.users += 1
+
+
+def leave() -> None:
+    """Need Ray no more: one that was started by `enter` ends with the last user."""
+    with _lock:
+        _ours.users -= 1
+        if not _ours.users and _ours.is_ours:
+            _ours.is_ours = False
+            with suppress(Exception):
+                ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(
+            address=address,
+            num_cpus=usable_cpus() if address == RAY_LOCAL else None,
+            include_dashboard=False if address == RAY_LOCAL else None,
+            # what matters is told as events
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    except Exception as error:
+        raise PrerequisiteError(f"Ray cannot be used here ({_said(str(error))}); leave --ray out") from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does on signals; Ray has ideas of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _try_out(address: str) -> None:
+    """See that a cluster can be used from here.
+
+    Raises:
+        PrerequisiteError: it cannot.
+    """
+    command = [sys.executable, "-P", "-c", _TRIAL, address]
+    asked = f"--ray {address}"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise PrerequisiteError(
+            f"{asked}: no Ray cluster answers within {_TRIAL_SECONDS} seconds; see that it runs (ray status on its "
+            "head node) and that the port is the one that ray start named, or take this machine alone: "
+            f"--ray {RAY_LOCAL}"
+        ) from None
+    if done.returncode:
+        raise PrerequisiteError(f"{asked}: {_advice(address, done.stderr)}")
+
+
+def _advice(address: str, said: str) -> str:
+    """What to do about a connection that failed."""
+    if "Version mismatch" in said and (found := _VERSIONS.findall(said)):
+        (their_ray, their_python), here = found[0], f"Ray {ray.__version__} and Python {platform.python_version()}"
+        return (
+            f"the cluster runs Ray {their_ray} and Python {their_python}, here are {here}, and they have to be the "
+            f"same: pip install 'ray=={their_ray}' in a Python {their_python}, or start the cluster from this "
+            "environment"
+        )
+    if _NO_CLUSTER in said:
+        return f"no Ray cluster runs on this machine; start one with: ray start --head, or give --ray {RAY_LOCAL}"
+    if any(sign in said.lower() for sign in _NO_NODE):
+        joined = "" if address == RAY_AUTO else f" --address={address}"
+        return f"this machine is no node of that cluster; join it: ray start{joined}, or start the run on a node"
+    return f"cannot be used ({_said(said)}); see: ray status"
+
+
+def _said(text: str) -> str:
+    """The last line of what Ray says, which is the error itself."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return one_line(lines[-1] if lines else "it does not say why", 200)
