@@ -263,7 +263,7 @@ class _Running:
                         told = partial(_tell_of, job.id, line.tell)
                         turn.aside = together.begin(
                             partial(self._encode, turn, together.check, told),
-                            partial(score_job, turn.job, self.model, scorer),
+                            partial(self._score_aside, turn, scorer),
                         )
                     line.give(turn)
                     if self.fail_fast and turn.job.failure is not None:
@@ -330,6 +330,11 @@ class _Running:
                 watch(event)
 
         encode_job(turn.job, self.model, hear, stop)
+
+    def _score_aside(self, turn: _Turn, scorer: Scorer) -> Attempt:
+        # its seconds do not begin before its turn comes
+        with scorer.turn():
+            return score_job(turn.job, self.model, scorer)
 
     def score(self, turn: _Turn) -> Callable[[Watch], None]:
         """See `Stages`."""

@@ -149,8 +149,31 @@ def test_vectors_of_the_store_go_as_places_in_files(job: tuple[Loaded, Encoded])
 
 def test_without_ray_it_is_scored_here(job: tuple[Loaded, Encoded], here: list[int]) -> None:
     assert running_ray() is None
-    assert Scorer(Workers(), lambda: False)(*job).metrics == score(*job).metrics
+    scorer = Scorer(Workers(), lambda: False)
+    with scorer.turn():
+        assert scorer(*job).metrics == score(*job).metrics
     assert here == [1]
+
+
+def test_who_waits_for_a_turn_hears_of_the_end() -> None:
+    ended = threading.Event()
+    scorer = Scorer(Workers(), ended.is_set)
+    said: list[str] = []
+
+    def wait() -> None:
+        try:
+            with scorer.turn():
+                said.append("a turn")
+        except StoppedError:
+            said.append("the end")
+
+    with scorer.turn():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.1)
+        ended.set()
+        thread.join()
+    assert said == ["the end"]
 
 
 @pytest.mark.parametrize(("dying", "tries", "by_task"), [(0, 1, True), (2, 3, True), (3, 3, False)])
@@ -198,7 +221,12 @@ def test_tasks_leave_cores_to_those_that_encode(
     ray = use(monkeypatch, Ray(cores=cores))
     monkeypatch.setattr(scoring, "scored", lambda *_: scoring.Outcome(score(*job)))
     scorer = Scorer(Workers(), lambda: False)
-    threads = [threading.Thread(target=scorer, args=job) for _ in range(6)]
+
+    def in_turn() -> None:
+        with scorer.turn():
+            scorer(*job)
+
+    threads = [threading.Thread(target=in_turn) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

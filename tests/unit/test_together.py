@@ -220,6 +220,25 @@ def test_seconds_of_encoding_are_shared(tmp_path: Path, monkeypatch: pytest.Monk
     assert 0.3 < sum(spent) < took
 
 
+def test_who_waits_to_be_scored_spends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: list[float] = []
+
+    def stored(folder: Path, model: Any, attempt: Any, **options: Any) -> JobRecord:
+        spent.append(attempt.work.seconds["score"])
+        return store_attempt(folder, model, attempt, **options)
+
+    def scored(loaded: Loaded, encoded: Encoded) -> Scores:
+        time.sleep(0.5)
+        return score(loaded, encoded)
+
+    monkeypatch.setattr(plan_module, "store_attempt", stored)
+    monkeypatch.setattr(elsewhere, "score", scored)
+    started = time.monotonic()
+    with Pool(Company(), engines=4) as pool:
+        run(pooled(pool, tmp_path / "store"), own_texts(tmp_path / "data", 4), tmp_path / "out")
+    assert sum(spent) < time.monotonic() - started
+
+
 def test_libraries_score_one_job_at_a_time_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside: list[int] = [0]
     most: list[int] = []

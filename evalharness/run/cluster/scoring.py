@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Lock, RLock
 from typing import Any, Protocol
 
 from evalharness.errors import StoppedError, StorageError
@@ -44,16 +44,22 @@ class Scorer:
             is_over: whether scores are of no use any more.
         """
         self._workers, self._is_over = workers, is_over
-        self._here = Lock()
+        # who has a turn here may find out in it that it has to be here
+        self._here = RLock()
         self._starting = Lock()
         self._tasks: _Tasks | None = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until there is room for one job more, which is scored in here."""
+        ray = running_ray()
+        with self._held(self._here if ray is None else self._started(ray).room):
+            yield
 
     def __call__(self, loaded: Loaded, encoded: Encoded) -> Scores:
         """See `steps.score`; errors as there, wherever they come from."""
         if (ray := running_ray()) is not None:
-            tasks = self._started(ray)
-            with self._held(tasks.room):
-                outcome = self._outcome(ray, tasks.task, loaded, encoded)
+            outcome = self._outcome(ray, self._started(ray).task, loaded, encoded)
             if outcome is not None:
                 return outcome.result()
         with self._held(self._here):
