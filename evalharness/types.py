@@ -62,8 +62,7 @@ class Encoding(Frozen):
         max_length: tokens kept of prompt + text, special tokens included; the rest is cut on the right. None: all.
         dtype: precision of weights and activations; vectors are float32 always.
         prompt, suffix: the exact text put before and after the input.
-        prompt_as_tokens: whether prompt and suffix are tokenized by themselves and put around the text's tokens, so
-            that no token spans the border and the text is what gets cut (SGPT's brackets).
+        prompt_as_tokens: whether both are tokenized by themselves: no token spans the border, the text is cut (SGPT).
         prompt_within: tokens of prompt and text together beyond which a text goes without the prompt (instructor).
         pool_prompt: whether the prompt's tokens count in the pooling (instructor: no).
         layer_norm: whether vectors are brought to mean 0 and variance 1 before anything else (nomic).
@@ -135,8 +134,7 @@ class Facts(VectorFacts):
         pooling, max_length, dtype: as in `Encoding`.
         similarity: the model's own similarity function.
         pair_template: how a language model is asked about a pair: `yes-logit`, `qwen3` or `layerwise`.
-        pair_truncation: what is cut of a pair that is too long: the longer text, token by token; or the document, after
-            the query was cut to three quarters of the length (FlagEmbedding).
+        pair_truncation: of long pairs, the longer text is cut, or the query to 3/4, then the document (FlagEmbedding).
         pair_instruction: where a query's instruction is read: behind the query, there and in the template, or nowhere.
         languages: mteb language codes; empty where unknown.
     """
@@ -168,8 +166,7 @@ class ModelSpec(Facts):
         fingerprint: sha256 over the content of all files that can change a vector.
         kind: `embedder` (texts to vectors), `reranker` (pairs to scores) or `lexical` (words in common).
         backend: name of what runs it; see `evalharness.models.registry`.
-        encodes_by: what of a text's side and task the model itself goes by; see `Encoding`.
-        outputs: as in `Encoding`.
+        encodes_by, outputs: what of a text's side and task it goes by itself, and what it makes; see `Encoding`.
         output_weights: where more than one kind of vector counts, or another than the dense, by how much each.
         remote_code: whether the repository's own Python code runs.
         facts_from: where most of the facts were read, for people.
@@ -214,8 +211,7 @@ class Dense:
     Attributes:
         source: float32, shape (texts, dimensions); an array, or rows of memory-mapped files.
         similarity: how the model means its vectors to be compared.
-        truncated: per text, whether it was cut; None where nobody knows.
-        unknown: per text, whether most of its tokens are the one for unknown words; None where nobody knows.
+        truncated, unknown: per text, whether it was cut, and is mostly tokens for unknown words; None if nobody knows.
         is_checked: whether the layer that it comes from has seen that all numbers are finite.
     """
 
