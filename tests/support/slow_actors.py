@@ -56,5 +56,5 @@ if __name__ == "__main__":
     # what actors are sent is found by its name there
     slowly = import_module("support.slow_actors").open_slowly
     plan.SHARD_TEXTS = SHARD_TEXTS
-    opening.open_here = partial(slowly, log=Path(sys.argv.pop(1)))  # type: ignore[assignment]
+    opening.open_here = partial(slowly, log=Path(sys.argv.pop(1)))
     main()

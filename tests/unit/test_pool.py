@@ -36,6 +36,7 @@ from evalharness.store.text_encoder import one_by_one
 from evalharness.store.unstored import UnstoredEncoder, Vectors
 from evalharness.types import (
     Dense,
+    Embeddings,
     Emit,
     EncodeEvent,
     EncodeNote,
@@ -130,7 +131,7 @@ def by(events: Sequence[EncodeEvent]) -> set[str]:
     return {event.by for event in events if isinstance(event, TextsEncoded) and event.tokens}
 
 
-def vectors(found: Dense) -> list[list[float]]:
+def vectors(found: Embeddings) -> list[list[float]]:
     values: list[list[float]] = found.vectors.tolist()
     return values
 
@@ -154,8 +155,8 @@ def test_results_stand_in_the_order_of_the_shards_and_are_those_of_one_process(c
 def test_all_actors_have_shards_and_the_batches_that_the_first_found_best(cluster: Cluster) -> None:
     employer = cluster.start(places(3, threads=2))
     meet = threading.Barrier(3, timeout=20)
-    cluster.hold = lambda text: meet.wait() if len(text) > 100 else None
-    pool = cluster.pool(Execution(ray="local", threads=2, ends=1.0))
+    cluster.hold = lambda text: None if len(text) < 100 else _met(meet)
+    pool = cluster.pool(Execution(ray="local", threads=2, ends=time.monotonic() + 60))
     assert [len(employer.hired), len(cluster.executions)] == [1, 1]
     (first,) = cluster.executions
     assert (first.ray, first.ends, first.batch_tokens, first.threads) == (None, None, None, 2)
@@ -179,6 +180,10 @@ def test_a_few_texts_and_none_go_to_one_actor(cluster: Cluster) -> None:
     pool = cluster.pool()
     assert vectors(pool.encode(["a", "b"], ENCODING, ignore_event)) == vectors(Dense(stack(smooth, ["a", "b"])))
     assert pool.encode([], ENCODING, ignore_event).vectors.shape[0] == 0
+
+
+def _met(meet: threading.Barrier) -> None:
+    meet.wait()
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -331,6 +336,12 @@ def test_no_room_at_all_is_told_when_the_model_is_opened(cluster: Cluster, monke
     cluster.start(places(1), lambda *_: time.sleep(1))
     with pytest.raises(PrerequisiteError, match="others have all of it"):
         cluster.pool()
+
+
+def test_opening_ends_with_the_time_of_the_run(cluster: Cluster) -> None:
+    cluster.start(places(1), lambda *_: time.sleep(1))
+    with pytest.raises(StoppedError, match="the model was not open yet"):
+        cluster.pool(Execution(ray="local", ends=time.monotonic()))
 
 
 def test_places_where_every_actor_dies_are_not_waited_for(cluster: Cluster) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from evalharness.models.loading import resolve_model
 from evalharness.models.opening import open_here
 from evalharness.models.options import Execution, ModelOptions
 from evalharness.models.pool import worker
-from evalharness.models.pool.worker import Order, Presence, Worker
+from evalharness.models.pool.worker import Order, Worker
 from evalharness.models.registry import ResolvedModel
 from evalharness.models.source import find_again
 from evalharness.store.filing import Filing
@@ -44,7 +45,7 @@ class Telling:
 
     seconds: float = 0.0
     device: str = "cpu"
-    identity: tuple[tuple[str, str], ...] = (("backend", "telling"),)
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Dense:
         emit(Notice("begins"))
@@ -69,8 +70,8 @@ def working(backend: Telling) -> Worker:
 def test_threads_are_set_for_libraries_that_are_imported_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALHARNESS_TEST_THREADS", "64")
     Worker(3)
-    assert worker.os.environ["EVALHARNESS_TEST_THREADS"] == "3"
-    assert Presence("", 0) == Presence("", 0)
+    assert os.environ["EVALHARNESS_TEST_THREADS"] == "3"
+    assert Worker(3).where().process == os.getpid()
 
 
 def test_what_is_told_is_merged_and_notes_come_with_the_result() -> None:

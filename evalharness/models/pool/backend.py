@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from queue import Empty
 from typing import Any, NamedTuple, Self, cast
 
@@ -14,7 +16,7 @@ from evalharness.errors import PrerequisiteError, StoppedError
 from evalharness.models.options import Execution, asked_tokens
 from evalharness.models.pool.asked import uses_gpu
 from evalharness.models.pool.calls import Call, Came, Failed
-from evalharness.models.pool.crew import Crew
+from evalharness.models.pool.crew import Crew, NobodyError
 from evalharness.models.pool.ray_actors import employ
 from evalharness.models.pool.worker import Done, Open, Opened, Order
 from evalharness.models.registry import ResolvedModel
@@ -22,7 +24,7 @@ from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.shards import PlannedShard
 from evalharness.store.text_encoder import AlreadyEncoded, Result, ShardWork
 from evalharness.store.unstored import Vectors
-from evalharness.types import Embeddings, Emit, Encoding, Waiting, ignore_event
+from evalharness.types import Embeddings, Emit, EncodeEvent, Encoding, Waiting
 
 # time budgets and signals are looked at this often
 _LOOK_SECONDS = 0.25
@@ -126,6 +128,7 @@ def open_pool(model: ResolvedModel, execution: Execution, open_here: Open) -> Po
 
     Raises:
         PrerequisiteError: there is no Ray, no room in it, or not the device.
+        StoppedError: the time is over.
         ModelError: the model cannot be opened.
     """
     if not uses_gpu(model, execution):
@@ -133,9 +136,9 @@ def open_pool(model: ResolvedModel, execution: Execution, open_here: Open) -> Po
     placed = execution.changed({"ray": None, "ends": None, "batch_tokens": asked_tokens(execution)})
     crew, number = _admitted(Order(0, model, placed, open_here), execution)
     try:
-        opened = _next(crew.ask(number), crew, ignore_event).result
+        opened = _next(crew.ask(number), crew, partial(_stop_after, execution.ends)).result
         return Pool(crew, number, cast("Opened", opened))
-    except StoppedError as error:
+    except NobodyError as error:
         crew.leave(number)
         raise PrerequisiteError(str(error)) from None
     except BaseException:
@@ -173,6 +176,12 @@ def _next(call: Call, crew: Crew, emit: Emit) -> Came:
         if isinstance(heard, Failed):
             raise heard.error
         emit(heard)
+
+
+def _stop_after(ends: float | None, event: EncodeEvent) -> None:
+    del event
+    if ends is not None and time.monotonic() >= ends:
+        raise StoppedError("the time budget is used up, and the model was not open yet")
 
 
 def _cost(shard: PlannedShard, encoding: Encoding) -> float:

@@ -28,6 +28,10 @@ _LOOK_SECONDS = 0.25
 _HEAR_SECONDS = 0.4
 
 
+class NobodyError(StoppedError):
+    """For too long there was no actor."""
+
+
 @dataclass(slots=True, eq=False)
 class _Model:
     """A model: how actors open it, and what the first of them found, which is true of all."""
@@ -222,8 +226,9 @@ class Crew:
             self._listen(member)
             if (near := self._queue.reserve(member.number, len(self._roster.members))) is not None:
                 later = self._calls[near.call]
-                arguments = (_name(near), near.model, later.work, later.shards[near.index])
-                member.actor.call("prepare", arguments, _no_answer)
+                member.actor.call(
+                    "prepare", (_name(near), near.model, later.work, later.shards[near.index]), _no_answer
+                )
 
     def _open(self, member: Member, opened: Opened | None, error: BaseException | None) -> None:
         doing = member.doing
@@ -268,7 +273,8 @@ class Crew:
     def _did(self, member: Member, done: Done | None, error: BaseException | None) -> None:
         if member.doing is not None:
             index = member.doing.ticket.index
-            member.doing.ending = Failed(error) if error is not None or done is None else Came(index, done)
+            nothing = AssertionError("what is not done has an error")
+            member.doing.ending = Failed(error or nothing) if done is None else Came(index, done)
 
     def _end(self, member: Member, ending: Came | Failed | None) -> None:
         """An actor is through with what it was at, one way or the other; nobody may want to know."""
@@ -327,7 +333,7 @@ class Crew:
             "command goes on"
         )
         for number in list(self._calls):
-            self._fail(number, StoppedError(message))
+            self._fail(number, NobodyError(message))
 
 
 def _order(model: _Model, place: Place) -> Order:

@@ -37,7 +37,7 @@ class RayEmployer:
     def places(self) -> Sequence[Place]:
         """See `Employer`."""
         near = ray.get_runtime_context().get_node_id()
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         nodes.sort(key=lambda node: (node["NodeID"] != near, node["NodeID"]))
         wants_gpu = self._device == "cuda" or (self._device is None and any(_count(node, "GPU") for node in nodes))
         threads = self._threads or min([_MOST_THREADS, *(count for node in nodes if (count := _count(node, "CPU")))])
