@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -26,9 +26,10 @@ from evalharness.models.code import code_digest
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.opening import import_code, open_backend
 from evalharness.models.options import Execution
-from evalharness.models.pool.asked import asked_pool
+from evalharness.models.pool.asked import asked_pool, may_be_pool
 from evalharness.models.registry import OpenBackend, ResolvedModel, find_backend
 from evalharness.models.source import fingerprint
+from evalharness.models.workers import workers_of
 from evalharness.results.records import installed_version
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.shards import PlannedShard
@@ -108,6 +109,23 @@ class LazyBackend:
     def is_open(self) -> bool:
         """Whether the model is in memory."""
         return self._opened is not None
+
+    @property
+    def workers(self) -> Self | None:
+        """See `Pooled`."""
+        return self if may_be_pool(self._model, self._execution) else None
+
+    @property
+    def at_once(self) -> int:
+        """See `Workers`."""
+        workers = workers_of(self._opened)
+        return 1 if workers is None else workers.at_once
+
+    @property
+    def share_store(self) -> bool:
+        """See `Workers`."""
+        workers = workers_of(self._opened)
+        return workers is not None and workers.share_store
 
     def begin(self) -> None:
         """Have it opened meanwhile, if it is a kind on an engine here: whoever wants vectors later waits for less.

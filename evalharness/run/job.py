@@ -108,8 +108,8 @@ class Work:
     encoded: int = 0
     tokens: int = 0
     bytes: int = 0
-    actors: set[str] = field(default_factory=set)
     clock: Callable[[], float] = time.monotonic
+    actors: set[str] = field(default_factory=set)
 
     @contextmanager
     def phase(self, name: str, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:

@@ -222,7 +222,7 @@ class StoringEncoder:
             index.add(fresh)
 
     def _found(self, folder: Path, digests: NDArray[np.uint64], emit: Emit, filed: Sequence[Path] = ()) -> _Found:
-        """What the store has of the texts, after checking the vectors that they lead to; `filed` as in `_take_in`."""
+        """What the store has of the texts, after checking the vectors that they lead to; see `_take_in`."""
         while True:
             with self._under_way.lock:
                 index = self._indexes[folder.name]

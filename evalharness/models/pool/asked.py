@@ -35,6 +35,13 @@ def asked_pool(model: ResolvedModel, execution: Execution) -> Execution | None:
     return None
 
 
+def may_be_pool(model: ResolvedModel, execution: Execution) -> bool:
+    """Whether `asked_pool` may say so, as far as can be told at once."""
+    if "ray" not in find_backend(model.spec.backend).runs_by:
+        return False
+    return execution.ray is not None or (uses_gpu(model, execution) and _is_installed() and _has_several())
+
+
 def idle_gpus(model: ResolvedModel, execution: Execution) -> str | None:
     """What to tell whose run leaves GPUs idle that Ray would use; None where none is."""
     heeds = "ray" in find_backend(model.spec.backend).runs_by
@@ -48,12 +55,16 @@ def idle_gpus(model: ResolvedModel, execution: Execution) -> str | None:
 
 def gpu_count() -> int:
     """GPUs that torch can use here; torch is asked only where there may be several."""
-    folder, pattern = _GPUS
-    if len(list(folder.glob(pattern))) < 2:  # noqa: PLR2004 -- one needs no asking
+    if not _has_several():
         return 0
     import torch
 
     return torch.cuda.device_count()
+
+
+def _has_several() -> bool:
+    folder, pattern = _GPUS
+    return len(list(folder.glob(pattern))) > 1
 
 
 def uses_gpu(model: ResolvedModel, execution: Execution) -> bool:

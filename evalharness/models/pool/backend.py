@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from queue import Empty
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -59,7 +59,24 @@ class Pool:
         self.size = opened.size
         self.computing = opened.computing
         self._crew, self._number = crew, number
+        # whether an actor has written files of the store, and whether one could not
+        self._filed = self._could_not = False
         weakref.finalize(self, crew.leave, number)
+
+    @property
+    def workers(self) -> Self:
+        """See `Pooled`."""
+        return self
+
+    @property
+    def at_once(self) -> int:
+        """See `Workers`: a job for each place, and one that is about to begin."""
+        return self._crew.places + 1
+
+    @property
+    def share_store(self) -> bool:
+        """See `Workers`: as far as actors have had to do with the store."""
+        return self._filed and not self._could_not
 
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         """Encode texts in one actor; row i belongs to text i. See `spread` for many."""
@@ -85,6 +102,9 @@ class Pool:
                 done = cast("Done", came.result)
                 # where the actor does not see our files, they are written here, by one process
                 index, value = came.index, done.value
+                if work.mark is not None:
+                    self._filed |= not done.is_encoded
+                    self._could_not |= done.is_encoded
                 found[index] = work(shards[index], AlreadyEncoded(value), emit) if done.is_encoded else value
                 while first in found:
                     yield found.pop(first)

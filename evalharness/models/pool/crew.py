@@ -97,6 +97,11 @@ class Crew:
         if self._broken is not None:
             raise self._broken
 
+    @property
+    def places(self) -> int:
+        """For how many there is room, as was seen last."""
+        return self._roster.size
+
     def _next(self) -> int:
         with self._lock:
             return next(self._numbers)

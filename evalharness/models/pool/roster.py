@@ -71,6 +71,11 @@ class Roster:
         self.members: dict[int, Member] = {}
         self.last_failure = ""
 
+    @property
+    def size(self) -> int:
+        """Places where there can be members, as was seen last."""
+        return sum(map(self.is_sound, self._places))
+
     def hire(self, wanted: int, models: Collection[int], numbers: Iterator[int]) -> list[Member]:
         """Have as many actors as there is work for, if there is room.
 
