@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m
 TYPES := $(VENV)/types.txt
 PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check soak lint types types-kept layers tests unit format catalog mutants clean
+.PHONY: demo environment test check soak lint types types-kept layers tests unit format catalog mutants clean
 
 demo: $(VENV)/.installed-demo
 	$(RUN) evalharness run --model all-MiniLM-L6-v2 --suite starter --output $(OUTPUT)
@@ -25,6 +25,8 @@ test: lint layers
 # while working: all but the slow tests
 check: lint layers
 	$(call beside_types,unit)
+
+environment: $(VENV)/.installed-dev
 
 # kills and full disks by the hundred, of which `make test` does a few
 soak: $(VENV)/.installed-dev
@@ -64,8 +66,9 @@ mutants: $(VENV)/.installed-mutants
 $(VENV)/bin/python:
 	@python=$$($(SHELL) ./find-python.sh $(if $(PYTHON),"$(PYTHON)")) && echo "$$python -m venv $(VENV)" && "$$python" -m venv $(VENV)
 
+# most modules of the libraries are never imported; those that are, are compiled then
 $(VENV)/.installed-%: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$*]"
 	@touch $@
 
 clean:

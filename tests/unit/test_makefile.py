@@ -134,3 +134,34 @@ def test_a_real_python_is_understood(tmp_path: Path) -> None:
         [str(SHELL), "find-python.sh"], cwd=ROOT, env={"PATH": path}, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "python\n"), done.stderr
+
+
+BASH = shutil.which("bash")
+
+
+@pytest.mark.skipif(BASH is None, reason="needs bash")
+@pytest.mark.parametrize(("has_browser", "fails", "asked", "ends"), [
+    (True, "", ["environment", "test"], 0),
+    (True, "environment", ["environment"], 1),
+    (True, "test", ["environment", "test"], 1),
+    (False, "", ["chromium", "environment", "test"], 0),
+    (False, "chromium", ["chromium", "environment"], 1),
+])  # fmt: skip
+def test_ci_installs_a_browser_beside_the_environment_and_fails_without(
+    tmp_path: Path, *, has_browser: bool, fails: str, asked: list[str], ends: int
+) -> None:
+    tools, log = tmp_path / "bin", tmp_path / "log"
+    tools.mkdir()
+    # the last word is what is asked for; a list of packages is fetched where the first attempt fails
+    says = f'for last; do :; done; [ "$last" = update ] || echo "$last" >> {log}; [ "$last" != "{fails}" ]'
+    scripts = {"make": says, "apt-get": says, "id": "echo 0", **({"chromium": ":"} if has_browser else {})}
+    for name, script in scripts.items():
+        (tools / name).write_text(f"#!{SHELL}\n{script}\n", encoding="utf-8")
+        (tools / name).chmod(0o755)
+    for name in ("dirname", "bash"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    done = subprocess.run(
+        [str(BASH), str(ROOT / ".ci" / "run")], env={"PATH": str(tools)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == ends, done.stderr
+    assert sorted(set(log.read_text(encoding="utf-8").split())) == asked
