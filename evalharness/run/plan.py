@@ -24,7 +24,7 @@ from evalharness.results.records import (
     model_meta,
     run_folder,
 )
-from evalharness.run.cluster.scoring import Scorer
+from evalharness.run.cluster.scoring import Scorer, score_here
 from evalharness.run.done import done_record, job_key
 from evalharness.run.events import JobEnded, JobStarted, PlannedJob, RunEvent, Watch
 from evalharness.run.job import Attempt, JobUnderWay, TaskData, data_of, draws_in_order, encode_job, load_job, score_job
@@ -333,7 +333,7 @@ class _Running:
                 # it was ended before it was encoded
                 return _tell_nothing
         elif turn.done is None:
-            attempt = score_job(turn.job, self.model)
+            attempt = score_job(turn.job, self.model, partial(score_here, self.model.workers))
         return partial(self._keep, turn, attempt)
 
     def _keep(self, turn: _Turn, attempt: Attempt | None, tell: Watch) -> None:

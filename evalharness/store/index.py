@@ -21,7 +21,7 @@ VECTORS, STARTS = "vectors", "starts"
 # maps kept open at a time; each holds a file descriptor
 _OPEN_MAPS = 16
 # digests looked up at a time, which takes forty bytes of each on the way
-_LOOKED_UP = 2**20
+_LOOKED_UP = 2**16
 
 
 @lru_cache(maxsize=_OPEN_MAPS)
@@ -228,14 +228,16 @@ class Index:
 
     def find(self, digests: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Per digest its place in the index, or -1."""
-        starts = range(0, len(digests), _LOOKED_UP)
-        parts = (self._find(digests[first : first + _LOOKED_UP]) for first in starts)
-        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+        places = np.full(len(digests), -1, dtype=np.int64)
+        # in one piece, or each look-up would make it one
+        halves = np.ascontiguousarray(self._digests[:, 0])
+        for first in range(0, len(digests) if len(halves) else 0, _LOOKED_UP):
+            some = slice(first, first + _LOOKED_UP)
+            places[some] = self._find(halves, digests[some])
+        return places
 
-    def _find(self, digests: NDArray[np.uint64]) -> NDArray[np.int64]:
-        if not len(self._digests):
-            return np.full(len(digests), -1, dtype=np.int64)
-        place = np.searchsorted(self._digests[:, 0], digests[:, 0])
+    def _find(self, halves: NDArray[np.uint64], digests: NDArray[np.uint64]) -> NDArray[np.int64]:
+        place = np.searchsorted(halves, digests[:, 0])
         found = np.full(len(digests), -1, dtype=np.int64)
         left = np.arange(len(digests))
         # equal first halves are next to each other; hardly ever more than one
@@ -243,7 +245,7 @@ class Index:
             at = place[left]
             inside = at < len(self._digests)
             left, at = left[inside], at[inside]
-            same = self._digests[at, 0] == digests[left, 0]
+            same = halves[at] == digests[left, 0]
             left, at = left[same], at[same]
             hit = self._digests[at, 1] == digests[left, 1]
             found[left[hit]] = at[hit]

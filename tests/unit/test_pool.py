@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.actor_threads import ON_RAY, Cluster, Letters, at_once
 from support.actors import Fate, places
 from support.lookup import smooth, stack
-from support.actor_threads import ON_RAY, Cluster, Letters, at_once
 from support.small_runs import contents, save_small_tasks
 from support.tiny import save_sentence_model
 

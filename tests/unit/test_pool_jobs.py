@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,9 @@ MODEL = ResolvedModel(spec(), FileFacts(), ModelOptions())
 class Opened(Company):
     """A backend in an actor."""
 
-    device = "cpu"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.identity: dict[str, Any] = {}
-        self.computing = NOTHING_SAID
+    device: str = "cpu"
+    identity: Mapping[str, Any] = {}
+    computing = NOTHING_SAID
 
 
 def opened_here(model: ResolvedModel, execution: Execution) -> Opened:

@@ -2,7 +2,8 @@
 
 A task gets records and vectors; of vectors in the store it gets the places in the files, and reads them where it runs:
 on any node, if all share the store, else on this one. It claims no processors (`num_cpus=0`), for those that encode
-keep theirs for as long as they live. Whatever a task cannot do is done here.
+keep theirs for as long as they live. Whatever a task cannot do is done here; so is a job of so many texts that sending
+them would take longer than all but its search, which is spread over the nodes then (`searching`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any, Protocol
 
 from evalharness.errors import StoppedError, StorageError
 from evalharness.models.workers import Workers
+from evalharness.ranking.parts import searched_by
+from evalharness.run.cluster.searching import ByNodes
 from evalharness.run.quiet import without_warnings
 from evalharness.run.steps import Encoded, Loaded, score
 from evalharness.types import Scores
@@ -26,6 +29,8 @@ from evalharness.types import Scores
 _TRIES = 3
 _SECONDS_BETWEEN_LOOKS = 0.5
 _THREADS = "OMP_NUM_THREADS"
+# beyond that records are hundreds of megabytes, and the search is what takes long
+_MANY_TEXTS = 2**19
 # of the machines' cores, which are there for those who encode, one in so many for scoring
 _CORES_OF_A_TASK = 4
 
@@ -58,12 +63,12 @@ class Scorer:
 
     def __call__(self, loaded: Loaded, encoded: Encoded) -> Scores:
         """See `steps.score`; errors as there, wherever they come from."""
-        if (ray := running_ray()) is not None:
+        if (ray := running_ray()) is not None and sum(len(column.texts) for column in loaded.columns) < _MANY_TEXTS:
             outcome = self._outcome(ray, self._started(ray).task, loaded, encoded)
             if outcome is not None:
                 return outcome.result()
         with self._held(self._here):
-            return score(loaded, encoded)
+            return score_here(self._workers, loaded, encoded)
 
     def _started(self, ray: Any) -> _Tasks:  # noqa: ANN401 -- a module that may not be there
         with self._starting:
@@ -112,6 +117,20 @@ class Scorer:
                 return None
             return outcome if outcome.is_true_here else None
         return None
+
+
+def score_here(workers: Workers | None, loaded: Loaded, encoded: Encoded) -> Scores:
+    """See `steps.score`; a large corpus is searched by all nodes, if there are several that share the store.
+
+    Args:
+        workers: what encodes; None where that is one engine.
+        loaded: see `steps.score`.
+        encoded: see `steps.score`.
+    """
+    if workers is None or not workers.share_store or running_ray() is None:
+        return score(loaded, encoded)
+    with searched_by(ByNodes()):
+        return score(loaded, encoded)
 
 
 def _this_node(ray: Any) -> Any:  # noqa: ANN401 -- as above

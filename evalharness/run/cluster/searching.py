@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 # a node is asked to take over a part that failed elsewhere so many times
 _AGAIN = 2
 _LOOK_SECONDS, _FETCH_SECONDS = 1.0, 60.0
+_LEAST_NODES = 2
 # parts per node, so that those that are done early do not wait long for the others
 _PER_NODE = 4
 
@@ -75,7 +76,9 @@ class ByNodes:
         # vectors in memory would have to be sent, which takes about as long as a search
         if len(whole) < 2 * self.least or not isinstance(whole.corpus.source, StoredRows):
             return in_one_part(whole, vectors, k)
-        nodes = _nodes()
+        # alone, this process searches with all threads and sends nothing
+        if len(nodes := _nodes()) < _LEAST_NODES:
+            return in_one_part(whole, vectors, k)
         size = min(self.most, max(self.least, len(whole) // (_PER_NODE * max(1, len(nodes)))))
         return _Search(nodes, vectors, k, self.patience).run([_Asked(part) for part in whole.cut(size)])
 

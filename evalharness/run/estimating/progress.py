@@ -11,6 +11,7 @@ from evalharness.results.records import JobId
 from evalharness.run.estimating.costs import START_SECONDS, JobCost, RunCost
 from evalharness.run.estimating.speed import Phase, Seen
 from evalharness.run.events import JobEnded, JobStarted, RunEvent, TextsCounted
+from evalharness.run.together import JobResumed
 from evalharness.types import TextsEncoded
 
 # seconds that a phase has to have been seen before it corrects an estimate that nobody trusts
@@ -135,6 +136,8 @@ class Progress:
         with self._lock:
             if isinstance(event, JobStarted):
                 self._start(event.job.id, now)
+            elif isinstance(event, JobResumed):
+                self._current = self._heard.jobs.get(event.job)
             elif isinstance(event, TextsCounted) and self._current is not None:
                 job = self._current
                 job.step, job.texts, job.began = "encode", event.texts, now
