@@ -63,6 +63,7 @@ def whole_run(folder: Path) -> dict[str, object]:
     choices = tasks(folder / "data")
     wanted = alone(Company(), folder / "one")
     run_plan(make_plan(choices, wanted.spec, folder / "serial", save_rankings=True), wanted, lambda _: None)
+    del SCORED_HERE[:]
     with Pool(Company()) as pool:
         model = pooled(pool, folder / "several")
         plan = make_plan(choices, model.spec, folder / "tasks", save_rankings=True)
