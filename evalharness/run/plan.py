@@ -333,7 +333,8 @@ class _Running:
                 # it was ended before it was encoded
                 return _tell_nothing
         elif turn.done is None:
-            attempt = score_job(turn.job, self.model, partial(score_here, self.model.workers))
+            workers = self.model.workers
+            attempt = score_job(turn.job, self.model, None if workers is None else partial(score_here, workers))
         return partial(self._keep, turn, attempt)
 
     def _keep(self, turn: _Turn, attempt: Attempt | None, tell: Watch) -> None:

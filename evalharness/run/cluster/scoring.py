@@ -119,15 +119,15 @@ class Scorer:
         return None
 
 
-def score_here(workers: Workers | None, loaded: Loaded, encoded: Encoded) -> Scores:
+def score_here(workers: Workers, loaded: Loaded, encoded: Encoded) -> Scores:
     """See `steps.score`; a large corpus is searched by all nodes, if there are several that share the store.
 
     Args:
-        workers: what encodes; None where that is one engine.
+        workers: what encodes.
         loaded: see `steps.score`.
         encoded: see `steps.score`.
     """
-    if workers is None or not workers.share_store or running_ray() is None:
+    if not workers.share_store or running_ray() is None:
         return score(loaded, encoded)
     with searched_by(ByNodes()):
         return score(loaded, encoded)
