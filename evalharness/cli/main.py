@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from evalharness.run.plan import Plan
 
 _PATIENCE_SECONDS = 1.5
+# as `options.MOST_THREADS`, whose import takes longer than --help
+_MOST_THREADS = 1024
 # documents that a first stage finds per query: as deep as mteb's metrics go
 _SEARCH_DEPTH = 1000
 # options that take several values after one flag: --languages eng cmn
@@ -139,7 +141,9 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best one if left out.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded tokens per batch; only speed.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads that compute; with --ray, per actor.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=_MOST_THREADS, help="CPU threads that compute; with --ray, per actor.")
+    ] = None,
     ray: Annotated[str | None, typer.Option(help="Encode on Ray: local, auto, or HOST:PORT of a cluster.")] = None,
     save_rankings: Annotated[bool, typer.Option("--save-rankings", help="Also write TREC run files.")] = False,
     store: Annotated[Path | None, typer.Option(help="Embedding store; default: in the user's cache folder.")] = None,

@@ -26,6 +26,8 @@ from evalharness.types import (
     Protocol,
 )  # fmt: skip
 
+# what no machine has, and libraries end the process where they cannot have them
+MOST_THREADS = 1024
 # for suites of tests, say, that have a model each
 _ENGINE_VARIABLE = "EVALHARNESS_ENGINE"
 # options that say where something is or what is allowed; they change no number
@@ -104,7 +106,7 @@ class Execution(Frozen):
     ends: float | None = None
     overlap: bool = True
     ray: str | None = None
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
 
 
 def asked_tokens(execution: Execution) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Condition, RLock
+from threading import Condition, RLock, get_ident
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -87,6 +87,8 @@ class UnderWay:
         """
         plan = Plan(self, is_first)
         with self.lock:
+            # an older plan of this thread goes on only after this one
+            plan.waits = all(older.thread != plan.thread or older.has_ended for older in self.plans)
             self.plans.append(plan)
             plan.mine = [plan.claim(claim) for claim in claims]
             if plan.is_oldest:
@@ -110,11 +112,15 @@ class Plan:
 
     Attributes:
         mine: of each claim that it began with, which texts no older plan was at.
+        thread: that it was made in.
+        waits: whether it waits for older ones; not one that is made while its thread is at another, as by a listener.
     """
 
     def __init__(self, among: UnderWay, is_first: Callable[[], None]) -> None:
         self.is_first = is_first
         self.has_ended = False
+        self.thread = get_ident()
+        self.waits = True
         self.mine: Sequence[NDArray[np.bool_]] = ()
         self._among = among
         self._claims: dict[str, NDArray[np.uint64]] = {}
@@ -148,7 +154,8 @@ class Plan:
 
     def wait_for_all(self, emit: Emit) -> None:
         """Wait until all older plans have ended."""
-        self._wait(lambda: self.is_oldest, emit)
+        if self.waits:
+            self._wait(lambda: self.is_oldest, emit)
 
     def _wait(self, is_over: Callable[[], bool], emit: Emit) -> None:
         while True:
@@ -159,6 +166,8 @@ class Plan:
 
     def _is_older_ones(self, claim: Claim) -> NDArray[np.bool_]:
         found = np.zeros(len(claim.digests), dtype=bool)
+        if not self.waits:
+            return found
         for plan in self._among.plans[: self._among.plans.index(self)]:
             if (held := plan._claims.get(claim.key)) is not None:  # noqa: SLF001 -- of the same class
                 # half of a digest: one that is only alike is waited for, and looked for again

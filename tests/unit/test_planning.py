@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from support.side_by_side import no_thread_left, wait_for
 from evalharness.errors import StoppedError
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.workers import workers_of
-from evalharness.store import shards
+from evalharness.store import planning, shards
 from evalharness.store.planning import Claim, UnderWay, Wanted, planned
 from evalharness.store.shards import store_key, text_digests
 from evalharness.store.storing import StoringEncoder
@@ -164,7 +165,9 @@ def test_of_all_columns_is_planned_what_is_missing_before_any_is_encoded(tmp_pat
     assert len([event for event in events if isinstance(event, ShardsUsed)]) == 2
 
 
-def test_claims_are_given_to_the_oldest_and_end_with_their_plan() -> None:
+def test_claims_are_given_to_the_oldest_and_end_with_their_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    # each plan as if in a thread of its own
+    monkeypatch.setattr(planning, "get_ident", count().__next__)
     under_way = UnderWay()
     digests = text_digests(TEXTS)
     half, whole, other = Claim("a", digests[:10]), Claim("a", digests), Claim("b", digests)
@@ -214,6 +217,24 @@ def test_what_others_spoil_meanwhile_is_encoded_again(tmp_path: Path, kind: str)
     for each in found:
         assert (vectors(each.result()) == vectors(found[0].result())).all()
     assert Counter(engine.seen) == Counter(dict.fromkeys(TEXTS, 2))
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_who_is_told_of_texts_may_encode_some_of_them(tmp_path: Path, stored: bool) -> None:
+    engine = Company()
+    encoder = StoringEncoder(engine, tmp_path, IDENTITY, "cosine") if stored else UnstoredEncoder(engine)
+    found = []
+
+    def hear(event: EncodeEvent) -> None:
+        if isinstance(event, TextsEncoded) and not found:
+            found.append(encoder.encode(TEXTS[:5], HOW, ignore_event))
+
+    # in a thread that no end of the tests waits for, should it wait for itself
+    thread = threading.Thread(target=encoder.encode, args=(TEXTS, HOW, hear), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert (vectors(found[0]) == vectors(encoder.encode(TEXTS[:5], HOW, ignore_event))).all()
 
 
 def test_engines_are_those_of_a_pool_alone() -> None:

@@ -10,12 +10,15 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
+from pydantic import ValidationError
 from support.tiny import save_sentence_model
 
 from evalharness import Execution, ModelOptions
+from evalharness.cli.main import execute
 from evalharness.models.engines import openvino_session
 from evalharness.models.loading import resolve_model
 from evalharness.models.opening import open_backend
+from evalharness.models.options import MOST_THREADS
 from evalharness.models.prompts import encoding
 from evalharness.types import TextsEncoded
 
@@ -83,3 +86,10 @@ def test_openvino_and_onnxruntime_get_the_number(
     assert asked[0] == 1
     # as before: as many as it likes
     assert asked[-1] == 0
+
+
+def test_more_threads_than_a_machine_has_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["run", "--model", "all-MiniLM-L6-v2", "--threads", str(MOST_THREADS + 1)]) == 2
+    assert "--threads" in capsys.readouterr().err
+    with pytest.raises(ValidationError):
+        Execution(threads=MOST_THREADS + 1)
