@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 1.5
 # as `options.MOST_THREADS`, whose import takes longer than --help
 _MOST_THREADS = 1024
+# per second; a thousand times what any device does today
+_MOST_TOKENS = 1e12
 # documents that a first stage finds per query: as deep as mteb's metrics go
 _SEARCH_DEPTH = 1000
 # options that take several values after one flag: --languages eng cmn
@@ -106,7 +108,8 @@ def run(  # noqa: PLR0913, PLR0917 -- a command has a parameter per flag
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and what it costs, and stop.")] = False,
     devices: Annotated[int | None, typer.Option(min=1, help="Devices that --dry-run counts with; default 1.")] = None,
     rate: Annotated[
-        float | None, typer.Option(min=1, help="Tokens per second that --dry-run counts with, not measured.")
+        float | None,
+        typer.Option(min=1, max=_MOST_TOKENS, help="Tokens per second that --dry-run counts with, not measured."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do done jobs again.")] = False,
     like: Annotated[str | None, typer.Option(help="Use the card of this model, for a fine-tuned checkpoint.")] = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -33,7 +35,7 @@ def print_plan(console: Console, plan: Plan, foresight: Foresight, *, model_know
         cells = (*sizes, *_cost_cells(job, costs.get(job.id)))
         table.add_row(Text(printable(str(job.id))), Text(printable(job.spec.type)), *cells, state)
     console.print(table)
-    unknown = sum(job.texts is None for job in plan.jobs)
+    unknown = sum(job.texts is None for job in plan.todo)
     texts, characters = (
         sum(size or 0 for size in sizes)
         for sizes in ([job.texts for job in plan.todo], [job.characters for job in plan.todo])
@@ -55,7 +57,11 @@ def _cost_cells(job: PlannedJob, cost: JobCost | None) -> list[str]:
         return ["", "", ""]
     if cost is None:
         return ["?", "?", "?"]
-    return [f"{cost.seconds:,.1f}", human(cost.bytes), "?" if cost.memory is None else human(cost.memory)]
+    return [
+        f"{cost.seconds:,.1f}",
+        "?" if isnan(cost.bytes) else human(cost.bytes),
+        "?" if cost.memory is None else human(cost.memory),
+    ]
 
 
 def _told(foresight: Foresight) -> list[str]:
@@ -75,7 +81,8 @@ def _seconds_line(cost: RunCost, why: str) -> str:
 
 
 def _size_lines(cost: RunCost, batch_tokens: int | None) -> list[str]:
-    lines = [f"Vectors to store: {human(cost.bytes)}."]
+    size = "of unknown size" if isnan(cost.bytes) else human(cost.bytes)
+    lines = [f"Vectors to store: {size}."]
     if cost.memory is not None:
         batch = "the longest text" if batch_tokens is None else f"a batch of {batch_tokens:,} tokens"
         lines.append(f"Memory of each device: {human(cost.memory)}, weights and {batch}.")

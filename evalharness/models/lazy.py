@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.downloads import stand_apart
-from evalharness.errors import ModelError, StorageError
+from evalharness.errors import StorageError
 from evalharness.files import atomic_path, cache_folder
 from evalharness.models.code import code_digest
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
@@ -28,7 +28,7 @@ from evalharness.models.opening import import_code, open_backend
 from evalharness.models.options import Execution
 from evalharness.models.pool.asked import asked_pool, may_be_pool
 from evalharness.models.registry import OpenBackend, ResolvedModel, find_backend
-from evalharness.models.source import fingerprint
+from evalharness.models.source import Seen, check_unchanged, look
 from evalharness.models.workers import workers_of
 from evalharness.results.records import installed_version
 from evalharness.store.journal import NO_JOURNAL, Journal
@@ -99,7 +99,7 @@ class LazyBackend:
         self.size = ModelFacts(parameters=known.parameters, embedding_parameters=known.embedding_parameters)
         self.computing = known.computing
         self._model, self._execution, self._known = model, execution, known
-        self._files = _stats(model)
+        self._files = look(model.facts.folder, model.facts.files)
         self._lock = threading.Lock()
         self._loading: threading.Thread | None = None
         self._opened: OpenBackend | None = None
@@ -176,15 +176,6 @@ class LazyBackend:
         if stand_apart():
             self._open()
 
-    def _check_unchanged(self) -> None:
-        """See that what was opened late is what the fingerprint was taken of, by content if a file looks otherwise."""
-        facts, spec = self._model.facts, self._model.spec
-        if _stats(self._model) != self._files and fingerprint(facts.folder, facts.files) != spec.fingerprint:
-            raise ModelError(
-                f"{spec.name}: its files have changed since the run began ({facts.folder}); what is stored of it stays "
-                "as it was. Run the command again"
-            )
-
     def _open(self) -> None:
         """Open it, once; what goes wrong is told to whoever wants vectors."""
         with self._lock:
@@ -192,7 +183,7 @@ class LazyBackend:
                 return
             try:
                 opened: OpenBackend = open_backend(self._model, self._execution)
-                self._check_unchanged()
+                _check_unchanged(self._model, self._files)
                 found = _opening(self._known.made_of, opened)
                 if found != self._known:
                     _keep(self._known.made_of, found)
@@ -206,17 +197,9 @@ class LazyBackend:
                 self._error = error
 
 
-def _stats(model: ResolvedModel) -> list[tuple[int, int, int] | None]:
-    """Of each of a model's files its number, size and time; None of one that is not there."""
-    found: list[tuple[int, int, int] | None] = []
-    for name in model.facts.files:
-        try:
-            stat = (model.facts.folder / name).stat()
-        except OSError:
-            found.append(None)
-        else:
-            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
-    return found
+def _check_unchanged(model: ResolvedModel, seen: Seen) -> None:
+    facts, spec = model.facts, model.spec
+    check_unchanged(spec.name, facts.folder, facts.files, content=spec.fingerprint, seen=seen)
 
 
 def known_opening(model: ResolvedModel, execution: Execution) -> LazyBackend | None:
@@ -232,7 +215,10 @@ def open_and_keep(model: ResolvedModel, execution: Execution) -> Any:  # noqa: A
     Raises:
         PrerequisiteError, ModelError: as `open_backend`.
     """
+    seen = look(model.facts.folder, model.facts.files)
     opened = open_backend(model, execution)
+    if model.facts.files:
+        _check_unchanged(model, seen)
     if is_known_by_files(model):
         made_of = opening_key(model, execution)
         if (found := _opening(made_of, opened)) is not None:

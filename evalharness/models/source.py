@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.downloads import sound_file, sound_snapshot
@@ -81,6 +81,10 @@ def _checked(title: str, layout: Layout, choice: FileChoice) -> Layout:
     return layout
 
 
+# of each file its number, size and time; None of one that is not there
+Seen: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+
+
 def fingerprint(folder: Path, files: Sequence[str]) -> str:
     """sha256 over names and contents of these files of a folder; its own path plays no part."""
     total = sha256()
@@ -91,6 +95,39 @@ def fingerprint(folder: Path, files: Sequence[str]) -> str:
         except OSError as error:
             raise ModelError(f"{folder / name}: cannot be read ({error.strerror or error})") from None
     return total.hexdigest()
+
+
+def look(folder: Path, files: Sequence[str]) -> Seen:
+    """Of each file its number, size and time; None of one that is not there."""
+    found: list[tuple[int, int, int] | None] = []
+    for name in files:
+        try:
+            stat = (folder / name).stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
+
+
+def check_unchanged(name: str, folder: Path, files: Sequence[str], *, content: str, seen: Seen) -> None:
+    """See that a model that has been opened is what its fingerprint was taken of, by content if a file looks otherwise.
+
+    Args:
+        name: of the model.
+        folder: where it is.
+        files: those that are read of it.
+        content: its fingerprint.
+        seen: how the files looked before it was opened.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if look(folder, files) != seen and fingerprint(folder, files) != content:
+        raise ModelError(
+            f"{name}: its files have changed since the run began ({folder}); what is stored of it stays as it "
+            "was. Run the command again"
+        )
 
 
 def find_again(folder: Path, files: Sequence[str], content: str) -> Path:

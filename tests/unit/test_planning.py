@@ -223,7 +223,7 @@ def test_what_others_spoil_meanwhile_is_encoded_again(tmp_path: Path, kind: str)
 def test_who_is_told_of_texts_may_encode_some_of_them(tmp_path: Path, stored: bool) -> None:
     engine = Company()
     encoder = StoringEncoder(engine, tmp_path, IDENTITY, "cosine") if stored else UnstoredEncoder(engine)
-    found = []
+    found: list[Any] = []
 
     def hear(event: EncodeEvent) -> None:
         if isinstance(event, TextsEncoded) and not found:

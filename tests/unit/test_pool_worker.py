@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.lookup import smooth, spec, stack
-from support.tiny import save_sentence_model
+from support.tiny import save_bert, save_sentence_model
 
 from evalharness.errors import ModelError, StoppedError
 from evalharness.models.config import FileFacts
@@ -25,7 +25,7 @@ from evalharness.models.options import Execution, ModelOptions
 from evalharness.models.pool import worker
 from evalharness.models.pool.worker import Order, Worker
 from evalharness.models.registry import ResolvedModel
-from evalharness.models.source import find_again
+from evalharness.models.source import find_again, look
 from evalharness.store.filing import Filing
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.marks import Mark
@@ -177,3 +177,35 @@ def test_a_model_of_the_hub_is_fetched_at_its_commit_where_it_is_not(
     monkeypatch.setattr("evalharness.models.source.sound_snapshot", lambda fetch, *_: fetch())
     assert find_again(folder, model.facts.files, model.spec.fingerprint) == here
     assert asked == [("BAAI/bge-base-en-v1.5", commit, sorted(model.facts.files))]
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "while it is opened"])
+def test_a_model_that_changes_on_the_drivers_own_machine_is_refused(tmp_path: Path, when: str) -> None:
+    """An actor that takes the place of a dead one opens the model long after its fingerprint was taken."""
+    model = resolve_model(str(save_sentence_model(tmp_path / "model")), ModelOptions())
+    seen = look(model.facts.folder, model.facts.files)
+    other = save_sentence_model(tmp_path / "other") and save_bert(tmp_path / "other", seed=1)
+
+    def change() -> None:
+        shutil.copy(other / "model.safetensors", model.facts.folder / "model.safetensors")
+
+    def open_changed(model: ResolvedModel, execution: Execution) -> Any:
+        change()
+        return open_here(model, execution)
+
+    if when == "before it is opened":
+        change()
+    order = Order(1, model, CPU, open_changed, is_near=True, seen=seen)
+    with pytest.raises(ModelError, match=r"has other files|have changed"):
+        Worker(1).open(order)
+
+
+def test_weights_in_use_are_not_those_that_somebody_writes_over_them(tmp_path: Path) -> None:
+    model = resolve_model(str(save_sentence_model(tmp_path / "model")), ModelOptions())
+    opened = open_here(model, CPU.changed({"engine": "torch"}))
+    encoding = ENCODING.model_copy(update={"pooling": "cls", "max_length": 64})
+    texts = ["a", "fern", "grows"]
+    before = np.asarray(opened.encode(texts, encoding, ignore_event).vectors).copy()
+    shutil.copy(save_bert(tmp_path / "other", seed=1) / "model.safetensors", tmp_path / "model" / "model.safetensors")
+    after = np.asarray(opened.encode(texts, encoding, ignore_event).vectors)
+    assert np.array_equal(before, after)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
+from errno import EAGAIN, ENOMEM
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -18,6 +20,8 @@ from evalharness.models.forward.pipeline import GraphOutput
 from evalharness.types import DType
 
 GRAPH_FILE = "model.xml"
+# what a machine may lack for a moment
+_SHORTAGES = (EAGAIN, ENOMEM)
 # one after the other in cores of their own they wait less for each other, in all cores the batch would be too small
 _STREAMS = 4
 # below that a stream's part is not worth it
@@ -102,7 +106,11 @@ class OpenVinoSession:
             self.model = core().read_model(folder / GRAPH_FILE)
             self._graph = core().compile_model(self.model, "CPU", settings)
         except RuntimeError as error:
-            raise EngineError(f"{name}: openvino cannot load {GRAPH_FILE}: {error}") from None
+            said = f"{name}: openvino cannot load {GRAPH_FILE}: {error}"
+            # another engine now would be another engine for good, and all vectors would be encoded anew
+            if any(os.strerror(number) in str(error) for number in _SHORTAGES):
+                raise ModelError(f"{said}. The machine is short of threads or memory; run the command again") from None
+            raise EngineError(said) from None
         if (got := self._graph.get_property("INFERENCE_PRECISION_HINT")) != wanted:
             raise EngineError(f"{name}: openvino computes in {got} here, {dtype} is wanted; choose another precision")
         self.takes: Collection[str] = tuple(item.get_any_name() for item in self._graph.inputs)

@@ -137,6 +137,9 @@ def load_weights(model: ResolvedModel, kind: Any, config: Any) -> tuple[Any, dic
             trust_remote_code=model.spec.remote_code,
             output_loading_info=True,
         )
+    # they are mapped from the file, which somebody may write to while they are in use
+    for tensor in (*loaded.parameters(), *loaded.buffers()):
+        tensor.data = tensor.data.clone()
     _check_layers(model, loaded, report["unexpected_keys"])
     return loaded, report
 

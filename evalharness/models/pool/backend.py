@@ -20,6 +20,7 @@ from evalharness.models.pool.crew import Crew, NobodyError
 from evalharness.models.pool.ray_actors import employ
 from evalharness.models.pool.worker import Done, Open, Opened, Order
 from evalharness.models.registry import ResolvedModel
+from evalharness.models.source import look
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.shards import PlannedShard
 from evalharness.store.text_encoder import AlreadyEncoded, Result, ShardWork
@@ -134,7 +135,8 @@ def open_pool(model: ResolvedModel, execution: Execution, open_here: Open) -> Po
     if not uses_gpu(model, execution):
         execution = execution.changed({"device": "cpu"})
     placed = execution.changed({"ray": None, "ends": None, "batch_tokens": asked_tokens(execution)})
-    crew, number = _admitted(Order(0, model, placed, open_here), execution)
+    order = Order(0, model, placed, open_here, seen=look(model.facts.folder, model.facts.files))
+    crew, number = _admitted(order, execution)
     try:
         opened = _next(crew.ask(number), crew, partial(_stop_after, execution.ends)).result
         return Pool(crew, number, cast("Opened", opened))

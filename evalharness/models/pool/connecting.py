@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
+
+# read when Ray is imported: its own handler prints a stack at SIGTERM, and only the main thread could take it away
+os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
 
 import ray
 
 from evalharness.errors import PrerequisiteError, one_line
 from evalharness.models.cpus import usable_cpus
 from evalharness.models.options import RAY_AUTO, RAY_LOCAL
+from evalharness.models.pool.heart import deafen, listen_to
 
+_log = logging.getLogger(__name__)
 # connecting cannot be interrupted, and takes minutes where nobody answers: so a process of its own tries it first
 _TRIAL = "import logging, ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)"
+# what Ray logs, again and again, where a token is missing or another's
+_UNAUTHORIZED = "InvalidAuthToken"
 _TRIAL_SECONDS = 12
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 # what Ray says on a machine without a node of its own
@@ -56,6 +65,7 @@ def enter(address: str) -> None:
             with _own_signals():
                 _connect(address)
             _ours.is_ours = True
+            listen_to(ray.get_runtime_context().gcs_address)
         _ours.users += 1
 
 
@@ -65,6 +75,7 @@ def leave() -> None:
         _ours.users -= 1
         if not _ours.users and _ours.is_ours:
             _ours.is_ours = False
+            deafen()
             with suppress(Exception):
                 ray.shutdown()
 
@@ -79,8 +90,21 @@ def _connect(address: str) -> None:
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )
+        _hush()
     except Exception as error:
         raise PrerequisiteError(f"Ray cannot be used here ({_said(str(error))}); leave --ray out") from error
+
+
+def _hush() -> None:
+    """Have Ray not print to stdout, among results, what becomes of its processes, which log_to_driver does not end."""
+    worker: Any = sys.modules.get("ray._private.worker")
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = _log_it
+
+
+def _log_it(data: Mapping[str, Any], *others: object, **settings: object) -> None:
+    del others, settings
+    _log.debug("%s", data.get("lines"))
 
 
 @contextmanager
@@ -107,14 +131,30 @@ def _try_out(address: str) -> None:
     asked = f"--ray {address}"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as waited:
+        if _UNAUTHORIZED in _text(waited.stderr):
+            raise PrerequisiteError(_token_advice(asked)) from None
         raise PrerequisiteError(
             f"{asked}: no Ray cluster answers within {_TRIAL_SECONDS} seconds; see that it runs (ray status on its "
-            "head node) and that the port is the one that ray start named, or take this machine alone: "
+            "head node) and that address and port are those that ray start named, or take this machine alone: "
             f"--ray {RAY_LOCAL}"
         ) from None
+    if done.returncode and _UNAUTHORIZED in done.stderr:
+        raise PrerequisiteError(_token_advice(asked))
     if done.returncode:
         raise PrerequisiteError(f"{asked}: {_advice(address, done.stderr)}")
+
+
+def _text(written: bytes | str | None) -> str:
+    """What a process wrote that was ended: bytes, whatever was asked for."""
+    return written.decode(errors="replace") if isinstance(written, bytes) else written or ""
+
+
+def _token_advice(asked: str) -> str:
+    return (
+        f"{asked}: the cluster runs, and asks for a token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where the token "
+        "of ~/.ray/auth_token here is not that of its head node"
+    )
 
 
 def _advice(address: str, said: str) -> str:

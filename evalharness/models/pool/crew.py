@@ -15,6 +15,7 @@ from typing import Any
 
 from evalharness.errors import ModelError, StoppedError, shorten
 from evalharness.models.pool.calls import Call, Came, Failed
+from evalharness.models.pool.heart import LOST, is_lost
 from evalharness.models.pool.queue import TRIES, Queue, Ticket
 from evalharness.models.pool.roster import Doing, Member, Roster
 from evalharness.models.pool.staff import ActorGoneError, Employer, Place
@@ -96,6 +97,8 @@ class Crew:
         """See that somebody decides. Raises whatever ended that."""
         if self._broken is not None:
             raise self._broken
+        if is_lost():
+            raise StoppedError(LOST)
 
     @property
     def places(self) -> int:

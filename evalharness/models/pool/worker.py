@@ -19,7 +19,7 @@ from evalharness.models.code import code_digest
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
 from evalharness.models.options import Execution
 from evalharness.models.registry import OpenBackend, ResolvedModel
-from evalharness.models.source import find_again
+from evalharness.models.source import Seen, check_unchanged, find_again, look
 from evalharness.store.shards import PlannedShard
 from evalharness.store.text_encoder import Preparing, ShardWork
 from evalharness.types import EncodeEvent, EncodeNote, TextsEncoded
@@ -39,6 +39,7 @@ class Order:
         execution: how it runs.
         open_here: opens it.
         is_near: whether the actor is on the driver's machine, whose files were looked at.
+        seen: how the driver saw the model's files, see `look`.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Order:
     execution: Execution
     open_here: Open
     is_near: bool = False
+    seen: Seen = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,21 @@ class Worker:
             PrerequisiteError, ModelError: as `open_backend`.
         """
         if order.number not in self._opened:
-            model = order.model
-            if model.facts.files and not order.is_near:
+            model, seen = order.model, order.seen
+            if model.facts.files and (not order.is_near or look(model.facts.folder, model.facts.files) != seen):
                 folder = find_again(model.facts.folder, model.facts.files, model.spec.fingerprint)
                 model = replace(model, facts=model.facts.moved(folder))
-            self._opened[order.number] = order.open_here(model, order.execution)
+                seen = look(folder, model.facts.files)
+            opened = order.open_here(model, order.execution)
+            if model.facts.files:
+                check_unchanged(
+                    model.spec.name,
+                    model.facts.folder,
+                    model.facts.files,
+                    content=model.spec.fingerprint,
+                    seen=seen,
+                )
+            self._opened[order.number] = opened
         opened = self._opened[order.number]
         return Opened(
             device=opened.device,

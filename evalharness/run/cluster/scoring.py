@@ -18,6 +18,7 @@ from threading import BoundedSemaphore, Lock, RLock
 from typing import Any, Protocol
 
 from evalharness.errors import StoppedError, StorageError
+from evalharness.models.pool.heart import is_lost
 from evalharness.models.workers import Workers
 from evalharness.ranking.parts import searched_by
 from evalharness.run.cluster.searching import ByNodes
@@ -106,6 +107,8 @@ class Scorer:
                     if self._is_over():
                         ray.cancel(found, force=True)
                     self._check()
+                    if is_lost():
+                        return None
                 outcome: Outcome = ray.get(found)
             except ray.exceptions.RayTaskError:
                 # what was sent cannot be read there
@@ -158,7 +161,7 @@ def running_ray() -> Any:  # noqa: ANN401 -- a module that may not be there
     """Ray, if it has been started in this process."""
     ray = sys.modules.get("ray")
     has_started = getattr(ray, "is_initialized", None)
-    return ray if has_started is not None and has_started() else None
+    return ray if has_started is not None and has_started() and not is_lost() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import isnan
 
 from evalharness.catalog.amounts import JobAmounts
 from evalharness.catalog.tasks import TaskSpec, needs_hub
@@ -76,7 +77,7 @@ class JobCost:
         shards: seconds of each of them on one device.
         course: the texts in the order in which they are encoded.
         tokens: that go through the model.
-        bytes: of vectors that are stored.
+        bytes: of vectors that are stored; NaN where nobody knows how large they are.
         memory: bytes of a device; None where nobody knows.
     """
 
@@ -174,7 +175,10 @@ def _load(spec: TaskSpec, work: JobWork) -> float:
 
 
 def _width(outfit: Outfit) -> float:
-    return outfit.speed.bytes_per_text / 4 or (outfit.shape.width if outfit.shape is not None else 0)
+    of_vectors = outfit.speed.bytes_per_text
+    if of_vectors and not isnan(of_vectors):
+        return of_vectors / 4
+    return outfit.shape.width if outfit.shape is not None else 0
 
 
 def _score(spec: TaskSpec, work: JobWork, width: float) -> float:

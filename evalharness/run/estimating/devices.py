@@ -52,7 +52,8 @@ def longest_first(costs: Sequence[float], devices: int) -> float:
     """
     if devices == 1 or not costs:
         return sum(costs)
-    busy = [0.0] * devices
+    # more devices than shards change nothing
+    busy = [0.0] * min(devices, len(costs))
     heapify(busy)
     for cost in sorted(costs, reverse=True):
         heapreplace(busy, busy[0] + cost)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import nan
 from pathlib import Path
 
 from evalharness.catalog.models import NOTHING_KNOWN, model_facts
@@ -169,7 +170,10 @@ def _stated(model: ResolvedModel, execution: Execution, rate: float) -> Speed:
     facts = model_facts(model.spec.name) or NOTHING_KNOWN
     parameters = facts.parameters if known is None else known.size.parameters
     shape = _shape(model)
-    width = model.spec.dimensions or facts.dimensions or (shape.width if shape is not None else 0)
+    width = model.spec.dimensions or facts.dimensions or (shape.width if shape is not None else nan)
+    if model.spec.kind == "reranker":
+        # a score, no vector
+        width = 1
     speed = stated_speed(rate, float(_FLOAT * width), parameters)
     return speed if known is None else speed.changed({"batch_tokens": known.computing.batch_tokens})
 
@@ -222,7 +226,7 @@ def _named_outfit(named: Named, setting: Setting, rate: float) -> Outfit:
     options = named.options.model_dump(include={"max_length", "dimensions", "dtype"}, exclude_none=True)
     length = {} if facts.max_length is None else {"max_length": facts.max_length}
     spec = ModelSpec(name=named.known_as or named.name, revision="", fingerprint="", **{**length, **said, **options})
-    width = spec.dimensions or facts.dimensions or 0
+    width = spec.dimensions or facts.dimensions or nan
     speed = stated_speed(rate, float(_FLOAT * width), facts.parameters)
     batch = setting.execution.batch_tokens or _usual_batch(setting.execution, rate)
     shape = usual_shape(facts.dimensions) if facts.dimensions else None

@@ -67,7 +67,7 @@ class Speed(Frozen):
         points: at rising lengths.
         special: tokens of a text beside its own.
         rates: tokens of a character by script; see `scripts`.
-        bytes_per_text, bytes_per_token: of vectors.
+        bytes_per_text, bytes_per_token: of vectors; NaN where nobody knows.
         loading: seconds until the model is open.
         parameters: how many; None where nobody can count them.
         batch_tokens: padded tokens of a batch; None where nobody makes batches here.
