@@ -139,8 +139,8 @@ def test_there_are_commands() -> None:
 class Job:
     """A place where the scripts run as a service runs them."""
 
-    def __init__(self, folder: Path, pythons: Pythons) -> None:
-        self._caches = out_of_reach(folder)
+    def __init__(self, folder: Path, pythons: Pythons, cache: Path) -> None:
+        self._caches = {**out_of_reach(folder), "XDG_CACHE_HOME": str(cache)}
         self._pythons = pythons
         self.folder = folder / "project"
         (self.folder / "ci" / "embeddings").mkdir(parents=True)
@@ -208,8 +208,8 @@ def by_case(report: Path) -> Mapping[str, bool]:
 
 
 # what writes the files comes later than the command
-def test_the_jobs_pass_the_same_model_and_stop_a_bad_one(tmp_path: Path, pythons: Pythons) -> None:
-    job = Job(tmp_path, pythons)
+def test_the_jobs_pass_the_same_model_and_stop_a_bad_one(tmp_path: Path, pythons: Pythons, common_cache: Path) -> None:
+    job = Job(tmp_path, pythons, common_cache)
     for line in (line for name, line in commands() if name == "README.md"):
         done = job.shell(line.replace("BAAI/bge-small-en-v1.5", "all-MiniLM-L6-v2").replace("quick-en", "starter"))
         assert done.returncode == 0, done.stderr
