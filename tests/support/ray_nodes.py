@@ -43,14 +43,14 @@ class Nodes:
         ray.init(address=self.cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
         try:
             self.cluster.wait_for_nodes()
-            found = {"score": on_ray.found(folder / "score")}
-            found["search"] = searched_by_nodes.found(folder / "search", self.remove)
+            scored = on_ray.found(folder / "score")
+            searched = searched_by_nodes.found(folder / "search", self.remove)
             # whoever comes next finds none that is lost
             self.cluster.wait_for_nodes(_SECONDS)
         finally:
             leave: Any = ray.shutdown
             leave()
-        return found
+        return {"score": scored, "search": searched}
 
 
 def main(count: int) -> None:
