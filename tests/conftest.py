@@ -59,6 +59,16 @@ def hub_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hf-home")
 
 
+@pytest.fixture(scope="session")
+def common_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Caches of tests that need a real model's vectors of the starter tasks: whichever comes first encodes."""
+    base = tmp_path_factory.getbasetemp()
+    # the folder of each of the suite's processes is in that of all
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common-cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, for what is kept in the user's."""

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +17,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from support.asking import asking_program
 from support.commands import parsed
-from support.processes import out_of_reach
+from support.processes import Pythons, out_of_reach
 from support.tiny import save_sentence_model
 
 from evalharness.catalog.tasks import find_task, suites
@@ -139,16 +139,18 @@ def test_there_are_commands() -> None:
 class Job:
     """A place where the scripts run as a service runs them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pythons: Pythons, cache: Path) -> None:
+        self._caches = {**out_of_reach(folder), "XDG_CACHE_HOME": str(cache)}
+        self._pythons = pythons
         self.folder = folder / "project"
         (self.folder / "ci" / "embeddings").mkdir(parents=True)
         programs = folder / "bin"
         programs.mkdir()
-        self._program(programs / "evalharness", f'exec {shlex.quote(sys.executable)} -m evalharness "$@"')
+        self._ours = programs / "evalharness"
         self._program(programs / "gh", 'printf "%s\\n" "$@" > gh.txt')
         self._environment = {
             **os.environ,
-            **out_of_reach(folder),
+            **self._caches,
             "PATH": f"{programs}:{os.environ['PATH']}",
             "SUITE": "starter",
             "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
@@ -165,11 +167,17 @@ class Job:
         path.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         path.chmod(0o755)
 
+    def _evalharness(self, arguments: list[str], folder: Path) -> tuple[int, str, str]:
+        # what a service says in its environment is for the scripts, none of it for us
+        done = self._pythons.run(["-m", "evalharness", *arguments], folder, self._caches)
+        return done.returncode, done.stdout, done.stderr
+
     def shell(self, script: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["bash", "-e", "-c", script],
-            cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=900, check=False,
-        )  # fmt: skip
+        with asking_program(self._ours, self._evalharness):
+            return subprocess.run(
+                ["bash", "-e", "-c", script],
+                cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=900, check=False,
+            )  # fmt: skip
 
     def evaluate(self, model: str, scripts: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run the scripts on a checkpoint, up to the first that fails."""
@@ -200,8 +208,8 @@ def by_case(report: Path) -> Mapping[str, bool]:
 
 
 # what writes the files comes later than the command
-def test_the_jobs_pass_the_same_model_and_stop_a_bad_one(tmp_path: Path) -> None:
-    job = Job(tmp_path)
+def test_the_jobs_pass_the_same_model_and_stop_a_bad_one(tmp_path: Path, pythons: Pythons, common_cache: Path) -> None:
+    job = Job(tmp_path, pythons, common_cache)
     for line in (line for name, line in commands() if name == "README.md"):
         done = job.shell(line.replace("BAAI/bge-small-en-v1.5", "all-MiniLM-L6-v2").replace("quick-en", "starter"))
         assert done.returncode == 0, done.stderr

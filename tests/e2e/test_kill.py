@@ -18,6 +18,7 @@ from conftest import Cli
 from support.killed_run import SHARD_TEXTS
 from support.processes import Process, Pythons, out_of_reach
 from support.small_runs import SOAK, contents, differences, small_command
+from support.tiny import save_sentence_model
 
 from evalharness.store.shard_files import open_shard
 
@@ -163,8 +164,8 @@ class Workplace:
         self._environment = environment
         self._pythons = pythons
 
-    def start(self, output: str = "results") -> Process:
-        command = [str(SUPPORT / "killed_run.py"), str(self.folder / "work"), "run", "--model", MODEL]
+    def start(self, output: str = "results", model: str = MODEL) -> Process:
+        command = [str(SUPPORT / "killed_run.py"), str(self.folder / "work"), "run", "--model", model]
         options = ["--tasks", *TASKS, "--languages", "eng", "--store", "store", "--output", output]
         return self._pythons.start([*command, *options], self.folder, self._environment)
 
@@ -202,7 +203,8 @@ class Reference:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], pythons: Pythons) -> Reference:
     place = Workplace(tmp_path_factory.mktemp("fetched"), environment, pythons)
-    place.finish(place.start())  # fetches model and data
+    # fetches the data; the model is on the disk already
+    place.finish(place.start(model=str(save_sentence_model(place.folder / "model"))))
     place = Workplace(tmp_path_factory.mktemp("timed"), environment, pythons)
     started = time.monotonic()
     place.finish(place.start())

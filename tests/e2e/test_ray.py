@@ -1,4 +1,7 @@
-"""Runs in a cluster of three nodes on this machine: scores, items and vectors are one process's, whoever dies."""
+"""A cluster of four nodes on this machine, which loses two of them: whoever dies, what comes is one process's.
+
+Jobs are scored and a corpus is searched by it, and runs have actors there. All in one file, so that one cluster serves.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
+from support.elsewhere import LONG_SECONDS
 from support.local_tasks import jsonl_task
-from support.processes import out_of_reach
+from support.processes import Process, Pythons, out_of_reach
 from support.small_runs import contents, differences
 from support.tiny import save_sentence_model
 
@@ -34,28 +38,25 @@ PAIRS = 240
 
 @dataclass(frozen=True)
 class Place:
-    """A model and tasks, and where Ray keeps its own: sockets have short names."""
+    """A model and tasks."""
 
     folder: Path
-    ray: Path
+    pythons: Pythons
 
-    @property
-    def environment(self) -> dict[str, str]:
-        paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-        return {**os.environ, **out_of_reach(self.folder), "RAY_TMPDIR": str(self.ray), "PYTHONPATH": paths}
-
-    def command(self, name: str, *arguments: str) -> list[str]:
+    def start(self, name: str, *arguments: str) -> Process:
         """A run into a folder of its own, shards of which are told of in a file."""
         tasks = [str(self.folder / f"{task}.toml") for task in ("Pairs", "Others")]
         output, store = self.folder / name / "results", self.folder / name / "store"
         folders = ["--output", str(output), "--store", str(store)]
         log = str(self.folder / f"{name}.log")
         run = ["run", "--model", str(self.folder / "model"), "--tasks", *tasks]
-        return [sys.executable, str(SLOW), log, *run, *folders, *SETTINGS, *arguments]
+        command = [str(SLOW), log, *run, *folders, *SETTINGS, *arguments]
+        return self.pythons.start(command, self.folder, out_of_reach(self.folder))
 
-    def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = self.command(name, *arguments)
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180, check=False)
+    def run(self, name: str, *arguments: str) -> None:
+        process = self.start(name, *arguments)
+        told = process.communicate(timeout=180)
+        assert process.returncode == 0, told
 
     def begun(self, name: str) -> list[list[str]]:
         """Of each shard that was begun, who did and which it was."""
@@ -71,7 +72,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, pythons: Pythons) -> Place:
     folder = tmp_path_factory.mktemp("ray")
     save_sentence_model(folder / "model")
     for task in ("Pairs", "Others"):
@@ -80,25 +81,31 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             for n in range(PAIRS)
         ]
         jsonl_task(folder / f"{task}.toml", "STS", rows)
-    ray = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
-    yield Place(folder, ray)
-    shutil.rmtree(ray, ignore_errors=True)
+    return Place(folder, pythons)
 
 
 class Nodes:
     """A cluster that stands until it is let go."""
 
-    def __init__(self, place: Place, count: int) -> None:
+    def __init__(self, folder: Path, count: int) -> None:
+        """See the class.
+
+        Args:
+            folder: where Ray keeps its own; of a short name, since there are sockets in it.
+            count: how many.
+        """
+        paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+        own = {**out_of_reach(folder), "RAY_TMPDIR": str(folder), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, str(NODES), str(count)],
-            env=place.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **own}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.address = self._line()
 
-    def _line(self) -> str:
+    def _line(self) -> Any:
         lines: IO[str] | None = self._process.stdout
         assert lines is not None
-        return lines.readline().strip()
+        return json.loads(lines.readline())
 
     def _say(self, what: str) -> None:
         assert self._process.stdin is not None
@@ -109,6 +116,12 @@ class Nodes:
         self._say("remove")
         assert self._line() == "removed"
 
+    def use(self, folder: Path) -> dict[str, Any]:
+        """Score and search there; one node is lost."""
+        self._say(f"use {folder}")
+        found: dict[str, Any] = self._line()
+        return found
+
     def end(self) -> None:
         self._process.communicate(timeout=60)
 
@@ -116,16 +129,30 @@ class Nodes:
 @pytest.fixture(scope="module")
 def serial(place: Place) -> dict[str, str]:
     """What one process makes of it."""
-    done = place.run("serial")
-    assert done.returncode == 0, done.stderr
+    place.run("serial")
     return files_of(place, "serial")
 
 
 @pytest.fixture(scope="module")
-def nodes(place: Place) -> Iterator[Nodes]:
-    started = Nodes(place, 3)
+def nodes() -> Iterator[Nodes]:
+    folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+    started = Nodes(folder, 4)
     yield started
     started.end()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def used(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What comes of scoring and searching; three nodes are left."""
+    return nodes.use(tmp_path_factory.mktemp("used"))
+
+
+@pytest.fixture(scope="module")
+def left(nodes: Nodes, used: dict[str, Any]) -> Nodes:
+    """Three nodes, at first."""
+    assert used
+    return nodes
 
 
 def files_of(place: Place, name: str) -> dict[str, str]:
@@ -145,13 +172,38 @@ def repeated(begun: list[list[str]]) -> int:
     return sum(Counter(shard for _, shard in begun).values()) - len({shard for _, shard in begun})
 
 
-def test_a_killed_actor_and_a_lost_node_change_no_byte(place: Place, nodes: Nodes, serial: dict[str, str]) -> None:
-    command = place.command("lost", "--ray", nodes.address)
-    run = subprocess.Popen(command, env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_tasks_score_what_is_scored_here_and_what_they_cannot_is_scored_here(used: dict[str, Any]) -> None:
+    said = used["score"]
+    assert said.pop("run") == {"jobs": 10, "failed": ["Constant"], "same": True, "here": 0}
+    after = said["takes long"].pop("after")
+    assert after[0] < LONG_SECONDS / 2
+    assert {kind: [each["said"], each["here"], each["went"]] for kind, each in said.items()} == {
+        "plain": ["same", 0, True],
+        "on this node": ["same", 0, True],
+        "fails": ["KeyError: 'gone'", 0, True],
+        "fails oddly": ["same", 1, True],
+        "has no files": ["same", 1, True],
+        "cannot be sent": ["same", 1, False],
+        "dies once": ["same", 0, True],
+        "takes long": ["StoppedError: the run has ended", 0, True],
+    }
+
+
+def test_nodes_find_what_is_found_here_to_the_last_bit(used: dict[str, Any]) -> None:
+    parts = 20
+    assert used["search"] == [
+        {"case": "all nodes", "same": True, "parts": parts, "here": 0, "dropped": 0},
+        {"case": "other last bits", "same": True, "parts": parts, "here": parts, "dropped": 4},
+        {"case": "a node is lost", "same": True, "parts": parts, "here": 0, "dropped": 1},
+    ]
+
+
+def test_a_killed_actor_and_a_lost_node_change_no_byte(place: Place, left: Nodes, serial: dict[str, str]) -> None:
+    run = place.start("lost", "--ray", left.address)
     # all three are at work
     begun = place.wait_for("lost", lambda begun: len({pid for pid, _ in begun}) == 3)
     os.kill(int(begun[-1][0]), signal.SIGKILL)
-    nodes.remove()
+    left.remove()
     told = run.communicate(timeout=180)
     assert run.returncode == 0, told
     assert differences(files_of(place, "lost"), serial) == []
@@ -165,11 +217,10 @@ def test_a_killed_actor_and_a_lost_node_change_no_byte(place: Place, nodes: Node
     assert all("actors" not in fact for fact in facts_of(place, "serial"))
 
 
-def test_a_driver_that_was_killed_goes_on_where_it_was(place: Place, nodes: Nodes, serial: dict[str, str]) -> None:
-    command = place.command("killed", "--ray", nodes.address)
-    run = subprocess.Popen(command, env=place.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_a_driver_that_was_killed_goes_on_where_it_was(place: Place, left: Nodes, serial: dict[str, str]) -> None:
+    run = place.start("killed", "--ray", left.address)
     begun = place.wait_for("killed", lambda begun: len(begun) >= 8)
-    run.kill()
+    run.send_signal(signal.SIGKILL)
     run.wait()
     # its actors end with it
     for pid in {int(pid) for pid, _ in begun}:
@@ -177,8 +228,7 @@ def test_a_driver_that_was_killed_goes_on_where_it_was(place: Place, nodes: Node
         while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
             assert time.monotonic() < ends
             time.sleep(0.05)
-    done = place.run("killed", "--ray", nodes.address)
-    assert done.returncode == 0, done.stderr
+    place.run("killed", "--ray", left.address)
     assert differences(files_of(place, "killed"), serial) == []
     # one for each actor that ended with the driver
     assert repeated(place.begun("killed")) <= 3

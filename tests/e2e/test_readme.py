@@ -34,9 +34,9 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert lines[-1] == "exec make test"
 
 
-def test_make_demo_ends_with_scores_and_a_report(tmp_path: Path) -> None:
+def test_make_demo_ends_with_scores_and_a_report(tmp_path: Path, common_cache: Path) -> None:
     # in the environment that runs the tests, which `make test` has just made
-    environment = {"VENV": str(Path(sys.prefix)), "OUTPUT": str(tmp_path / "demo"), "XDG_CACHE_HOME": str(tmp_path)}
+    environment = {"VENV": str(Path(sys.prefix)), "OUTPUT": str(tmp_path / "demo"), "XDG_CACHE_HOME": str(common_cache)}
     (Path(sys.prefix) / ".installed-demo").touch()
     done = subprocess.run(
         ["make", "-e", "demo"],

@@ -24,6 +24,13 @@ TEXT = SCRIPT.read_text(encoding="utf-8")
 (STEP,) = [line for line in TEXT.replace("\\\n", " ").splitlines() if line.startswith("srun ")]
 GIVEN = ["--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng"]
 NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (the extra ray)")
+# what `ray COMMAND --help` says of several commands
+HELPS = """
+import sys
+from ray.scripts.scripts import cli
+for command in sys.argv[1:]:
+    cli([command, "--help"], standalone_mode=False)
+"""
 # what Slurm runs on each of NODES nodes, in turn; a node's own number is its place
 SRUN = """
 printf '%s\\n' "$@" > srun.txt
@@ -108,14 +115,11 @@ def test_our_command_is_one_of_ours() -> None:
 def test_flags_of_ray_exist() -> None:
     words = words_of_step()
     flags = [word for word in words[words.index("symmetric-run") : words.index("--")] if word.startswith("--")]
-    helps = ""
     # what symmetric-run does not know itself, it hands on to start
-    for command in ("symmetric-run", "start"):
-        done = subprocess.run(
-            [sys.executable, "-m", "ray.scripts.scripts", command, "--help"],
-            capture_output=True, text=True, timeout=120, check=True,
-        )  # fmt: skip
-        helps += done.stdout
+    helps = subprocess.run(
+        [sys.executable, "-c", HELPS, "symmetric-run", "start"],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
     known = set(helps.replace("[", " ").replace("]", " ").split())
     assert flags
     assert [flag for flag in flags if flag not in known] == []

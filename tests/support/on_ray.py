@@ -1,22 +1,14 @@
-"""Jobs that Ray tasks score, as a program: `python on_ray.py FOLDER`; prints as JSON what came of them.
-
-A process of its own, since the suite's fork and Ray does not bear that. What encodes is a pool of threads.
-"""
+"""Jobs that Ray tasks score, in the process of `ray_nodes`. What encodes is a pool of threads."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
-import tempfile
 import time
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any
 from unittest.mock import patch
-
-import ray
 
 from evalharness.catalog.selection import Selection, TaskChoice, select
 from evalharness.results.records import JobId
@@ -31,6 +23,7 @@ from support.side_by_side import local_tasks
 from support.small_runs import state
 
 SCORED_HERE: list[JobId] = []
+KINDS = ("plain", "on this node", "fails", "fails oddly", "has no files", "cannot be sent", "dies once", "takes long")
 
 
 class Workers:
@@ -101,21 +94,12 @@ def one_job(folder: Path, kind: str) -> dict[str, object]:
     return {"said": said, "here": len(SCORED_HERE), "went": (folder / "tries").exists(), "after": was_told}
 
 
-def main(folder: Path) -> None:
-    # paths of sockets are short
-    place = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=place)
-    kinds = (
-        "plain", "on this node", "fails", "fails oddly", "has no files", "cannot be sent", "dies once", "takes long",
-    )  # fmt: skip
-    try:
-        with patch.object(scoring, "score", scored_here):
-            found = {"run": whole_run(folder), **{kind: one_job(folder / kind, kind) for kind in kinds}}
-    finally:
-        ray.shutdown()
-        shutil.rmtree(place, ignore_errors=True)
-    sys.stdout.write(f"\n{json.dumps(found)}\n")
+def found(folder: Path) -> dict[str, Any]:
+    """What comes of a run, and of each kind of job.
 
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    Args:
+        folder: an empty one.
+    """
+    folder.mkdir()
+    with patch.object(scoring, "score", scored_here):
+        return {"run": whole_run(folder), **{kind: one_job(folder / kind, kind) for kind in KINDS}}

@@ -1,16 +1,10 @@
-"""A search by three nodes of a local Ray cluster, of which one is lost on the way: `searched_by_nodes.py FOLDER TEMP`.
-
-A process of its own, since Ray's threads bear no fork. Prints, per case, whether what was found is what a search here
-finds, bit by bit, how many parts were searched here, and how many nodes were asked no more.
-"""
+"""A search by several nodes of a Ray cluster, of which one is lost on the way; in the process of `ray_nodes`."""
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -75,55 +69,50 @@ def is_same(found: Ranking, usual: Ranking) -> bool:
     return all(np.array(ours).tobytes() == np.array(theirs).tobytes() for ours, theirs in pairs)
 
 
-def main(folder: Path, temporary: Path) -> None:
-    """See the module."""
-    temporary.mkdir(parents=True, exist_ok=True)
-    os.environ["RAY_TMPDIR"] = str(temporary)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-    from ray.cluster_utils import Cluster
+@contextmanager
+def _told() -> Iterator[list[logging.LogRecord]]:
+    """What is logged of nodes that are asked no more."""
+    dropped: list[logging.LogRecord] = []
+    log, kept = logging.getLogger(searching.__name__), Kept(dropped)
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(kept)
+    try:
+        yield dropped
+    finally:
+        log.removeHandler(kept)
+        log.setLevel(level)
 
+
+def found(folder: Path, remove: Callable[[], None]) -> list[dict[str, Any]]:
+    """Per case, whether what was found is what a search here finds, bit by bit.
+
+    With it come how many parts were searched here, and how many nodes were asked no more.
+
+    Args:
+        folder: where files may be written.
+        remove: takes a node away.
+    """
     rng = np.random.default_rng(0)
     corpus, ids = stored(folder, rng), [f"d{number}" for number in rng.permutation(DOCUMENTS)]
     queries = Dense(rng.standard_normal((50, DIMENSIONS), dtype=np.float32))
     usual = exact.search_all(queries, corpus, ids, K)
-    dropped: list[logging.LogRecord] = []
-    log = logging.getLogger(searching.__name__)
-    log.setLevel(logging.INFO)
-    log.addHandler(Kept(dropped))
-    here = 0
+    here: list[Part] = []
 
     def counted(part: Part, vectors: NDArray[np.float32], k: int) -> Found:
-        nonlocal here
-        here += 1
+        here.append(part)
         return exact.search_part(part, vectors, k)
 
-    patch.object(searching, "search_part", counted).start()
-    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-        ray.init(address=cluster.address, log_to_driver=False)
-        cluster.wait_for_nodes()
-        by_nodes = searching.ByNodes(least=2048, most=2048)
-        cases: dict[str, Callable[[], None]] = {
-            "all nodes": lambda: None,
-            "a node is lost": lambda: cluster.remove_node(nodes[0], allow_graceful=False),
-            "other last bits": lambda: None,
-        }
-        for name, lose in cases.items():
-            here, spread = 0, Losing(by_nodes, lose)
-            dropped.clear()
-            if name == "other last bits":
-                patch.object(searching, "last_bits", lambda *_: "of another processor").start()
-            with searched_by(spread):
-                found = exact.search_all(queries, corpus, ids, K)
-            told = {"same": is_same(found, usual), "parts": spread.answers, "here": here, "dropped": len(dropped)}
-            sys.stdout.write(json.dumps({"case": name, **told}) + "\n")
-    finally:
-        leave: Any = ray.shutdown
-        leave()
-        cluster.shutdown()
+    def case(name: str, lose: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        here.clear()
+        spread = Losing(searching.ByNodes(least=2048, most=2048), lose)
+        with _told() as dropped, searched_by(spread):
+            ranking = exact.search_all(queries, corpus, ids, K)
+        told = {"same": is_same(ranking, usual), "parts": spread.answers, "here": len(here), "dropped": len(dropped)}
+        return {"case": name, **told}
 
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    with patch.object(searching, "search_part", counted):
+        cases = [case("all nodes")]
+        with patch.object(searching, "last_bits", lambda *_: "of another processor"):
+            cases.append(case("other last bits"))
+        return [*cases, case("a node is lost", remove)]

@@ -53,7 +53,8 @@ def open_slowly(model: ResolvedModel, execution: Execution, log: Path) -> Any:
 
 
 if __name__ == "__main__":
-    # what actors are sent is found by its name there
+    # what actors are sent is found by its name there, and so here
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     slowly = import_module("support.slow_actors").open_slowly
     plan.SHARD_TEXTS = SHARD_TEXTS
     opening.open_here = partial(slowly, log=Path(sys.argv.pop(1)))

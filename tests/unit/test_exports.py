@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support.processes import Pythons, out_of_reach
 from support.tiny import DIMENSIONS, save_bert, save_sentence_model
 
 from evalharness.errors import ModelError, PrerequisiteError
@@ -235,13 +234,12 @@ print(model.encode(["a"]).tobytes().hex())
 """
 
 
-def test_of_two_processes_at_once_one_exports(folder: Path, own_cache: Path) -> None:
-    started = [
-        subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = [process.communicate()[0].split() for process in started]
-    assert [process.returncode for process in started] == [0, 0]
+def test_of_two_processes_at_once_one_exports(folder: Path, tmp_path: Path, own_cache: Path, pythons: Pythons) -> None:
+    environment = {**out_of_reach(tmp_path), "XDG_CACHE_HOME": str(own_cache.parent)}
+    started = [pythons.start(["-c", SCRIPT, str(folder)], tmp_path, environment) for _ in range(2)]
+    told = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0, 0], told
+    said = [output.split() for output, _ in told]
     assert sorted(len(words) for words in said) == [1, 2]
     assert len({words[-1] for words in said}) == 1
     assert len(list(own_cache.glob("exports/*/export.json"))) == 1

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import subprocess
 import sys
 import threading
 import time
@@ -14,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.elsewhere import LONG_SECONDS, OddRows
+from support.elsewhere import OddRows
 from support.pools import Company, alone, own_texts
 from support.side_by_side import wait_for
 
@@ -25,8 +23,6 @@ from evalharness.run.cluster.scoring import Scorer, Threads, running_ray, scored
 from evalharness.run.steps import Encoded, Loaded, encode, load, score
 from evalharness.store.index import StoredRows
 from evalharness.types import Dense, ignore_event
-
-TESTS = Path(__file__).parents[1]
 
 
 class TaskError(Exception):
@@ -277,27 +273,3 @@ def test_a_task_has_the_threads_of_the_process_that_asks(
     scored(*job, Threads("2", 2))
     scored(*job, Threads(None, 1))
     assert seen == [("2", {2}), (None, {1})]
-
-
-def test_with_ray_itself(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]), "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(
-        [sys.executable, str(TESTS / "support" / "on_ray.py"), str(tmp_path)],
-        env=environment, capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    said = json.loads(found.stdout.splitlines()[-1])
-    assert said.pop("run") == {"jobs": 10, "failed": ["Constant"], "same": True, "here": 0}
-    after = said["takes long"].pop("after")
-    assert after[0] < LONG_SECONDS / 2
-    assert {kind: [each["said"], each["here"], each["went"]] for kind, each in said.items()} == {
-        "plain": ["same", 0, True],
-        "on this node": ["same", 0, True],
-        "fails": ["KeyError: 'gone'", 0, True],
-        "fails oddly": ["same", 1, True],
-        "has no files": ["same", 1, True],
-        "cannot be sent": ["same", 1, False],
-        "dies once": ["same", 0, True],
-        "takes long": ["StoppedError: the run has ended", 0, True],
-    }
