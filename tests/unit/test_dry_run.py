@@ -109,6 +109,14 @@ def test_a_model_that_is_not_here_has_a_cost_at_a_stated_rate(here: Cli, measure
     assert not measured
 
 
+def test_what_nobody_knows_of_a_model_is_said_to_be_unknown(here: Cli) -> None:
+    told = flat(here("run", "--model", "nobody/knows", "--tasks", "NFCorpus", "--dry-run", "--rate", "20000").stdout)
+    assert "Vectors to store: of unknown size." in told
+    refused = here("run", "--model", "nobody/knows", "--tasks", "NFCorpus", "--dry-run", "--rate", "inf")
+    assert refused.returncode == 2
+    assert "--rate" in refused.stderr
+
+
 @pytest.mark.parametrize("option", [("--devices", "2"), ("--rate", "100")])
 def test_a_run_refuses_what_only_counts(here: Cli, model: str, option: Sequence[str]) -> None:
     done = here("run", "--model", model, "--tasks", "StarterSTSEng", *option)

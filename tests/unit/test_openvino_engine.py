@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,7 +29,7 @@ from support.tiny import (
     tokenizer,
 )
 
-from evalharness.errors import ModelError, PrerequisiteError, UsageError
+from evalharness.errors import EngineError, ModelError, PrerequisiteError, UsageError
 from evalharness.models import cpus
 from evalharness.models.encoder import EmbeddingModel
 from evalharness.models.engines import openvino_session
@@ -217,3 +218,17 @@ def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path, monkeypatch: pytest
 def test_the_size_is_that_of_the_torch_model(tmp_path: Path) -> None:
     model = resolved(save_sentence_model(tmp_path / "m"))
     assert on_openvino(model).size == on_openvino(model).size == size_of(load_encoder(model))
+
+
+def test_a_shortage_for_a_moment_is_no_reason_for_another_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Short:
+        def read_model(self, path: Path) -> object:
+            raise RuntimeError(f"{path}: {os.strerror(errno.EAGAIN)}")
+
+    monkeypatch.setattr(openvino_session, "core", Short)
+    monkeypatch.setattr(openvino_session, "check_precision", lambda *_: None)
+    with pytest.raises(ModelError, match="short of threads or memory; run the command again") as found:
+        OpenVinoSession("a/b", tmp_path, "float32")
+    assert not isinstance(found.value, EngineError)
