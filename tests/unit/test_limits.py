@@ -31,6 +31,7 @@ MAIN = (ROOT / "evalharness" / "cli" / "main.py").read_text(encoding="utf-8")
 CALLED_BY_OTHERS = {
     "evalharness/run/callback.py": "hear",
     "evalharness/models/engines/torch_attention.py": "attend",
+    "evalharness/models/pool/connecting.py": "_log_it",
 }
 HEAVY = ("torch", "transformers", "mteb", "datasets", "sklearn", "scipy", "pandas", "pyarrow", "numpy", "matplotlib")
 
