@@ -1,4 +1,4 @@
-"""What actors of Ray cost and gain: `python benchmarks/pool_speed.py [--model M] [--texts N] [--device cuda]`.
+"""What actors of Ray cost and gain: `python benchmarks/pool_speed.py [--texts N] [--words N] [--device cuda]`.
 
 The same texts through a model in this process, through one actor, and through two, each with one CPU thread (with
 --device cuda: through one GPU here, and through an actor on it), in turns, and the vectors are held against each other.
@@ -51,11 +51,11 @@ class Timed:
     vectors: NDArray[np.float32]
 
 
-def texts_of(count: int) -> list[str]:
-    """Texts of 8 to 60 words, no two the same."""
+def texts_of(count: int, words: int) -> list[str]:
+    """Texts of 8 to so many words, no two the same."""
     return [
-        " ".join([str(number), *(WORDS[(number * 7 + place) % len(WORDS)] for place in range(8 + number % 53))])
-        for number in range(count)
+        " ".join([str(number), *(WORDS[(number * 7 + place) % len(WORDS)] for place in range(length))])
+        for number, length in ((number, 8 + number % (words - 7)) for number in range(count))
     ]
 
 
@@ -101,11 +101,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--texts", type=int, default=TEXTS)
+    parser.add_argument("--words", type=int, default=60, help="of the longest text, at least 8")
     parser.add_argument("--device")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
     ways = [Way(0), Way(1), *([Way(2)] if given.device != "cuda" else [])]
-    texts = texts_of(given.texts)
+    texts = texts_of(given.texts, given.words)
     found: dict[Way, list[Timed]] = {way: [] for way in ways}
     for number in range(given.rounds):
         for way in ways if number % 2 else reversed(ways):
