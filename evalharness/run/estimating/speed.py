@@ -28,8 +28,8 @@ Phase: TypeAlias = Literal["start", "load", "encode", "score"]
 PHASES: tuple[Phase, ...] = ("start", "load", "encode", "score")
 # raised when what is measured changes
 _VERSION = 1
-# seconds by which an estimate is trusted, against what was seen
-_TRUST: Mapping[Phase, float] = {"start": 2.0, "load": 2.0, "encode": 3.0, "score": 2.0}
+# seconds by which an estimate is trusted, against what was seen; of short scoring most is the import of libraries
+_TRUST: Mapping[Phase, float] = {"start": 2.0, "load": 2.0, "encode": 3.0, "score": 15.0}
 # what earlier runs have shown counts half as much as the last one
 _FADING = 0.5
 # how many processors there are for it
