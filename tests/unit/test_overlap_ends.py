@@ -119,7 +119,7 @@ def test_a_watch_that_fails_ends_the_run_and_fails_no_job(tmp_path: Path) -> Non
 
 
 def test_after_an_interrupt_nothing_is_kept_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begins, may_end = threading.Event(), threading.Event()
+    begins, may_end, others = threading.Event(), threading.Event(), threads()
 
     def before(loaded: Loaded) -> None:
         begins.set()
@@ -138,7 +138,7 @@ def test_after_an_interrupt_nothing_is_kept_any_more(tmp_path: Path, monkeypatch
     assert time.monotonic() - started < SECONDS
     before_threads_end = state(tmp_path)
     may_end.set()
-    for thread in threads():
+    for thread in threads() - others:
         thread.join(SECONDS if thread.name.startswith("Thread-") else 0)
     assert state(tmp_path) == before_threads_end
     assert len(make_plan(choices, spec(), tmp_path / "out").todo) == 4

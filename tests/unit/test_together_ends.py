@@ -191,14 +191,14 @@ def test_after_an_interrupt_nothing_is_kept_any_more(tmp_path: Path, monkeypatch
             time.sleep(0.3)
 
     monkeypatch.setattr(scoring, "score", slow)
-    started = time.monotonic()
+    started, others = time.monotonic(), threads()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, 5, act, watch=watch)
     # it waits for no scoring
     assert time.monotonic() - started < SECONDS / 2
     before_threads_end = state(tmp_path)
     may_end.set()
-    for thread in threads():
+    for thread in threads() - others:
         thread.join(SECONDS if thread.name.startswith("Thread-") else 0)
     assert state(tmp_path) == before_threads_end
     assert len(make_plan(own_texts(tmp_path / "data", 5), spec(), tmp_path / "out").todo) == 5
