@@ -13,7 +13,7 @@ from support.watched import LONG, Clock, planned, record, wait_for
 from evalharness.cli.display import RunDisplay, span
 from evalharness.results.records import JobId
 from evalharness.run.estimating.costs import START_SECONDS, JobCost, Part, RunCost
-from evalharness.run.estimating.progress import Progress
+from evalharness.run.estimating.progress import Progress, _Job
 from evalharness.run.estimating.speed import Seen
 from evalharness.run.events import Foreseen, JobEnded, JobStarted, TextsCounted
 from evalharness.types import TextsEncoded
@@ -94,13 +94,13 @@ def test_texts_that_were_there_take_no_time_and_say_nothing_of_the_speed() -> No
     clock = Clock()
     progress = run("A", clock=clock)
     progress(JobStarted(planned("A"), 1, 1))
-    progress(TextsCounted(200))
-    progress(TextsEncoded(100))
+    progress(TextsCounted(100))
+    progress(TextsEncoded(50))
     progress(TextsEncoded(1, 10))
     clock.now = 25
-    progress(TextsEncoded(50, 500))
+    progress(TextsEncoded(25, 250))
     # half of the job's texts were to be encoded, and half of these are done in as long as was said
-    assert progress.left() == pytest.approx(24.5 + 3, abs=1)
+    assert progress.left() == pytest.approx(24 + 3, abs=1)
 
 
 def test_a_job_that_is_not_encoded_when_another_starts_has_its_texts_before_it() -> None:
@@ -203,3 +203,15 @@ def test_the_display_needs_no_estimate(tmp_path: Path) -> None:
         shown(JobStarted(planned(), 1, 1))
         wait_for(out, "so far")
     assert "whole run" not in out.getvalue()
+
+
+def test_repeated_texts_are_left_out_of_an_estimate_once() -> None:
+    under_way = _Job(cost(encode=10, texts=100), began=0.0, texts=400)
+    # 300 of the 400 are repetitions, which the estimate of 100 knows
+    assert under_way.estimated(100) == pytest.approx(10)
+    under_way.there = 300
+    assert under_way.estimated(100) == pytest.approx(10)
+    assert under_way.missing() == 1
+    # half of the others were in the store
+    under_way.there = 350
+    assert under_way.estimated(50) == pytest.approx(5)

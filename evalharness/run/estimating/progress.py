@@ -65,8 +65,7 @@ class _Job:
         if self.cost is None or not self.cost.course:
             return 0.0
         whole = sum(part.texts for part in self.cost.course)
-        # what is there already is a part of the estimate, unless that knew of it
-        left = share = min(texts / max(self.texts - self.there, 1), 1.0) * whole
+        left = share = min(texts / max(whole * self.missing(), 1), 1.0) * whole
         seconds = 0.0
         for part in self.cost.course:
             taken = min(left, part.texts)
@@ -75,8 +74,9 @@ class _Job:
         return seconds * self.missing() if share else 0.0
 
     def missing(self) -> float:
-        """Share of its texts that go through the model."""
-        return 1 - min(self.there / self.texts, 1.0) if self.texts else 1.0
+        """Share of the texts in its estimate that go through the model; that has each repeated text once already."""
+        whole = 0 if self.cost is None else sum(part.texts for part in self.cost.course)
+        return min(max(self.texts - self.there, 0) / whole, 1.0) if whole and self.texts else 1.0
 
 
 @dataclass(slots=True)
