@@ -50,11 +50,11 @@ def _parts(stats: Any) -> Mapping[str, dict[str, Any]]:  # noqa: ANN401 -- JSON
     return {subset: part for subset, part in parts.items() if isinstance(part, dict)}
 
 
-def _trained_on(task: Any, stats: Mapping[str, Any], subset: str) -> dict[str, Any]:  # noqa: ANN401
+def _trained_on(task: Any, stats: Mapping[str, Any], subset: str) -> dict[str, Any]:  # noqa: ANN401 -- as above
     return _parts(stats.get(getattr(task, "train_split", ""))).get(subset, {})
 
 
-def _entry(task: Any, part: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+def _entry(task: Any, part: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 -- as above
     columns = {name: amount for key, name in _COLUMNS.items() if (amount := _amount(part.get(key)))}
     entry: dict[str, Any] = {"columns": _together(columns, part)}
     if candidates := (part.get("top_ranked_statistics") or {}).get("num_top_ranked"):
@@ -107,7 +107,7 @@ def _counts(part: Mapping[str, Any]) -> list[int]:
 
 
 def _classified(
-    task: Any,  # noqa: ANN401
+    task: Any,  # noqa: ANN401 -- as above
     part: dict[str, Any],
     train: dict[str, Any],
     columns: dict[str, list[int]],
@@ -129,7 +129,11 @@ def _classified(
     return entry
 
 
-def _clustered(task: Any, part: dict[str, Any], columns: dict[str, list[int]]) -> dict[str, Any]:  # noqa: ANN401
+def _clustered(
+    task: Any,  # noqa: ANN401 -- as above
+    part: dict[str, Any],
+    columns: dict[str, list[int]],
+) -> dict[str, Any]:
     """A clustering: of some texts, or of all of them."""
     texts, labels = columns["texts"], len(_counts(part))
     if abstract_class(task).__name__.endswith("Legacy"):

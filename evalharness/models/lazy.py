@@ -16,14 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError
-
 from evalharness.catalog.models import NOTHING_KNOWN, ModelFacts
 from evalharness.downloads import stand_apart
 from evalharness.errors import StorageError
-from evalharness.files import atomic_path, cache_folder
+from evalharness.files import cache_folder
 from evalharness.models.code import code_digest
 from evalharness.models.computing import NOTHING_SAID, Computed, Computing, Counted
+from evalharness.models.kept import Kept, find_kept, forget, keep
 from evalharness.models.opening import import_code, open_backend
 from evalharness.models.options import Execution
 from evalharness.models.pool.asked import asked_pool, may_be_pool
@@ -34,13 +33,15 @@ from evalharness.results.records import installed_version
 from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.store.shards import PlannedShard
 from evalharness.store.text_encoder import Preparing, Result, ShardWork, one_by_one
-from evalharness.types import Embeddings, Emit, Encoding, Frozen, content_digest
+from evalharness.types import Embeddings, Emit, Encoding
 
 # whatever a model is opened with; that of some may be absent
 _PACKAGES = (
     "torch", "transformers", "tokenizers", "safetensors", "numpy", "sentence-transformers", "peft", "model2vec",
     "openvino", "nncf", "onnxruntime", "onnxruntime-gpu", "onnx", "flash-attn",
 )  # fmt: skip
+# where code that is compiled goes, which libraries set as they are imported
+_PLACES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 # settings of libraries: which devices there are, and in which precision they multiply
 _SETTINGS = (
     "CUDA_", "HIP_", "ROCR_", "NVIDIA_", "TORCH", "PYTORCH_", "ONEDNN_", "DNNL_", "MKL_", "OV_", "EVALHARNESS_",
@@ -54,29 +55,20 @@ class OpenedOtherwiseError(StorageError):
     """A model that had to be opened after all is not what was kept of it, which is gone now; nothing was mixed."""
 
 
-class Opening(Frozen):
-    """What an opening found; stands in a file.
+class Opening(Kept):
+    """What an opening found.
 
     Attributes:
-        made_of: what the key is the digest of.
         device, identity: see `OpenBackend`.
         parameters, embedding_parameters: see `Counted`.
         computing: see `Computed`.
-        digest: of all the others.
     """
 
-    made_of: dict[str, Any]
     device: str
     identity: dict[str, Any]
     parameters: int | None
     embedding_parameters: int | None
     computing: Computing
-    digest: str = ""
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """All but the digest, as JSON has it."""
-        return self.model_dump(mode="json", exclude={"digest"})
 
 
 def openings_folder() -> Path:
@@ -186,7 +178,9 @@ class LazyBackend:
                 _check_unchanged(self._model, self._files)
                 found = _opening(self._known.made_of, opened)
                 if found != self._known:
-                    _keep(self._known.made_of, found)
+                    forget(openings_folder(), self._known.made_of)
+                    if found is not None:
+                        keep(openings_folder(), found)
                 if found is None or found.identity != self._known.identity:
                     raise OpenedOtherwiseError(  # noqa: TRY301 -- kept like what opening raises
                         f"{self._model.spec.name} was opened before with other settings or on another machine, so its "
@@ -204,7 +198,10 @@ def _check_unchanged(model: ResolvedModel, seen: Seen) -> None:
 
 def known_opening(model: ResolvedModel, execution: Execution) -> LazyBackend | None:
     """A model that is opened for the first texts; None if it has never been opened so."""
-    if not is_known_by_files(model) or (known := _find(opening_key(model, execution))) is None:
+    if (
+        not is_known_by_files(model)
+        or (known := find_kept(Opening, openings_folder(), opening_key(model, execution))) is None
+    ):
         return None
     return LazyBackend(model, execution, known)
 
@@ -222,7 +219,7 @@ def open_and_keep(model: ResolvedModel, execution: Execution) -> Any:  # noqa: A
     if is_known_by_files(model):
         made_of = opening_key(model, execution)
         if (found := _opening(made_of, opened)) is not None:
-            _keep(made_of, found)
+            keep(openings_folder(), found)
     return opened
 
 
@@ -247,7 +244,9 @@ def opening_key(model: ResolvedModel, execution: Execution) -> dict[str, Any]:
         "packages": {name: installed_version(name) for name in _PACKAGES},
         "machine": [platform.platform(), _processor(), os.cpu_count()],
         "accelerators": sorted(str(path) for pattern in _ACCELERATORS for path in Path("/dev").glob(pattern)),
-        "environment": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(_SETTINGS)},
+        "environment": {
+            name: os.environ[name] for name in sorted(os.environ) if name.startswith(_SETTINGS) and name not in _PLACES
+        },
         # where nobody has imported it, nobody has set it
         "matmul_precision": "highest" if torch is None else torch.get_float32_matmul_precision(),
     }
@@ -272,34 +271,7 @@ def _opening(made_of: Mapping[str, Any], opened: OpenBackend) -> Opening | None:
             embedding_parameters=size.embedding_parameters,
             computing=opened.computing if isinstance(opened, Computed) else NOTHING_SAID,
         )
-        whole = found.changed({"digest": content_digest(found.content)})
+        whole = found.sealed()
         return whole if Opening.model_validate_json(whole.model_dump_json()) == whole else None
     except (TypeError, ValueError):
         return None
-
-
-def _path(made_of: Mapping[str, Any]) -> Path:
-    return openings_folder() / f"{content_digest(dict(made_of))[:32]}.json"
-
-
-def _find(made_of: Mapping[str, Any]) -> Opening | None:
-    """A kept opening; None if there is none, or the file is not as it was written."""
-    path = _path(made_of)
-    try:
-        # what is no file may be waited for without end
-        if not path.is_file():
-            return None
-        found = Opening.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
-    return found if found.made_of == made_of and found.digest == content_digest(found.content) else None
-
-
-def _keep(made_of: Mapping[str, Any], found: Opening | None) -> None:
-    """Keep an opening in place of what is there, or forget that; without room or permission, nothing is kept."""
-    path = _path(made_of)
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-        if found is not None:
-            with atomic_path(path) as temporary:
-                temporary.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -173,7 +173,7 @@ class Together(Generic[Result]):
         try:
             encode(partial(self._planned, found))
         # raised where the others wait
-        except BaseException as raised:  # noqa: BLE001
+        except BaseException as raised:  # noqa: BLE001 -- raised where somebody waits
             error = raised
         with self._lock:
             if error is not None and not self._is_over:
@@ -183,7 +183,7 @@ class Together(Generic[Result]):
         self._planned(found)
         try:
             found.set_result(None if error is not None else score())
-        except BaseException as raised:  # noqa: BLE001 -- as above
+        except BaseException as raised:  # noqa: BLE001 -- raised where somebody waits -- as above
             found.set_exception(raised)
 
     def _planned(self, found: Future[Result | None]) -> None:

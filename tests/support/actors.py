@@ -59,7 +59,7 @@ class ThreadActor:
         except ActorGoneError as gone:
             self.kill(str(gone))
             return
-        except Exception as raised:  # noqa: BLE001
+        except Exception as raised:  # noqa: BLE001 -- told, as Ray does
             found, error = None, raised
         self._answer(key, found, error)
 

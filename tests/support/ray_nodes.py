@@ -71,7 +71,7 @@ def main(count: int) -> None:
             tell("removed")
         elif line.startswith("use "):
             tell(nodes.use(Path(line.removeprefix("use ").strip())))
-    nodes.cluster.shutdown()  # type: ignore[no-untyped-call]
+    nodes.cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_a_thread_that_cannot_go_on_ends_the_run_with_its_error(
 def test_a_watch_that_fails_ends_the_run_and_fails_no_job(tmp_path: Path) -> None:
     def watch(event: RunEvent) -> None:
         if isinstance(event, JobEnded):
-            raise ValueError("nobody watches")  # noqa: TRY004
+            raise ValueError("nobody watches")  # noqa: TRY004 -- any error will do
 
     choices = same_scores(tmp_path / "data", 4)
     with pytest.raises(ValueError, match="nobody watches"):

@@ -63,7 +63,7 @@ def own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def working(backend: Telling) -> Worker:
     found = Worker(3)
-    found.open(Order(1, MODEL, CPU, lambda model, execution: backend))  # noqa: ARG005
+    found.open(Order(1, MODEL, CPU, lambda model, execution: backend))  # noqa: ARG005 -- called so
     return found
 
 

@@ -40,7 +40,7 @@ class Cut:
             if self.rng.random() < 0.5:
                 yield search_part(part, vectors, k)
             else:
-                there = pickle.loads(pickle.dumps(part.alone()))  # noqa: S301
+                there = pickle.loads(pickle.dumps(part.alone()))  # noqa: S301 -- made here
                 yield part.from_alone(search_part(there, vectors, k, threads=int(self.rng.integers(1, 4))))
 
 
@@ -164,7 +164,7 @@ def test_a_part_is_pickled_without_vectors_and_with_its_own_ids_alone(tmp_path: 
         packed = pickle.dumps(part.alone())
         # eight bytes of a place, eight of a number, and an id
         assert len(packed) < 50 * len(part) < 4 * vectors.shape[1] * len(part)
-        assert len(pickle.loads(packed).ids) == len(part)  # noqa: S301
+        assert len(pickle.loads(packed).ids) == len(part)  # noqa: S301 -- made here
     with searched_by(Cut(rng)):
         found = search_all(queries, Dense(source), ids, 50)
     assert_same(found, search_all(queries, Dense(vectors[mixed]), ids, 50))

@@ -64,7 +64,7 @@ class FakeRay(ModuleType):
         answer = self.answers[reference]
         if answer == "fails":
             raise RayError
-        return None if answer == "other bits" else pickle.loads(answer)  # noqa: S301
+        return None if answer == "other bits" else pickle.loads(answer)  # noqa: S301 -- made here
 
     def cancel(self, reference: object, *, force: bool) -> None:
         assert force
@@ -81,7 +81,7 @@ class Task:
     def remote(self, *arguments: object) -> object:
         reference, fate = object(), self.ray.fate(self.node)
         self.ray.asked.append(self.node)
-        sent = pickle.loads(pickle.dumps(arguments))  # noqa: S301
+        sent = pickle.loads(pickle.dumps(arguments))  # noqa: S301 -- made here
         self.ray.answers[reference] = pickle.dumps(self.work(*sent)) if fate == "answers" else fate
         return reference
 
@@ -97,7 +97,7 @@ def corpus(tmp_path: Path) -> Dense:
 def search(monkeypatch: pytest.MonkeyPatch, corpus: Dense, ray: FakeRay, by_nodes: ByNodes) -> None:
     """See that nodes find what is found here."""
     exceptions, strategies = ModuleType("ray.exceptions"), ModuleType("ray.util.scheduling_strategies")
-    exceptions.RayError, strategies.NodeAffinitySchedulingStrategy = RayError, Affinity  # type: ignore[attr-defined]
+    exceptions.RayError, strategies.NodeAffinitySchedulingStrategy = RayError, Affinity  # type: ignore[attr-defined]  # a made module
     for module in (ray, exceptions, ModuleType("ray.util"), strategies):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     ids = [f"d{number}" for number in np.random.default_rng(2).permutation(DOCUMENTS)]

@@ -130,7 +130,7 @@ def _try_out(address: str) -> None:
     command = [sys.executable, "-P", "-c", _TRIAL, address]
     asked = f"--ray {address}"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS, check=False)  # noqa: S603 -- ours
     except subprocess.TimeoutExpired as waited:
         if _UNAUTHORIZED in _text(waited.stderr):
             raise PrerequisiteError(_token_advice(asked)) from None

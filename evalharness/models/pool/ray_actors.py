@@ -37,7 +37,7 @@ class RayEmployer:
     def places(self) -> Sequence[Place]:
         """See `Employer`."""
         near = ray.get_runtime_context().get_node_id()
-        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's
         nodes.sort(key=lambda node: (node["NodeID"] != near, node["NodeID"]))
         wants_gpu = self._device == "cuda" or (self._device is None and any(_count(node, "GPU") for node in nodes))
         threads = self._threads or min([_MOST_THREADS, *(count for node in nodes if (count := _count(node, "CPU")))])
@@ -129,7 +129,7 @@ def _count(node: Mapping[str, Any], resource: str) -> int:
     return int(node["Resources"].get(resource, 0))
 
 
-def _places(node: Mapping[str, Any], wants_gpu: bool, threads: int, asked: int | None) -> list[Place]:  # noqa: FBT001
+def _places(node: Mapping[str, Any], wants_gpu: bool, threads: int, asked: int | None) -> list[Place]:  # noqa: FBT001 -- ours alone
     """Places of a machine: its GPUs, or its CPUs in parts of so many."""
     name, cpus, gpus = node["NodeManagerHostname"], _count(node, "CPU"), _count(node, "GPU")
     if wants_gpu:

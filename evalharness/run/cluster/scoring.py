@@ -98,7 +98,7 @@ class Scorer:
         if self._is_over():
             raise StoppedError("the run has ended")
 
-    def _outcome(self, ray: Any, task: Any, loaded: Loaded, encoded: Encoded) -> Outcome | None:  # noqa: ANN401
+    def _outcome(self, ray: Any, task: Any, loaded: Loaded, encoded: Encoded) -> Outcome | None:  # noqa: ANN401 -- Ray's
         """What a task gives; None if none can do it."""
         for _ in range(_TRIES):
             try:

@@ -151,7 +151,7 @@ class _Search:
             on_it = there.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
             self.asked[on_it.remote(one.part.alone(), vectors, self.k, threads, bits)] = (node, one)
 
-    def _heard(self, reference: Any, node: str) -> Found | None:  # noqa: ANN401
+    def _heard(self, reference: Any, node: str) -> Found | None:  # noqa: ANN401 -- Ray's
         """An answer; a node that has none is asked no more."""
         import ray
         from ray.exceptions import RayError

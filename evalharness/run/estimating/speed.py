@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import ValidationError
-
-from evalharness.errors import DataError
-from evalharness.files import atomic_path, cache_folder
+from evalharness.files import cache_folder
+from evalharness.models.kept import Kept, find_kept, keep
 from evalharness.models.lazy import opening_key
 from evalharness.models.loading import ResolvedModel
 from evalharness.models.options import Execution
 from evalharness.run.estimating.scripts import USUAL, rate_of
-from evalharness.types import Frozen, content_digest
+from evalharness.types import Frozen
 
 Phase: TypeAlias = Literal["start", "load", "encode", "score"]
 PHASES: tuple[Phase, ...] = ("start", "load", "encode", "score")
@@ -58,11 +55,10 @@ class Seen(Frozen):
         return (self.actual + trust) / (self.estimated + trust)
 
 
-class Speed(Frozen):
+class Speed(Kept):
     """How fast a model is, and how large what it makes.
 
     Attributes:
-        made_of: all that decides it; empty for one that is stated.
         is_calibrated: whether it was measured; else it is what a run has shown.
         points: at rising lengths.
         special: tokens of a text beside its own.
@@ -73,10 +69,8 @@ class Speed(Frozen):
         batch_tokens: padded tokens of a batch; None where nobody makes batches here.
         device: where it runs.
         seen: what runs have shown, by phase.
-        digest: of all the others.
     """
 
-    made_of: dict[str, Any] = {}
     is_calibrated: bool = True
     points: tuple[Point, ...]
     special: float = 2.0
@@ -88,7 +82,6 @@ class Speed(Frozen):
     batch_tokens: int | None = None
     device: str = ""
     seen: dict[Phase, Seen] = {}
-    digest: str = ""
 
     def tokens(self, characters: float, scripts: tuple[str, ...], most: int | None) -> float:
         """Tokens of a text that a model reads.
@@ -178,26 +171,9 @@ def speeds_folder() -> Path:
 
 def find_speed(key: Mapping[str, Any]) -> Speed | None:
     """What is kept under a key; None if nothing is, or the file is not as it was written."""
-    path = _path(key)
-    try:
-        if not path.is_file():
-            return None
-        found = Speed.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError, DataError):
-        return None
-    return found if found.made_of == key and found.digest == _digest(found) else None
+    return find_kept(Speed, speeds_folder(), key)
 
 
 def keep_speed(speed: Speed) -> None:
     """Keep a speed in place of what is there; without room or permission, nothing is kept."""
-    whole = speed.changed({"digest": _digest(speed)})
-    with suppress(OSError), atomic_path(_path(speed.made_of)) as temporary:
-        temporary.write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def _path(key: Mapping[str, Any]) -> Path:
-    return speeds_folder() / f"{content_digest(dict(key))[:32]}.json"
-
-
-def _digest(speed: Speed) -> str:
-    return content_digest(speed.model_dump(mode="json", exclude={"digest"}))
+    keep(speeds_folder(), speed.sealed())

@@ -166,7 +166,7 @@ def _files(spec: TaskSpec, data: LocalData, split: str) -> dict[str, Path]:
 
 def _texts_of(data: LocalData, sample: RowSample) -> Iterator[str]:
     """All texts of the rows that are encoded; a document's title is a part of its text."""
-    names = {name: data.columns.get(name, name) for name in (*_TEXTS, "title")}  # type: ignore[call-overload]
+    names = {name: data.columns.get(name, name) for name in (*_TEXTS, "title")}  # type: ignore[call-overload]  # keys are any
     if names[_SUMMARIES] in sample.rows[0]:
         # what is summarized is not encoded
         del names["text"]
@@ -181,7 +181,7 @@ def _texts_of(data: LocalData, sample: RowSample) -> Iterator[str]:
 
 
 def _labels_of(data: LocalData, sample: RowSample) -> Counter[str]:
-    names = [data.columns.get(name, name) for name in _LABELS]  # type: ignore[call-overload]
+    names = [data.columns.get(name, name) for name in _LABELS]  # type: ignore[call-overload]  # keys are any
     values = [value for row in sample.rows for name in names if (value := row.get(name)) is not None]
     return Counter(str(one) for value in values for one in (value if isinstance(value, list) else [value]))
 
