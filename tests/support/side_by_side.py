@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -95,3 +97,17 @@ def scoring(monkeypatch: pytest.MonkeyPatch, before: Callable[[Loaded], object])
         return score(loaded, encoded)
 
     monkeypatch.setattr(job_module, "score", scored)
+
+
+def fails_at(monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str, task: str) -> None:
+    """Have a step of a task's job fail, after the next ones have got as far as they can."""
+    of_step = getattr(module, step)
+
+    def failing(*arguments: Any) -> Any:
+        name = arguments[0].task if step == "load" else arguments[0].spec.name
+        if name == task:
+            time.sleep(0.1)
+            raise KeyError("gone")
+        return of_step(*arguments)
+
+    monkeypatch.setattr(module, step, failing)

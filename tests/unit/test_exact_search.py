@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.small_blocks import search_in_small_blocks
 
 from evalharness.ranking import exact, order
 from evalharness.ranking.exact import search_all
@@ -41,11 +42,7 @@ def test_equals_a_sort_of_all_keys(seed: int, documents: int, k: int, levels: in
     corpus, queries = whole_numbers(rng, documents, levels), whole_numbers(rng, int(rng.integers(1, 40)), levels)
     ids = [str(number) for number in rng.permutation(2 * documents)[:documents]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "_DOCUMENTS", width)
-        patch.setattr(exact, "_FEW_DOCUMENTS", 8)
-        patch.setattr(exact, "_QUERIES", 16)
-        patch.setattr(exact, "_TOGETHER", 32)
-        patch.setattr(exact, "_STEP", step)
+        search_in_small_blocks(patch, width, step)
         found = search_all(Dense(queries, "dot"), Dense(corpus, "dot"), ids, k)
     scores = queries @ corpus.T
     best = np.argsort(order.keys(scores, order.id_ranks(ids)[None]), axis=1)[:, ::-1][:, :k]

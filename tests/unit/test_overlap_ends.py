@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 from support.lookup import spec
-from support.side_by_side import SECONDS, Backend, no_thread_left, run, same_scores, scoring, stored, threads, wait_for
+from support.side_by_side import (
+    SECONDS,
+    Backend,
+    fails_at,
+    no_thread_left,
+    run,
+    same_scores,
+    scoring,
+    stored,
+    threads,
+    wait_for,
+)
 from support.small_runs import state
 
 from evalharness.errors import StoppedError, StorageError
@@ -36,17 +47,7 @@ def check_no_thread_is_left() -> Iterator[None]:
 def test_fail_fast_keeps_nothing_after_the_first_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, overlap: bool
 ) -> None:
-    of_step = getattr(job_module, step)
-
-    def failing(*arguments: Any) -> Any:
-        name = arguments[0].task if step == "load" else arguments[0].spec.name
-        if name == "Pairs1":
-            # the next ones get as far as they can
-            time.sleep(0.1)
-            raise KeyError("gone")
-        return of_step(*arguments)
-
-    monkeypatch.setattr(job_module, step, failing)
+    fails_at(monkeypatch, job_module, step, "Pairs1")
     choices = same_scores(tmp_path / "data", 5)
     plan, records = run(choices, tmp_path / "out", limits=Limits(fail_fast=True), overlap=overlap)
     assert [record.error for record in records] == [None, "KeyError: 'gone'"]

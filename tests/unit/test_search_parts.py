@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.small_blocks import search_in_small_blocks
 
 from evalharness.ranking import best, exact, order
 from evalharness.ranking.best import Found, merge
@@ -79,11 +80,7 @@ def test_any_parts_give_what_the_whole_does(
     queries = Dense(vectors_with_ties(rng, int(rng.integers(1, 80)), dimensions), similarity)
     ids = [str(number) for number in rng.permutation(2 * documents)[:documents]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "_DOCUMENTS", width)
-        patch.setattr(exact, "_FEW_DOCUMENTS", 8)
-        patch.setattr(exact, "_QUERIES", 16)
-        patch.setattr(exact, "_TOGETHER", 32)
-        patch.setattr(exact, "_STEP", step)
+        search_in_small_blocks(patch, width, step)
         patch.setattr(best, "_ROWS", 7)
         usual = search_all(queries, corpus, ids, k)
         with searched_by(Cut(rng)):

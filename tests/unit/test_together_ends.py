@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.lookup import spec
 from support.pools import Company, Pool, alone, dawdle, own_texts, pooled
-from support.side_by_side import SECONDS, no_thread_left, stored, threads, wait_for
+from support.side_by_side import SECONDS, fails_at, no_thread_left, stored, threads, wait_for
 from support.small_runs import state
 
 from evalharness.errors import StoppedError, StorageError
@@ -58,18 +58,7 @@ def number_of(texts: Sequence[str]) -> int:
 def test_fail_fast_keeps_nothing_after_the_first_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    where = scoring if step == "score" else job_module
-    of_step = getattr(where, step)
-
-    def failing(*arguments: Any) -> Any:
-        name = arguments[0].task if step == "load" else arguments[0].spec.name
-        if name == "Pairs1":
-            # the next ones get as far as they can
-            time.sleep(0.1)
-            raise KeyError("gone")
-        return of_step(*arguments)
-
-    monkeypatch.setattr(where, step, failing)
+    fails_at(monkeypatch, scoring if step == "score" else job_module, step, "Pairs1")
     plan, records = run(tmp_path, 6, dawdle, limits=Limits(fail_fast=True))
     assert [record.error for record in records] == [None, "KeyError: 'gone'"]
     assert stored(plan) == ["Pairs0", "Pairs1"]
