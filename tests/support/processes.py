@@ -185,4 +185,9 @@ class Pythons:
 
 def _shared(environment: Mapping[str, str]) -> dict[str, str]:
     """The part that a program must have in common with the server."""
-    return {name: value for name, value in environment.items() if name not in (*_MOVABLE, *_IGNORED)}
+    return {
+        name: value
+        for name, value in environment.items()
+        # Ray sets some where it is imported, which the server never does
+        if name not in (*_MOVABLE, *_IGNORED) and not name.startswith("RAY_")
+    }

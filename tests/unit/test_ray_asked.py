@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -172,3 +173,23 @@ def test_a_cluster_of_another_ray_or_python_is_told_with_both_versions() -> None
         "10.0.0.1:1", "ValueError: No node info found"
     )
     assert "(OSError: so)" in connecting._advice("auto", "x\nOSError: so\n")
+
+
+_ENDED = """
+import os, signal, threading
+before = dict(os.environ)
+from evalharness.models.pool import connecting, ray_actors
+assert dict(os.environ) == before
+# as from a job
+entering = threading.Thread(target=connecting.enter, args=("local",))
+entering.start()
+entering.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_ray_leaves_signals_and_the_environment_alone() -> None:
+    pytest.importorskip("ray")
+    done = subprocess.run([sys.executable, "-c", _ENDED], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert "SIGTERM" not in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import re
 import signal
@@ -15,15 +14,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-# read when Ray is imported: its own handler prints a stack at SIGTERM, and only the main thread could take it away
-os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
-
-import ray
-
 from evalharness.errors import PrerequisiteError, one_line
 from evalharness.models.cpus import usable_cpus
 from evalharness.models.options import RAY_AUTO, RAY_LOCAL
 from evalharness.models.pool.heart import deafen, listen_to
+from evalharness.models.pool.ray_library import ray
 
 _log = logging.getLogger(__name__)
 # connecting cannot be interrupted, and takes minutes where nobody answers: so a process of its own tries it first

@@ -9,13 +9,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import ray
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 from evalharness.errors import PrerequisiteError, one_line
 from evalharness.models.options import Execution
 from evalharness.models.pool import connecting
+from evalharness.models.pool.ray_library import (
+    ActorDiedError,
+    NodeAffinitySchedulingStrategy,
+    RayError,
+    RayTaskError,
+    ray,
+)
 from evalharness.models.pool.staff import Actor, ActorGoneError, Answer, Employer, Place
 from evalharness.models.pool.worker import Worker
 
