@@ -59,6 +59,8 @@ class Telling:
 @pytest.fixture(autouse=True)
 def own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_THREADS", ("EVALHARNESS_TEST_THREADS",))
+    # put back in the end: programs that are forked for other tests need the environment as it was
+    monkeypatch.setenv("EVALHARNESS_TEST_THREADS", "64")
 
 
 def working(backend: Telling) -> Worker:
@@ -67,8 +69,8 @@ def working(backend: Telling) -> Worker:
     return found
 
 
-def test_threads_are_set_for_libraries_that_are_imported_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EVALHARNESS_TEST_THREADS", "64")
+def test_threads_are_set_for_libraries_that_are_imported_later() -> None:
+    assert os.environ["EVALHARNESS_TEST_THREADS"] == "64"
     Worker(3)
     assert os.environ["EVALHARNESS_TEST_THREADS"] == "3"
     assert Worker(3).where().process == os.getpid()
