@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn, Task, TaskID, TimeRemainingColumn
+from rich.progress import Progress, ProgressColumn, Task, TaskID
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -71,6 +71,18 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
 
 
+class _JobLeft(ProgressColumn):
+    """What is left of the job."""
+
+    def __init__(self, left: Callable[[_Job], float | None]) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+        self._left = left
+
+    def render(self, task: Task) -> Text:
+        seconds = self._left(task.fields["job"])
+        return Text("" if seconds is None else span(seconds))
+
+
 class _RunLeft(ProgressColumn):
     """What is left of the whole run, beside what is left of the job."""
 
@@ -112,6 +124,7 @@ class _Job:
 
     label: str
     started: float
+    id: JobId | None = None
     texts: int | None = None
     encoded: int = 0
     there: int = 0
@@ -121,8 +134,8 @@ class _Job:
     # whether others are encoded beside it
     is_shared: bool = False
 
-    def line(self, now: float) -> str:
-        """Where it stands."""
+    def line(self, now: float, left: float | None) -> str:
+        """Where it stands, with the seconds that are left of it, if anybody knows."""
         seconds = now - self.started
         is_encoded = not self.is_shared or self.texts is None or self.encoded + self.there >= self.texts
         if self.behind is not None and is_encoded:
@@ -132,9 +145,14 @@ class _Job:
         done = min(self.encoded + self.there, self.texts)
         if not self.encoded:
             return f"{self.label}: {done:,}/{self.texts:,} texts, {seconds:.0f} s so far"
-        rate = self.encoded / seconds
-        left = (self.texts - done) / rate
-        return f"{self.label}: {done:,}/{self.texts:,} texts, {rate:,.1f} texts/s, {left:,.0f} s left"
+        foreseen = "" if left is None else f", {left:,.0f} s left"
+        return f"{self.label}: {done:,}/{self.texts:,} texts, {self.encoded / seconds:,.1f} texts/s{foreseen}"
+
+    def linear_left(self, now: float) -> float | None:
+        """Seconds that are left if all texts take as long; those that come first are longest, so it is a limit."""
+        if self.texts is None or not self.encoded:
+            return None
+        return max(self.texts - self.encoded - self.there, 0) * (now - self.started) / self.encoded
 
     def amounts(self) -> str:
         """What was encoded and what was not; empty if all of it was."""
@@ -162,7 +180,7 @@ class RunDisplay:
             _Label(),
             _Count(),
             _Rate(),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            _JobLeft(self._job_left),
             _RunLeft(self._run_left),
             console=console,
             transient=True,
@@ -172,7 +190,7 @@ class RunDisplay:
         # those that have not ended; texts are of the one that was named last
         self._jobs: dict[JobId, _Job] = {}
         self._job = _Job("", 0.0)
-        self._foreseen: Callable[[], float | None] | None = None
+        self._foreseen: Foreseen | None = None
         self._every, self._clock = every, clock
         self._ended = threading.Event()
         self._lines = threading.Thread(target=self._tell_regularly, daemon=True)
@@ -192,14 +210,14 @@ class RunDisplay:
     def __call__(self, event: RunEvent) -> None:
         """Show one event."""
         if isinstance(event, Foreseen):
-            self._foreseen = event.left
+            self._foreseen = event
         elif isinstance(event, JobStarted):
             self._start(event)
             self._line(f"{self._job.label}: loading data")
         elif isinstance(event, TextsCounted):
             self._job.texts, self._job.started = event.texts, self._clock()
             if self._live:
-                self._job.bar = self._progress.add_task(self._job.label, total=event.texts)
+                self._job.bar = self._progress.add_task(self._job.label, total=event.texts, job=self._job)
             self._line(f"{self._job.label}: {event.texts:,} texts")
         elif isinstance(event, TextsEncoded):
             self._count(event)
@@ -222,7 +240,7 @@ class RunDisplay:
     def _start(self, event: JobStarted) -> None:
         self._drop_bar(self._job)
         self._job.behind = self._clock()
-        self._job = _Job(printable(f"[{event.number}/{event.total}] {event.job.id}"), self._clock())
+        self._job = _Job(printable(f"[{event.number}/{event.total}] {event.job.id}"), self._clock(), event.job.id)
         self._jobs[event.job.id] = self._job
 
     def _resume(self, job: JobId) -> None:
@@ -230,8 +248,8 @@ class RunDisplay:
         self._job = self._jobs.get(job, self._job)
         self._job.behind, self._job.is_shared = None, True
         if self._live and self._job.bar is None and self._job.texts is not None:
-            done = self._job.encoded + self._job.there
-            self._job.bar = self._progress.add_task(self._job.label, total=self._job.texts, completed=done)
+            now = self._job
+            now.bar = self._progress.add_task(now.label, total=now.texts, completed=now.encoded + now.there, job=now)
 
     def _drop_bar(self, job: _Job) -> None:
         if job.bar is not None:
@@ -246,7 +264,11 @@ class RunDisplay:
             self._print(f"{job.label}: {outcome(record)}{amounts}")
 
     def _run_left(self) -> float | None:
-        return None if self._foreseen is None else self._foreseen()
+        return None if self._foreseen is None else self._foreseen.left()
+
+    def _job_left(self, job: _Job) -> float | None:
+        foreseen = None if self._foreseen is None or job.id is None else self._foreseen.left_of(job.id)
+        return job.linear_left(self._clock()) if foreseen is None else foreseen
 
     def _tell_regularly(self) -> None:
         while not self._ended.wait(self._every):
@@ -254,7 +276,7 @@ class RunDisplay:
             for number, job in enumerate(jobs, start=1):
                 # once, behind the job that started last
                 whole = f"; the whole run: {left:,.0f} s left" if number == len(jobs) and left is not None else ""
-                self._print(f"{job.line(self._clock())}{whole}")
+                self._print(f"{job.line(self._clock(), self._job_left(job))}{whole}")
 
     def _line(self, line: str) -> None:
         """What a bar shows, where there is none."""

@@ -108,6 +108,14 @@ class LazyBackend:
         return self if may_be_pool(self._model, self._execution) else None
 
     @property
+    def engines(self) -> int:
+        """See `Workers`; a model that turned out to be no pool is one."""
+        if self._opened is None:
+            return 0
+        workers = workers_of(self._opened)
+        return 1 if workers is None else workers.engines
+
+    @property
     def at_once(self) -> int:
         """See `Workers`."""
         workers = workers_of(self._opened)

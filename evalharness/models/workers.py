@@ -9,6 +9,10 @@ class Workers(Protocol):
     """Engines that encode shards of several jobs side by side, whichever thread asks for them."""
 
     @property
+    def engines(self) -> int:
+        """How many there are, or will be while there is enough to do; 0 as long as nobody knows."""
+
+    @property
     def at_once(self) -> int:
         """How many jobs have to be encoded at once to keep all of them busy; 1 as long as nobody knows."""
 

@@ -263,7 +263,7 @@ def carry_out(
         following = follow(plan, system, Setting(means.execution, store))
         model = open_model(system, means.execution, store=store, tasks=tasks, say=say)
         with watching as watch:
-            hear = following.beside(watch)
+            hear = following.beside(watch, model)
             try:
                 done = run_plan(plan, model, hear, means.limits, overlap=means.execution.overlap)
             except OpenedOtherwiseError:

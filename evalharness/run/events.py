@@ -64,12 +64,15 @@ class JobEnded:
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """Progress: the run begins; `left` says, whenever it is asked, about how many seconds are left of all of it.
+    """Progress: the run begins; says, whenever it is asked, about how many seconds are left.
 
-    None where nothing tells it yet.
+    Attributes:
+        left: of all of it; None where nothing tells it yet.
+        left_of: the same of a job that is under way.
     """
 
     left: Callable[[], float | None]
+    left_of: Callable[[JobId], float | None]
 
 
 RunEvent: TypeAlias = (

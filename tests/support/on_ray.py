@@ -29,6 +29,7 @@ KINDS = ("plain", "on this node", "fails", "fails oddly", "has no files", "canno
 class Workers:
     """Of a pool."""
 
+    engines = 3
     at_once = 3
 
     def __init__(self, *, share_store: bool) -> None:

@@ -54,6 +54,7 @@ class Pool:
 
     def __init__(self, engine: Company, engines: int = 3, at_once: int | None = None) -> None:
         self.engine = engine
+        self.engines = engines
         self.at_once = at_once or engines + 1
         self._threads = ThreadPoolExecutor(engines, thread_name_prefix="engine")
 

@@ -80,9 +80,13 @@ def test_a_model_that_is_not_open_may_be_a_pool(monkeypatch: pytest.MonkeyPatch,
     backend = known(Execution(ray="local"))
     workers = workers_of(backend)
     assert workers is not None
-    assert (workers.at_once, workers.share_store) == (1, False)
+    assert (workers.engines, workers.at_once, workers.share_store) == (0, 1, False)
     monkeypatch.setattr(backend, "_opened", pool)
-    assert workers.at_once == 4
+    assert (workers.engines, workers.at_once) == (3, 4)
+    # it turned out to be none
+    monkeypatch.setattr(backend, "_opened", object())
+    assert workers.engines == 1
+    monkeypatch.setattr(backend, "_opened", pool)
     monkeypatch.setattr(asked, "_is_installed", lambda: True)
     monkeypatch.setattr(asked, "_has_several", lambda: True)
     assert workers_of(known(Execution())) is not None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +15,19 @@ from support.watched import LONG, Clock, planned, record, wait_for
 from evalharness.cli.display import RunDisplay, span
 from evalharness.results.records import JobId
 from evalharness.run.estimating.costs import START_SECONDS, JobCost, Part, RunCost
+from evalharness.run.estimating.learning import Following
 from evalharness.run.estimating.progress import Progress, _Job
 from evalharness.run.estimating.speed import Seen
 from evalharness.run.events import Foreseen, JobEnded, JobStarted, TextsCounted
+from evalharness.run.together import JobResumed
 from evalharness.types import TextsEncoded
+
+
+@dataclass
+class Engines:
+    """`Workers` of which only their number is of interest."""
+
+    engines: int
 
 
 def cost(encode: float = 100.0, texts: int = 100) -> JobCost:
@@ -147,6 +158,64 @@ def test_a_run_shows_what_its_jobs_took() -> None:
     assert progress.left() == 0
 
 
+def test_several_engines_take_their_share_of_the_time() -> None:
+    clock = Clock()
+    progress = run("A", "B", "C", clock=clock)
+    engines = 0
+    progress.spread(lambda: engines)
+    # nobody knows yet how many there are
+    assert progress.left() is None
+    engines = 4
+    assert progress.left() == pytest.approx(10 + 3 * (2 + 100 / 4 + 3))
+    for number, name in enumerate("AB", start=1):
+        progress(JobStarted(planned(name), number, 3))
+        progress(TextsCounted(100))
+        progress(TextsEncoded(1, 10))
+    # two jobs share four engines, so both are done in half of the time that one engine takes for one of them
+    clock.now = 25
+    for name in "AB":
+        progress(JobResumed(job(name)))
+        progress(TextsEncoded(49, 490))
+    # 50 texts each, about as fast as was said
+    assert progress.left() == pytest.approx((50 + 50 + 100) / 4 + 3 * 3 + 2, abs=1)
+    assert progress.left_of(job("A")) == progress.left_of(job("B")) == pytest.approx(50 / 2 + 3, abs=1)
+    # of what has not started or has ended, nobody asks
+    assert progress.left_of(job("C")) is None
+
+
+def test_what_is_left_of_a_job_is_never_more_than_what_is_left_of_all() -> None:
+    clock = Clock()
+    # the longest texts come first, and take half of the time
+    course = [Part(10, 50), Part(90, 50)]
+    cost = JobCost(load=2, encode=100, score=3, course=course, tokens=1000)
+    progress = Progress(RunCost({job("A"): cost}, start=10), trusted=True, clock=clock)
+    progress(JobStarted(planned("A"), 1, 1))
+    assert progress.left_of(job("A")) == pytest.approx(105)
+    progress(TextsCounted(100))
+    progress(TextsEncoded(1, 10))
+    clock.now = 45
+    progress(TextsEncoded(9, 90))
+    assert progress.left_of(job("A")) == progress.left() == pytest.approx(50 + 3)
+    clock.now = 95
+    progress(TextsEncoded(90, 90))
+    assert progress.left_of(job("A")) == pytest.approx(3)
+    clock.now = 97
+    assert progress.left_of(job("A")) == pytest.approx(1)
+
+
+def test_a_run_asks_its_model_for_the_engines() -> None:
+    engines = Engines(0)
+    progress = run("A", clock=Clock())
+    following = Following(None, progress, {}, is_known=True)  # type: ignore[arg-type]  # nothing asks for the system
+    told: list[object] = []
+    following.beside(told.append, SimpleNamespace(workers=engines))  # type: ignore[arg-type]  # as above, of a model
+    (foreseen,) = told
+    assert isinstance(foreseen, Foreseen)
+    assert foreseen.left() is None
+    engines.engines = 2
+    assert foreseen.left() == pytest.approx(10 + 2 + 50 + 3)
+
+
 def display(width: int, out: io.StringIO, **options: Any) -> RunDisplay:
     return RunDisplay(Console(file=out, width=width, **options), every=0.02)
 
@@ -154,7 +223,7 @@ def display(width: int, out: io.StringIO, **options: Any) -> RunDisplay:
 def test_lines_say_what_is_left_of_the_whole_run() -> None:
     out = io.StringIO()
     with display(160, out) as shown:
-        shown(Foreseen(lambda: 1234.4))
+        shown(Foreseen(lambda: 1234.4, lambda _: None))
         shown(JobStarted(planned(), 1, 2))
         wait_for(out, "loading data, 0 s so far; the whole run: 1,234 s left")
         shown(JobStarted(planned("STS13"), 2, 2))
@@ -163,10 +232,20 @@ def test_lines_say_what_is_left_of_the_whole_run() -> None:
     assert "scoring, 0 s so far; the whole run" not in out.getvalue()
 
 
+def test_lines_say_what_is_left_of_a_job() -> None:
+    out = io.StringIO()
+    with display(160, out) as shown:
+        shown(Foreseen(lambda: 55.0, lambda _: 44.4))
+        shown(JobStarted(planned(), 1, 2))
+        shown(TextsCounted(100))
+        shown(TextsEncoded(10, 99))
+        wait_for(out, " texts/s, 44 s left; the whole run: 55 s left")
+
+
 def test_nothing_is_said_while_nothing_is_known() -> None:
     out = io.StringIO()
     with display(160, out) as shown:
-        shown(Foreseen(lambda: None))
+        shown(Foreseen(lambda: None, lambda _: None))
         shown(JobStarted(planned(), 1, 2))
         wait_for(out, "loading data, 0 s so far")
     assert "whole run" not in out.getvalue()
@@ -177,7 +256,7 @@ def test_nothing_is_said_while_nothing_is_known() -> None:
 def test_the_bar_has_room_for_it(width: int, name: str) -> None:
     out = io.StringIO()
     with display(width, out, force_terminal=True, color_system=None, legacy_windows=False) as shown:
-        shown(Foreseen(lambda: 4000.0))
+        shown(Foreseen(lambda: 4000.0, lambda _: None))
         shown(JobStarted(planned(name), 11, 12))
         shown(TextsCounted(1_234_567))
         shown(TextsEncoded(123_456, 99))

@@ -99,6 +99,7 @@ class Ray:
 
 
 class Workers:
+    engines = 3
     at_once = 4
 
     def __init__(self, *, share_store: bool = True) -> None:

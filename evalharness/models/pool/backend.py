@@ -70,9 +70,14 @@ class Pool:
         return self
 
     @property
+    def engines(self) -> int:
+        """See `Workers`: an actor for each place."""
+        return self._crew.places
+
+    @property
     def at_once(self) -> int:
         """See `Workers`: a job for each place, and one that is about to begin."""
-        return self._crew.places + 1
+        return self.engines + 1
 
     @property
     def share_store(self) -> bool:

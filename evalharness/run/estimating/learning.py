@@ -43,9 +43,16 @@ class Following:
     key: Mapping[str, Any]
     is_known: bool
 
-    def beside(self, watch: Watch) -> Callable[[RunEvent], None]:
-        """What hears a run's events for both, and is told first how long the run takes."""
-        watch(Foreseen(self.progress.left))
+    def beside(self, watch: Watch, model: Model) -> Callable[[RunEvent], None]:
+        """What hears a run's events for both, and is told first how long the run takes.
+
+        Args:
+            watch: hears them.
+            model: that runs.
+        """
+        if (workers := model.workers) is not None:
+            self.progress.spread(lambda: workers.engines)
+        watch(Foreseen(self.progress.left, self.progress.left_of))
 
         def hear(event: RunEvent) -> None:
             self.progress(event)

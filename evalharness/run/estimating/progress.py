@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from evalharness.results.records import JobId
 from evalharness.run.estimating.costs import START_SECONDS, JobCost, RunCost
@@ -31,7 +32,8 @@ class _Job:
         step: which that is.
         texts: all of them, repeated ones and those that are stored included; 0 before its data are loaded.
         encoded, there: how many went through the model, and how many were there or repeated.
-        first, last: when texts came out of the model for the first and for the last time; None before.
+        first, last: when texts came out of the model for the first and for the last time, in seconds of an engine (see
+            `Progress`); None before.
         before: those that were encoded with the first ones.
     """
 
@@ -113,8 +115,24 @@ class _Heard:
     opened: float | None = None
 
 
+class _Left(NamedTuple):
+    """Seconds that are left of steps, those of encoding of one engine."""
+
+    load: float = 0.0
+    encode: float = 0.0
+    score: float = 0.0
+
+    def seconds(self, share: float) -> float:
+        """Of all of them, where encoding takes such a share of what it takes one engine."""
+        return self.load + self.encode * share + self.score
+
+
 class Progress:
-    """Hears what happens in a run and says how much of it is left; threads may ask and tell at the same time."""
+    """Hears what happens in a run and says how much of it is left; threads may ask and tell at the same time.
+
+    What encoding takes is counted in seconds of one engine: where several of them encode several jobs, each job gets
+    its share of what all of them have.
+    """
 
     def __init__(self, cost: RunCost, *, trusted: bool, clock: Callable[[], float] = time.monotonic) -> None:
         """See the class; the run begins now.
@@ -128,12 +146,23 @@ class Progress:
         self._began = clock()
         self._heard = _Heard()
         self._current: _Job | None = None
+        self._engines: Callable[[], int] = lambda: 1
+        self._shared, self._told = 0.0, self._began
         self._lock = threading.Lock()
+
+    def spread(self, engines: Callable[[], int]) -> None:
+        """Say that several engines encode.
+
+        Args:
+            engines: how many they are now; 0 as long as nobody knows.
+        """
+        self._engines = engines
 
     def __call__(self, event: RunEvent) -> None:
         """Take in an event."""
         now = self._clock()
         with self._lock:
+            shared = self._share(now)
             if isinstance(event, JobStarted):
                 self._start(event.job.id, now)
             elif isinstance(event, JobResumed):
@@ -142,15 +171,26 @@ class Progress:
                 job = self._current
                 job.step, job.texts, job.began = "encode", event.texts, now
             elif isinstance(event, TextsEncoded) and self._current is not None:
-                self._current.hear(event, now)
+                self._current.hear(event, shared)
+                if self._current.is_encoded:
+                    self._current.step, self._current.began = "score", now
                 if event.tokens and self._heard.opened is None:
                     self._heard.opened = now
             elif isinstance(event, JobEnded):
                 self._end(event)
 
+    def _share(self, now: float) -> float:
+        """Seconds of an engine that each of the jobs has had that are encoded at the same time."""
+        self._shared += (now - self._told) * max(1, self._engines()) / max(1, self._encoding)
+        self._told = now
+        return self._shared
+
+    @property
+    def _encoding(self) -> int:
+        """How many jobs are encoded."""
+        return sum(job.step == "encode" for job in self._heard.jobs.values())
+
     def _start(self, job: JobId, now: float) -> None:
-        if (last := self._current) is not None and last.is_encoded:
-            last.step, last.began = "score", now
         self._current = self._heard.jobs[job] = begun = _Job(self._cost.jobs.get(job), now)
         if self._heard.first is None:
             self._heard.first, self._heard.first_load = job, 0.0 if begun.cost is None else begun.cost.load
@@ -180,40 +220,48 @@ class Progress:
     def left(self) -> float | None:
         """Seconds until the run ends; None while nothing tells it."""
         with self._lock:
-            now = self._clock()
-            if (encode := self._ratio("encode")) is None:
+            now, engines = self._clock(), self._engines()
+            shared = self._share(now)
+            if (ratios := self._ratios()) is None or not engines:
                 return None
-            ratios = {"encode": encode, "load": self._ratio("load") or 1.0, "score": self._ratio("score") or 1.0}
-            waiting = [
-                cost for job, cost in self._cost.jobs.items()
-                if cost is not None and job not in self._heard.ended and job not in self._heard.jobs
-            ]  # fmt: skip
-            steps = {"load": 0.0, "encode": 0.0, "score": 0.0}
-            for cost in waiting:
-                steps["load"] += cost.load
-                steps["encode"] += cost.encode
-                steps["score"] += cost.score
-            seconds = sum(ratios[step] * steps[step] for step in steps)
-            seconds += sum(self._left_of(job, ratios, now) for job in self._heard.jobs.values())
+            under_way = self._heard.jobs
+            left = [self._left_of(job, ratios, now, shared) for job in under_way.values()]
+            left += [
+                _Left(*(ratios[step] * getattr(cost, step) for step in _STEPS))
+                for job, cost in self._cost.jobs.items()
+                if cost is not None and job not in self._heard.ended and job not in under_way
+            ]
+            seconds = sum(one.seconds(1 / engines) for one in left)
             if self._heard.opened is None:
                 seconds += max(self._cost.start - (now - self._began), 0.0)
             return seconds
 
-    def _left_of(self, job: _Job, ratios: Mapping[str, float], now: float) -> float:
+    def left_of(self, job: JobId) -> float | None:
+        """Seconds until a job that is under way ends; None while nothing tells it."""
+        with self._lock:
+            now, engines, found = self._clock(), self._engines(), self._heard.jobs.get(job)
+            shared = self._share(now)
+            if found is None or found.cost is None or (ratios := self._ratios()) is None or not engines:
+                return None
+            return self._left_of(found, ratios, now, shared).seconds(max(1, self._encoding) / engines)
+
+    def _ratios(self) -> Mapping[str, float] | None:
+        if (encode := self._ratio("encode")) is None:
+            return None
+        return {"encode": encode, "load": self._ratio("load") or 1.0, "score": self._ratio("score") or 1.0}
+
+    def _left_of(self, job: _Job, ratios: Mapping[str, float], now: float, shared: float) -> _Left:
         if job.cost is None:
-            return 0.0
+            return _Left()
         score = ratios["score"] * job.cost.score
         if job.step == "score":
-            return max(score - (now - job.began), 0.0)
+            return _Left(score=max(score - (now - job.began), 0.0))
         if job.step == "load":
-            return (
-                max(ratios["load"] * job.cost.load - (now - job.began), 0.0)
-                + ratios["encode"] * job.cost.encode
-                + score
-            )
+            load = max(ratios["load"] * job.cost.load - (now - job.began), 0.0)
+            return _Left(load, ratios["encode"] * job.cost.encode, score)
         missing = job.estimated(max(job.texts - job.there, 0)) - job.estimated(job.encoded)
-        since = now - job.last if job.first is not None else 0.0
-        return max(ratios["encode"] * missing - since, 0.0) + score
+        since = shared - job.last if job.first is not None else 0.0
+        return _Left(0.0, max(ratios["encode"] * missing - since, 0.0), score)
 
     def _ratio(self, step: Phase) -> float | None:
         """What estimates of a step are to be multiplied by; None where there is nothing to go by."""
