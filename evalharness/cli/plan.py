@@ -83,7 +83,7 @@ def _seconds_line(cost: RunCost, why: str) -> str:
 def _size_lines(cost: RunCost, batch_tokens: int | None) -> list[str]:
     size = "of unknown size" if isnan(cost.bytes) else human(cost.bytes)
     lines = [f"Vectors to store: {size}."]
-    if cost.memory is not None:
+    if cost.memory:
         batch = "the longest text" if batch_tokens is None else f"a batch of {batch_tokens:,} tokens"
         lines.append(f"Memory of each device: {human(cost.memory)}, weights and {batch}.")
     return lines

@@ -150,10 +150,29 @@ def test_a_model_that_cannot_be_measured_has_a_plan_all_the_same(
     assert "No seconds: local/m could not be measured: the weights are missing." in flat(done.stdout)
 
 
-def test_what_is_no_file_is_not_measured(here: Cli, measured: list[str]) -> None:
-    told = flat(here("run", "--model", "bm25", "--tasks", "StarterRetrievalEng", "--dry-run").stdout)
+def test_what_is_no_file_is_not_measured(here: Cli, measured: list[str], tmp_path: Path) -> None:
+    (tmp_path / "ours.py").write_text("def encode(texts):\n    return [[1.0, 2.0] for _ in texts]\n")
+    told = flat(here("run", "--model", "python:ours:encode", *DRY).stdout)
     assert "No seconds: nothing is measured of" in told
     assert not measured
+
+
+def test_words_are_counted_at_their_usual_speed_whatever_is_said_of_models(
+    here: Cli, measured: list[str], tmp_path: Path
+) -> None:
+    dry = ("run", "--model", "bm25", "--tasks", "StarterRetrievalEng", "--dry-run")
+    told, slow = (flat(here(*dry, *rate).stdout) for rate in ((), ("--rate", "1")))
+    assert "at the usual speed of mteb/baseline-bm25s" in told
+    assert "Vectors to store: 0 B" in told
+    assert "Memory of each device" not in told
+    # an hour or so, if they went through a model that slowly
+    assert (minutes(told), minutes(slow)) == (0, 0)
+    assert not measured
+    second = str(save_cross_encoder(tmp_path / "ce"))
+    both = flat(here(*dry, "--reranker", second, "--devices", "2").stdout)
+    assert measured == ["local/ce"]
+    assert "at the speed measured on this machine" in both
+    assert "Memory of each device" in both
 
 
 def test_two_stages_cost_both(here: Cli, model: str, measured: list[str], tmp_path: Path) -> None:

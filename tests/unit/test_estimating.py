@@ -194,6 +194,14 @@ def test_several_devices_share_encoding_alone() -> None:
     assert both.seconds == pytest.approx(5 + both.load + both.encode + both.score)
 
 
+def test_a_second_stage_waits_for_the_first() -> None:
+    # of one long shard each
+    stage = JobCost(1.0, 10.0, 1.0, [10.0])
+    assert RunCost({JobId("a", "b", "c"): stage.then(stage)}, 0.0, devices=2).encode == 20
+    jobs = {JobId("a", "b", str(number)): stage.then(stage) for number in range(4)}
+    assert RunCost(jobs, 0.0, devices=2).encode == 40
+
+
 def test_scoring_grows_with_queries_times_documents_and_with_fits() -> None:
     def scored(name: str, work: JobWork) -> float:
         return job_cost(spec(name), work, Outfit(model(), FLAT)).score

@@ -209,6 +209,8 @@ def _fits(spec: TaskSpec, amounts: JobAmounts, width: float) -> float:
 def _memory(outfit: Outfit, longest: float) -> int | None:
     """Bytes on a device: weights and a batch at the budget, or of the longest text alone where that is longer."""
     speed, dtype = outfit.speed, outfit.spec.dtype
+    if outfit.spec.kind == "lexical":
+        return 0
     if speed.parameters is None or outfit.shape is None:
         return None
     tokens = max(outfit.batch_tokens or 0, round(longest))
@@ -241,8 +243,9 @@ class RunCost:
 
     @property
     def encode(self) -> float:
-        """Seconds to encode: several devices need not wait at the end of each job."""
-        return longest_first([shard for cost in self.known for shard in cost.shards], self.devices)
+        """Seconds to encode: several devices need not wait at the end of each job, but a second stage for the first."""
+        packed = longest_first([shard for cost in self.known for shard in cost.shards], self.devices)
+        return max([packed, *(cost.encode for cost in self.known)])
 
     @property
     def score(self) -> float:

@@ -28,6 +28,8 @@ _SHARE_OF_MEMORY = 0.5
 # seconds of encoding in runs that say as much as a calibration
 _SEEN_ENOUGH = 2.0
 _FLOAT = 4
+# a lexical model cuts and counts so many words a second, about
+_WORDS_RATE = 150_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +86,19 @@ def foresee(plan: Plan, system: System | Named, setting: Setting, say: Callable[
         outfit = _named_outfit(system, setting, setting.rate)
         return Foresight(_cost(plan, [outfit], 0), outfit.batch_tokens, stated or "")
     outfits = []
-    for stage in (system.model, *([] if system.reranker is None else [system.reranker])):
+    stages = (system.model, *([] if system.reranker is None else [system.reranker]))
+    for stage in stages:
         speed = _speed(stage, setting, say)
         if isinstance(speed, str):
             return Foresight(None, why=speed)
         outfits.append(_outfit(plan, stage, speed, setting))
     why = stated or "at the speed measured on this machine"
+    if all(map(_counts_words, stages)):
+        why = f"at the usual speed of {system.model.spec.name}"
     if stated is None and any("encode" in outfit.speed.seen for outfit in outfits):
         why += ", corrected by the runs since"
-    return Foresight(_cost(plan, outfits, system.top_k), outfits[0].batch_tokens, why)
+    batch = next((outfit.batch_tokens for outfit in outfits if outfit.batch_tokens is not None), None)
+    return Foresight(_cost(plan, outfits, system.top_k), batch, why)
 
 
 def _cost(plan: Plan, outfits: Sequence[Outfit], top_k: int) -> RunCost:
@@ -103,7 +109,7 @@ def _cost(plan: Plan, outfits: Sequence[Outfit], top_k: int) -> RunCost:
         loading = 0.0
     specs = [planned.spec for planned in plan.todo]
     start = start_seconds(specs, loading, outfits[0].speed.correction("start"))
-    return RunCost(jobs, start, outfits[0].devices)
+    return RunCost(jobs, start, max(outfit.devices for outfit in outfits))
 
 
 def _job_cost(planned: PlannedJob, outfits: Sequence[Outfit], top_k: int) -> JobCost | None:
@@ -120,11 +126,17 @@ def _ranks(outfit: Outfit) -> bool:
     return outfit.spec.kind == "reranker"
 
 
+def _counts_words(model: ResolvedModel) -> bool:
+    return model.spec.kind == "lexical"
+
+
 def _speed(model: ResolvedModel, setting: Setting, say: Callable[[str], None]) -> Speed | str:
     """How fast a model is, or why nobody knows."""
+    spec = model.spec
+    if _counts_words(model):
+        return stated_speed(_WORDS_RATE, 0.0, None)
     if setting.rate is not None:
         return _stated(model, setting.execution, setting.rate)
-    spec = model.spec
     if not find_backend(spec.backend).is_files:
         return f"nothing is measured of {spec.name} (the {spec.backend} backend); give --rate"
     found = find_speed(speed_key(model, setting.execution)) if is_known_by_files(model) else None
@@ -183,6 +195,9 @@ def _shape(model: ResolvedModel) -> Shape | None:
 
 
 def _outfit(plan: Plan, model: ResolvedModel, speed: Speed, setting: Setting) -> Outfit:
+    if _counts_words(model):
+        # in this process, and nothing is kept
+        return Outfit(model.spec, speed, keeps=False)
     execution = setting.execution
     return Outfit(
         model.spec,
