@@ -14,7 +14,7 @@ from support.pairs import pair_model
 from support.synthetic import make_task, retrieval_split
 from support.texts import sentence
 
-from evalharness.errors import UsageError
+from evalharness.errors import DataError, UsageError
 from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
 from evalharness.models.rankers import RankingModel, Reranker
 from evalharness.ranking.scores import score_ranking
@@ -77,6 +77,18 @@ def test_it_is_a_first_stage() -> None:
     model = RankingModel(first.spec, first._first, Reranker(pair_model(smooth), 4))
     ranked = ours(task, "eng-Latn", model).retrieved
     assert [len(documents) for _, documents in ranked or ()] == [4] * 20
+
+
+def test_documents_without_any_word_are_told() -> None:
+    split = retrieval_split(
+        [{"id": "d0", "text": "the"}, {"id": "d1", "text": ""}], [{"id": "q", "text": "stone"}], {"q": {"d0": 1}}
+    )
+    task = make_task("Retrieval", {"default": {"test": split}})
+    with pytest.raises(DataError, match="no word in any of 2 documents: stop words"):
+        ours(task, "eng-Latn", bm25())
+    # mteb's ends as well
+    with pytest.raises(ValueError, match="empty sequence"):
+        task.evaluate(mteb.get_model("mteb/baseline-bm25s"), "test", encode_kwargs={"batch_size": 32})
 
 
 def test_texts_without_a_known_word_find_something_and_score_zero() -> None:

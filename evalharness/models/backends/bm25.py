@@ -9,6 +9,7 @@ from io import StringIO
 
 import numpy as np
 
+from evalharness.errors import DataError
 from evalharness.models.config import FileFacts
 from evalharness.models.folding import Identity, spec_without_files
 from evalharness.models.named import Named
@@ -44,6 +45,9 @@ class Bm25Backend:
             queries: texts.
             corpus: documents, title and text joined.
             request: ids, depth, candidates, languages.
+
+        Raises:
+            DataError: no document has a word that counts.
         """
         import bm25s
         from mteb.models.model_implementations.bm25 import BM25Tokenizer
@@ -55,6 +59,10 @@ class Bm25Backend:
         with redirect_stderr(StringIO()):
             # mteb puts a line break between title and text, and where texts are taken letter by letter it counts
             encoded = tokenizer.fit_transform([f"\n{document}" for document in corpus])
+            if not any(map(len, encoded.ids)):
+                raise DataError(
+                    f"BM25 finds no word in any of {len(corpus):,} documents: stop words and signs do not count"
+                )
             index = bm25s.BM25(k1=_K1, b=_B, delta=_DELTA, method=_METHOD)
             index.index(encoded, show_progress=False)
             found = index.retrieve(tokenizer.transform(list(queries)), k=depth, show_progress=False)
