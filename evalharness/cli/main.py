@@ -302,8 +302,9 @@ class _SignalledError(BaseException):
 def _end_soon(number: int, frame: object) -> None:
     """End at once where Python can; if a library holds on, two seconds at the most."""
     del frame
-    command = shlex.join(["evalharness", *sys.argv[1:]])
-    tell(f"interrupted; finished jobs and shards are kept. To go on: {command}")
+    is_run = sys.argv[1:2] == ["run"] and "--dry-run" not in sys.argv
+    kept = "; finished jobs and shards are kept. To go on" if is_run else ". To start again"
+    tell(f"interrupted{kept}: {shlex.join(['evalharness', *sys.argv[1:]])}")
     timer = threading.Timer(_PATIENCE_SECONDS, os._exit, [ExitCode.SIGNALLED + number])
     timer.daemon = True
     timer.start()

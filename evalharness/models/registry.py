@@ -348,8 +348,10 @@ def _check_ray(execution: Execution) -> None:
         return
     if problem := wrong_ray(execution.ray):
         raise UsageError(problem)
-    if execution.device is not None and ":" in execution.device:
-        kind = execution.device.partition(":")[0]
+    kind, _, number = (execution.device or "cpu").partition(":")
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(f"--device {kind}: actors of Ray run on cpu or cuda; leave --ray out")
+    if number:
         raise UsageError(
             f"--device {execution.device}: with --ray each actor gets a device of its own; give --device {kind}, or "
             "leave it out"

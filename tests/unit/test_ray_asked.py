@@ -62,6 +62,8 @@ def test_addresses_that_cannot_be_are_told_with_what_else_is_wrong(address: str,
 def test_each_actor_has_a_device_of_its_own() -> None:
     with pytest.raises(UsageError, match=r"--device cuda:1: with --ray each actor .* give --device cuda, or"):
         check_execution([MODEL.spec], Execution(ray="local", device="cuda:1"))
+    with pytest.raises(UsageError, match="--device mps: actors of Ray run on cpu or cuda; leave --ray out"):
+        check_execution([MODEL.spec], Execution(ray="local", device="mps:0"))
     check_execution([MODEL.spec], Execution(ray="local", device="cuda"))
 
 
@@ -173,6 +175,18 @@ def test_a_cluster_of_another_ray_or_python_is_told_with_both_versions() -> None
         "10.0.0.1:1", "ValueError: No node info found"
     )
     assert "(OSError: so)" in connecting._advice("auto", "x\nOSError: so\n")
+
+
+def test_what_became_of_an_actor_is_told_in_a_few_words() -> None:
+    ray_actors = pytest.importorskip("evalharness.models.pool.ray_actors", exc_type=ImportError)
+    from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+
+    told = {
+        "its process or machine does not answer": ActorUnavailableError("GRPC 14, rpc error", None),
+        "its process died": ActorDiedError(),
+        "its process was ended, for the machine was low on memory": RayError("Task was killed: low on memory"),
+    }
+    assert {what: ray_actors._reason(error) for what, error in told.items()} == {what: what for what in told}
 
 
 _ENDED = """

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
+import signal
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 from conftest import Cli
 
+from evalharness.cli import main
 from evalharness.cli.main import repeat_lists
 
 MODEL = "python:makes_vectors:Lengths"
@@ -156,3 +161,22 @@ def test_what_is_not_noticed_of_a_python_object_is_told_where_results_are_used_a
     again = here(*run).stderr
     assert "1 of 1 jobs are done already; --overwrite does them again" in again
     assert f"python/makes_vectors.Lengths {told}" in again
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("run --model m --output 'a b'", "; finished jobs and shards are kept. To go on: evalharness run --model m"),
+        ("run --model m --dry-run", ". To start again: evalharness run --model m --dry-run"),
+        ("report results", ". To start again: evalharness report results"),
+    ],
+)
+def test_whoever_is_interrupted_is_told_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, said: str
+) -> None:
+    monkeypatch.setattr(main, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(os, "_exit", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["evalharness", *shlex.split(command)])
+    with pytest.raises(main._SignalledError):
+        main._end_soon(signal.SIGINT, None)
+    assert f"interrupted{said}" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from evalharness.models.options import Execution
 from evalharness.models.pool import connecting
 from evalharness.models.pool.ray_library import (
     ActorDiedError,
+    ActorUnavailableError,
     NodeAffinitySchedulingStrategy,
     RayError,
     RayTaskError,
@@ -125,6 +126,8 @@ def _reason(error: RayError) -> str:
         return "its machine has left the cluster"
     if isinstance(error, ActorDiedError):
         return "its process died"
+    if isinstance(error, ActorUnavailableError):
+        return "its process or machine does not answer"
     return one_line(said, _LONGEST_REASON)
 
 

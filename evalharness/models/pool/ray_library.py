@@ -24,7 +24,15 @@ def without_handler() -> Iterator[None]:
 
 with without_handler():
     import ray
-    from ray.exceptions import ActorDiedError, RayError, RayTaskError
+    from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-__all__ = ["ActorDiedError", "NodeAffinitySchedulingStrategy", "RayError", "RayTaskError", "ray", "without_handler"]
+__all__ = [
+    "ActorDiedError",
+    "ActorUnavailableError",
+    "NodeAffinitySchedulingStrategy",
+    "RayError",
+    "RayTaskError",
+    "ray",
+    "without_handler",
+]
