@@ -204,6 +204,19 @@ def test_numbers_in_a_file_of_their_own_are_read_and_fingerprinted(folder: Path)
         backend(folder)
 
 
+def test_numbers_that_are_overwritten_change_no_vector_of_an_open_model(folder: Path) -> None:
+    path = folder / "onnx" / "model.onnx"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    opened = backend(folder)
+    wanted = vectors(opened)
+    numbers = folder / "onnx" / "model.onnx_data"
+    with numbers.open("r+b") as file:
+        file.write(bytes(numbers.stat().st_size))
+    np.testing.assert_array_equal(vectors(opened), wanted)
+    # it would have done so
+    assert not np.array_equal(vectors(backend(folder)), wanted)
+
+
 def test_only_a_plain_file_is_taken_without_being_named(folder: Path) -> None:
     plain = folder / "onnx" / "model.onnx"
     shutil.copy(plain, folder / "model.onnx")

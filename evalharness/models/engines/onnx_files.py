@@ -44,11 +44,16 @@ def chosen_file(model: ResolvedModel) -> str:
     return file
 
 
-def _check_data_files(name: str, path: Path) -> None:
-    """See that the files of an ONNX file's numbers are there, and are among those that the fingerprint counts."""
+def data_files(path: Path) -> list[str]:
+    """Names of the files that an ONNX file keeps its numbers in, beside itself."""
     with _content(path) as content:
         found = {content[hit.end() : hit.end() + hit[1][0]] for hit in _DATA_FILE.finditer(content)}
-    wanted = sorted(file.decode(errors="replace") for file in found)
+    return sorted(file.decode(errors="replace") for file in found)
+
+
+def _check_data_files(name: str, path: Path) -> None:
+    """See that the files of an ONNX file's numbers are there, and are among those that the fingerprint counts."""
+    wanted = data_files(path)
     own = (f"{path.name}_data", f"{path.name}.data")
     if foreign := [file for file in wanted if not file.startswith(own) or "/" in file]:
         raise ModelError(

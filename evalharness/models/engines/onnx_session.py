@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from evalharness.errors import ModelError, PrerequisiteError, shorten
+from evalharness.models.engines.onnx_files import data_files
 from evalharness.models.forward.pipeline import GraphOutput
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -75,7 +77,7 @@ class OnnxSession:
 
         Args:
             name: the model's, for errors.
-            path: the file; all of it is read now.
+            path: the file; all of it is read now, and may be overwritten later.
             provider: where it runs.
             wants: what is to come out.
             threads: of the CPU; None for as many as it likes.
@@ -91,9 +93,12 @@ class OnnxSession:
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
+            numbers = _take_numbers(options, path)
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=[(provider.name, provider.options)]
             )
+            # until here
+            del numbers
         except _ORT_ERRORS as error:
             raise ModelError(f"{name}: onnxruntime cannot load {path.name}: {error}") from None
         if self._session.get_providers()[0] != provider.name:
@@ -147,3 +152,19 @@ def _scores(shapes: Mapping[str, list[Any]]) -> dict[GraphOutput, str]:
     if _LOGITS not in fit and len(fit) != 1:
         return {}
     return {"logits": _LOGITS if _LOGITS in fit else fit[0]}
+
+
+def _take_numbers(options: onnxruntime.SessionOptions, path: Path) -> Mapping[str, NDArray[np.uint8]]:
+    """Have numbers copied that are in files of their own: left to itself the library maps them, and reads them later.
+
+    Returns:
+        What has to stay until the session is there.
+    """
+    files = {name: path.parent / name for name in data_files(path)}
+    found = {
+        name: np.memmap(file, np.uint8, "r") for name, file in files.items() if file.is_file() and file.stat().st_size
+    }
+    if found:
+        sizes = [numbers.size for numbers in found.values()]
+        options.add_external_initializers_from_files_in_memory(list(found), list(found.values()), sizes)
+    return found
