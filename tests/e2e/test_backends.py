@@ -153,11 +153,15 @@ def test_own_cards_on_the_command_line(here: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/custom, which a user's checkout does not have")
-def test_trec_qa_by_three_rankers_in_one_report(here: Cli, tmp_path: Path) -> None:
+def test_trec_qa_by_three_rankers_in_one_report(
+    here: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, common_cache: Path
+) -> None:
+    # its texts are encoded elsewhere, too
+    monkeypatch.setenv("XDG_CACHE_HOME", str(common_cache))
     save_real_words_cross_encoder(tmp_path / "reranker")
     task = str(CUSTOM / "trecqa.toml")
     for options in (["bm25"], ["all-MiniLM-L6-v2"], ["all-MiniLM-L6-v2", "--reranker", "reranker"]):
-        done = here("run", "--model", *options, "--tasks", task)
+        done = here("run", "--model", *options, "--engine", "auto", "--tasks", task)
         assert done.returncode == 0, done.stderr
     rows = [line for line in here("report", "results").stdout.splitlines() if line.startswith("| ")]
     scores = {line.split("|")[1].partition(" (")[0].strip(): float(line.split("|")[2].split()[0]) for line in rows[2:5]}
