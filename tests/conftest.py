@@ -26,6 +26,12 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 StartHub = Callable[..., AbstractContextManager[str]]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: some of the tests wait for processes, servers and clusters."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
 @contextmanager
 def serve(*arguments: str) -> Iterator[str]:
     """The stand-in Hub on a free port; gives its address."""
