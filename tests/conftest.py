@@ -66,11 +66,17 @@ def hub_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def common_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Caches of tests that need a real model's vectors of the starter tasks: whichever comes first encodes."""
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all of the suite's processes."""
     base = tmp_path_factory.getbasetemp()
-    # the folder of each of the suite's processes is in that of all
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common-cache"
+    # that of each of them is in it
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def common_cache(common: Path) -> Path:
+    """Caches of tests that need a real model's vectors of the starter tasks: whichever comes first encodes."""
+    folder = common / "common-cache"
     folder.mkdir(exist_ok=True)
     return folder
 
@@ -83,9 +89,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pythons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pythons]:
+def pythons(common: Path) -> Iterator[Pythons]:
     """Starts programs as processes of their own, without seconds of imports for each."""
-    with closing(Pythons(tmp_path_factory.mktemp("pythons-stand"))) as started:
+    folder = common / "pythons-stand"
+    folder.mkdir(exist_ok=True)
+    with closing(Pythons(folder)) as started:
         yield started
 
 

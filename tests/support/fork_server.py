@@ -1,10 +1,11 @@
 """A Python that has imported everything and computed nothing, and forks for each program that it is asked to run.
 
-`fork_server.py DESCRIPTOR HOME CACHE HOST` is started by `support.processes`, which asks through a socket. The child
-is a process as any other: own folder, environment, output, exit code and signals; only the seconds of imports are
-spared. Libraries read where the Hub and its caches are once, when they are imported. So this process imports them under
-names that stand for nothing (a folder HOME, a folder CACHE, a HOST), finds every place that holds one of them, and each
-child puts there what its own environment says. A place that is missed names no Hub and no cache that exists.
+`fork_server.py DESCRIPTOR HOME CACHE HOST` is started by `support.processes` with a socket that listens. All processes
+of a suite ask through it, and when the last of them has gone it ends. The child is a process as any other: own folder,
+environment, output, exit code and signals; only the seconds of imports are spared. Libraries read where the Hub and its
+caches are once, when they are imported. So this process imports them under names that stand for nothing (a folder HOME,
+a folder CACHE, a HOST), finds every place that holds one of them, and each child puts there what its own environment
+says. A place that is missed names no Hub and no cache that exists.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _TEXTS = (str, bytes, PurePath)
 _FROZEN = (tuple, frozenset)
 _GROUPS = (*_FROZEN, list, set)
 _HTTP_PORT = 80
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -230,28 +232,46 @@ def become(request: Mapping[str, Any], found: Sequence[Place], stand: Stand) -> 
 class Server:
     """Forks on request, and tells number and exit code of each child."""
 
-    def __init__(self, channel: socket.socket, stand: Stand, found: Sequence[Place]) -> None:
-        self._channel = channel
+    def __init__(self, door: socket.socket, stand: Stand, found: Sequence[Place]) -> None:
+        self._door = door
+        self._channels: dict[int, socket.socket] = {}
         self._stand = stand
         self._places = found
         self._replies: dict[int, int] = {}
         self._woken, self._wakes = os.pipe()
+        # who has started it may be gone already
+        door.settimeout(_PATIENCE)
 
     def serve(self) -> None:
-        """Until the other end is closed."""
+        """Until all that have come are gone."""
         os.set_blocking(self._wakes, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakes)
-        while True:
-            ready, _, _ = select.select([self._channel.fileno(), self._woken], [], [])
+        self._let_in()
+        while self._channels:
+            ready, _, _ = select.select([self._door.fileno(), self._woken, *self._channels], [], [])
             if self._woken in ready:
                 os.read(self._woken, 4096)
                 self._tell_ended()
-            if self._channel.fileno() in ready:
-                message, descriptors, _, _ = socket.recv_fds(self._channel, _REQUEST_BYTES, 3)
-                if not message:
-                    return
-                self._start(json.loads(message), descriptors)
+            for channel in [channel for number, channel in self._channels.items() if number in ready]:
+                self._answer(channel)
+            if self._door.fileno() in ready:
+                self._let_in()
+
+    def _let_in(self) -> None:
+        channel, _ = self._door.accept()
+        self._channels[channel.fileno()] = channel
+
+    def _answer(self, channel: socket.socket) -> None:
+        try:
+            message, descriptors, _, _ = socket.recv_fds(channel, _REQUEST_BYTES, 3)
+        except ConnectionError:
+            message = b""
+        if message:
+            self._start(json.loads(message), descriptors)
+        else:
+            del self._channels[channel.fileno()]
+            channel.close()
 
     def _start(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         output, errors, reply = descriptors
@@ -273,7 +293,8 @@ class Server:
         os.dup2(errors, 2)
         for descriptor in (output, errors, reply, self._woken, self._wakes, *self._replies.values()):
             os.close(descriptor)
-        self._channel.close()
+        for channel in (self._door, *self._channels.values()):
+            channel.close()
 
     def _tell_ended(self) -> None:
         while self._replies:
@@ -289,7 +310,7 @@ class Server:
 
 def main() -> None:
     descriptor, home, cache, host = sys.argv[1:]
-    channel = socket.socket(fileno=int(descriptor))
+    door = socket.socket(fileno=int(descriptor))
     stand = Stand(home, cache, host)
     # an interrupt of the tests is for the tests; they end this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -301,7 +322,7 @@ def main() -> None:
     check_threads()
     # the collector shall not touch, and so copy, what all children share
     gc.freeze()
-    Server(channel, stand, found).serve()
+    Server(door, stand, found).serve()
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _SERVER = Path(__file__).parent / "fork_server.py"
 # what a child of the server may have otherwise than the server; libraries read anything else when they are imported
@@ -19,7 +22,11 @@ _MOVABLE = ("HF_ENDPOINT", "HF_HOME", "XDG_CACHE_HOME")
 # the first changes from test to test, and no program reads it; joblib and scikit-learn set the others when they are
 # imported, in the server's children, too
 _IGNORED = ("PYTEST_CURRENT_TEST", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
+# Ray sets some where it is imported, which the server never does; each of the suite's processes has others of xdist
+_IGNORED_FAMILIES = ("RAY_", "PYTEST_XDIST_")
 _SECONDS = 600
+# until whoever was first listens
+_PATIENCE, _PAUSE = 60.0, 0.01
 
 
 def out_of_reach(folder: Path) -> dict[str, str]:
@@ -95,17 +102,26 @@ class _Forked:
             signal.pidfd_send_signal(self._handle, number)
 
 
+class _Begun(NamedTuple):
+    """A child, and where its exit code will be told."""
+
+    pid: int
+    reply: socket.socket
+
+
 class Pythons:
-    """Starts Python programs; those that can be forked, from a server that is started with the first of them."""
+    """Starts Python programs; those that can be forked, from a server that is started with the first of them.
+
+    All that have the same folder share one server, in whichever processes they are.
+    """
 
     def __init__(self, folder: Path) -> None:
         """See the class.
 
         Args:
-            folder: an empty one, whose path stands for other folders in the server.
+            folder: whose path stands for other folders in the server, and which has what the server says.
         """
         self._folder = folder
-        self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._environment = _shared(os.environ)
 
@@ -144,10 +160,10 @@ class Pythons:
         return subprocess.CompletedProcess([*arguments], process.returncode, output, errors)
 
     def close(self) -> None:
-        """End the server."""
-        if self._server is not None and self._channel is not None:
+        """Have no more of the server, which ends when nobody has."""
+        if self._channel is not None:
             self._channel.close()
-            self._server.communicate()
+            self._channel = None
 
     def _can_fork(self, environment: Mapping[str, str]) -> bool:
         if sys.platform != "linux" or _shared(environment) != self._environment:
@@ -156,31 +172,60 @@ class Pythons:
         return endpoint.startswith("http://") and not endpoint.endswith("/") and all(map(os.path.isabs, (home, cache)))
 
     def _fork(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> _Forked:
-        if self._server is None or self._channel is None:
-            self._server, self._channel = self._start_server()
         request = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment)}
         output, errors = os.pipe(), os.pipe()
-        reply, answer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with answer:
-            given = [output[1], errors[1], answer.fileno()]
-            socket.send_fds(self._channel, [json.dumps(request).encode()], given)
+        # a server may have ended, with whoever was its last, before it has heard of this one
+        found = self._asked(request, output[1], errors[1]) or self._asked(request, output[1], errors[1])
         os.close(output[1])
         os.close(errors[1])
-        told = reply.recv(32)
-        assert told, f"the server that forks ended: {self._server.communicate()[1].decode()}"
-        return _Forked(int(told), reply, [output[0], errors[0]])
+        assert found is not None, f"the server that forks ended: {self._log.read_text(encoding='utf-8')}"
+        return _Forked(found.pid, found.reply, [output[0], errors[0]])
 
-    def _start_server(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def _asked(self, request: Mapping[str, object], output: int, errors: int) -> _Begun | None:
+        """What the server has begun, if there is one."""
+        if self._channel is None:
+            self._channel = self._connected()
+        reply, answer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with answer, suppress(ConnectionError):
+            socket.send_fds(self._channel, [json.dumps(request).encode()], [output, errors, answer.fileno()])
+        if told := reply.recv(32):
+            return _Begun(int(told), reply)
+        reply.close()
+        self.close()
+        return None
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "server.log"
+
+    def _connected(self) -> socket.socket:
+        """A way to the server, which is started if there is none."""
+        # a name that needs no file, and is free when the server has ended
+        name = b"\0evalharness-" + sha256(os.fsencode(self._folder)).hexdigest().encode()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door, suppress(OSError):
+            door.bind(name)
+            door.listen()
+            self._start_server(door)
+        channel, ends = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), time.monotonic() + _PATIENCE
+        while True:
+            try:
+                channel.connect(name)
+            except ConnectionRefusedError:
+                # it is taken, and nobody listens yet
+                assert time.monotonic() < ends
+                time.sleep(_PAUSE)
+            else:
+                return channel
+
+    def _start_server(self, door: socket.socket) -> None:
         stand = [str(self._folder / "home"), str(self._folder / "cache"), f"{self._folder.name}.invalid"]
-        with theirs:
-            server = subprocess.Popen(
-                [sys.executable, str(_SERVER), str(theirs.fileno()), *stand],
-                env=self._environment | {"OMP_NUM_THREADS": "1"}, pass_fds=[theirs.fileno()],
-                # pipes, as its children have them
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        with self._log.open("w", encoding="utf-8") as log:
+            subprocess.Popen(
+                [sys.executable, str(_SERVER), str(door.fileno()), *stand],
+                env=self._environment | {"OMP_NUM_THREADS": "1"}, pass_fds=[door.fileno()],
+                # no terminal, as its children have none
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
-        return server, ours
 
 
 def _shared(environment: Mapping[str, str]) -> dict[str, str]:
@@ -188,6 +233,5 @@ def _shared(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        # Ray sets some where it is imported, which the server never does
-        if name not in (*_MOVABLE, *_IGNORED) and not name.startswith("RAY_")
+        if name not in (*_MOVABLE, *_IGNORED) and not name.startswith(_IGNORED_FAMILIES)
     }

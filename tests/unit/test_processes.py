@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -122,3 +123,19 @@ def test_what_libraries_read_once_makes_a_program_start_afresh(
 ) -> None:
     assert pythons.run(["-c", IMPORTED], tmp_path, out_of_reach(tmp_path)).stdout == "True\n"
     assert pythons.run(["-c", IMPORTED], tmp_path, {**out_of_reach(tmp_path), **changes}).stdout == "False\n"
+
+
+def test_whoever_has_the_same_folder_shares_the_server(tmp_path: Path, pythons: Pythons, common: Path) -> None:
+    ask = ["-c", "import os; print(os.getppid())"]
+    servers = set()
+    for _ in range(2):
+        other = Pythons(common / "pythons-stand")
+        servers |= {each.run(ask, tmp_path, out_of_reach(tmp_path)).stdout for each in (other, pythons)}
+        # it stays for those who are left
+        other.close()
+    assert len(servers) == 1
+    # what has ended is started again
+    other._channel, ended = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ended.close()
+    assert other.run(ask, tmp_path, out_of_reach(tmp_path)).stdout in servers
+    other.close()
