@@ -28,6 +28,8 @@ _PER_TEXT_READ, _PER_BYTE_READ = 4e-6, 1.2e-8
 _PER_TEXT, _PER_NUMBER = 1e-6, 1e-9
 _PER_TESTED, _PER_FIT = 2e-6, 5e-3
 _PER_QUERY, _PER_PRODUCT = 1.5e-4, 4e-11
+# counting words takes as long as comparing vectors of so many numbers would
+_LEXICAL_WIDTH = 1_400.0
 # as the task types have them where they decide whether fits get processes of their own
 _FIT = 2e-9
 _PROCESSES_PAY = 3.0
@@ -175,6 +177,8 @@ def _load(spec: TaskSpec, work: JobWork) -> float:
 
 
 def _width(outfit: Outfit) -> float:
+    if outfit.spec.kind == "lexical":
+        return _LEXICAL_WIDTH
     of_vectors = outfit.speed.bytes_per_text
     if of_vectors and not isnan(of_vectors):
         return of_vectors / 4

@@ -28,8 +28,8 @@ _SHARE_OF_MEMORY = 0.5
 # seconds of encoding in runs that say as much as a calibration
 _SEEN_ENOUGH = 2.0
 _FLOAT = 4
-# a lexical model cuts and counts so many words a second, about
-_WORDS_RATE = 150_000.0
+# of a lexical model: tokens that it cuts and counts in a second, and seconds until its libraries are there
+_WORDS_RATE, _WORDS_LOADING = 1.5e6, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _speed(model: ResolvedModel, setting: Setting, say: Callable[[str], None]) -
     """How fast a model is, or why nobody knows."""
     spec = model.spec
     if _counts_words(model):
-        return stated_speed(_WORDS_RATE, 0.0, None)
+        return stated_speed(_WORDS_RATE, 0.0, None).changed({"loading": _WORDS_LOADING})
     if setting.rate is not None:
         return _stated(model, setting.execution, setting.rate)
     if not find_backend(spec.backend).is_files:
