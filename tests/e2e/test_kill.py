@@ -25,7 +25,7 @@ from evalharness.store.shard_files import open_shard
 SUPPORT = Path(__file__).parents[1] / "support"
 KILLED = -signal.SIGKILL
 # on small tasks of our own, with jobs side by side and one by one: before operations of every kind, at any moment
-OPERATION_KILLS, MOMENT_KILLS = (33, 17) if SOAK else (6, 2)
+OPERATION_KILLS, MOMENT_KILLS = (33, 17) if SOAK else (8, 2)
 # what a run does to files below its folders
 KINDS = ("open to write", "open to read", "os.rename", "os.remove", "os.mkdir")
 # on data of the Hub: real weights, or tiny ones that wait
