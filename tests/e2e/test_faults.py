@@ -107,6 +107,7 @@ def test_a_signal_ends_the_run_within_two_seconds_and_says_how_to_go_on(
         # among the imports
         assert isinstance(process, subprocess.Popen)
         while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8"):
+            assert process.poll() is None, "it ended among the imports"
             time.sleep(0.05)
     else:
         while not list((tmp_path / "cache").rglob("*")):
