@@ -25,10 +25,15 @@ PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 # two cells of code behind one of words
 NAMED = re.findall(r"^\| ([^|]+) \| `(\S+\.py)` \| `(\S+)` \|$", PAGE, re.MULTILINE)
 MODEL = "sentence-transformers__all-MiniLM-L6-v2"
-# the commands of the page and its Python, in one process, with a line of ours before each
+# the commands of the page and its Python, in one process, with a line of ours before each; ours is imported anew, from
+# the copy, beside libraries that are imported already
 PROGRAM = """
 import shlex, sys
+for name in [name for name in sys.modules if name.partition(".")[0] == "evalharness"]:
+    del sys.modules[name]
+import evalharness
 from evalharness.cli.main import execute
+assert evalharness.__path__ == [{house!r}]
 for number, (language, text) in enumerate({examples!r}):
     print(f"@{{number}}", flush=True)
     if language == "python":
@@ -101,8 +106,10 @@ def house(tmp_path_factory: pytest.TempPathFactory, pythons: Pythons) -> House:
             apply = ["git", "--git-dir", str(folder / "none"), "apply", "-"]
             subprocess.run(apply, input=block.text, text=True, cwd=folder, check=True)
     examples = list(_examples())
-    (folder / "program.py").write_text(PROGRAM.format(examples=examples), encoding="utf-8")
-    done = pythons.run(["program.py"], folder, out_of_reach(folder), fresh=True)
+    (folder / "program.py").write_text(
+        PROGRAM.format(house=str(folder / "evalharness"), examples=examples), encoding="utf-8"
+    )
+    done = pythons.run(["program.py"], folder, out_of_reach(folder))
     assert done.returncode == 0, done.stderr
     shown = re.split(r"^@\d+\n", done.stdout, flags=re.MULTILINE)[1:]
     return House(folder, {text: output for (_, text), output in zip(examples, shown, strict=True)})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import torch
 from model2vec import StaticModel
 from safetensors.torch import load_file
 from sentence_transformers.sentence_transformer import modules
+from support.processes import Pythons, out_of_reach
 from support.tiny import (
     DIMENSIONS,
     config,
@@ -33,6 +32,7 @@ from transformers import AutoModel, BertModel, Qwen3Config, Qwen3ForCausalLM
 
 from evalharness.models.loading import ModelOptions, resolve_model
 
+OPENED = Path(__file__).parents[1] / "support" / "opened.py"
 Case = tuple[dict[str, Any], Callable[[Path], Path]]
 
 
@@ -157,23 +157,17 @@ def add_others(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which files are opened (inotify)")
-def test_every_file_that_is_opened_is_counted_and_nothing_outside(tmp_path: Path) -> None:
+def test_every_file_that_is_opened_is_counted_and_nothing_outside(tmp_path: Path, pythons: Pythons) -> None:
     given = {}
     for name, (options, save) in CASES.items():
         folder = save(tmp_path / name)
         add_others(folder)
         given[name] = {"folder": str(folder), "options": options}
-    own = {"TMPDIR": tmp_path / "tmp", "HF_HOME": tmp_path / "hf", "XDG_CACHE_HOME": tmp_path / "cache"}
+    own = [tmp_path / "tmp", tmp_path / "hf", tmp_path / "cache"]
     (tmp_path / "tmp").mkdir()
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parents[1] / "support" / "opened.py")],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, **{key: str(path) for key, path in own.items()}, "HF_HUB_OFFLINE": "1"},
-        check=False,
-    )
+    write(tmp_path / "tmp" / "cases.json", given)
+    arguments = [str(OPENED), str(tmp_path / "tmp" / "cases.json"), str(tmp_path / "tmp")]
+    done = pythons.run(arguments, tmp_path, out_of_reach(tmp_path))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == set(CASES)
@@ -189,7 +183,7 @@ def test_every_file_that_is_opened_is_counted_and_nothing_outside(tmp_path: Path
         assert listed <= inside, (name, listed - inside)
         wanted = {str(tmp_path / name / file) for file in listed | hashed}
         elsewhere = [path for path in files["all"] if path.startswith(str(tmp_path)) and path not in wanted]
-        allowed = tuple(str(path) for path in own.values())
+        allowed = tuple(str(path) for path in own)
         others = [path for path in elsewhere if not path.startswith(allowed) and Path(path).is_file()]
         assert others == [], name
 

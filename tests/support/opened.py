@@ -1,4 +1,6 @@
-"""Which files are opened while models are loaded and run; a program of its own, for an audit hook stays for ever.
+"""Which files are opened while models are loaded and run: `opened.py CASES TMP`.
+
+A program of its own, for an audit hook stays for ever. CASES is a file; TMP a folder for temporary files.
 
 Libraries in Rust and C++ open files without telling Python: what they open in a model's folder, the kernel tells.
 """
@@ -10,6 +12,7 @@ import json
 import os
 import struct
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,8 +65,12 @@ def run(case: dict[str, Any], opened: list[str], load: Callable[..., Any]) -> di
 
 
 def main() -> None:
+    given, temporary = sys.argv[1:]
+    # no matter whether the libraries were imported before it began
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary
     # all imports first: theirs are not what is asked for
     import sentence_transformers  # noqa: F401
+    from huggingface_hub import constants
 
     from evalharness.models.loading import ModelOptions, System, open_model, resolve_model
     from evalharness.models.opening import file_of, imported
@@ -91,6 +98,8 @@ def main() -> None:
             model.encode(["a", "b c"])
         return list(resolved.facts.files)
 
+    constants.HF_HUB_OFFLINE = True
+    cases = json.loads(Path(given).read_text(encoding="utf-8"))
     opened: list[str] = []
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -98,7 +107,6 @@ def main() -> None:
             opened.append(os.path.realpath(os.fsdecode(arguments[0])))
 
     sys.addaudithook(hook)
-    cases = json.loads(sys.stdin.read())
     sys.stdout.write(json.dumps({name: run(case, opened, load) for name, case in cases.items()}))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +159,21 @@ def _kept_means(confidence: Values, metric: Values) -> Values:
     return np.array([levelled[n:].mean() for n in refused])
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Of means after refusing: the mean of all, and the area below."""
+
+    start: float
+    area: float
+
+
+@lru_cache(maxsize=10_000)
+def _curve(confidence: bytes, metric: bytes) -> Curve:
+    """Of float64 values; many metrics of few documents are the same, and one oracle is that of all confidences."""
+    means = _kept_means(np.frombuffer(confidence), np.frombuffer(metric))
+    return Curve(float(means[0]), float(auc(RATES, means)))
+
+
 def nauc(confidence: Values, metric: Values) -> float:
     """Normalised area under the abstention curve.
 
@@ -173,10 +189,10 @@ def nauc(confidence: Values, metric: Values) -> float:
     """
     if not len(metric) or not np.isfinite(confidence).all():
         return float("nan")
-    curve, oracle = _kept_means(confidence, metric), _kept_means(metric, metric)
-    flat = oracle[0] * (RATES[-1] - RATES[0])
-    gain = auc(RATES, oracle) - flat
-    return float("nan") if gain == 0 else float((auc(RATES, curve) - flat) / gain)
+    curve, oracle = _curve(confidence.tobytes(), metric.tobytes()), _curve(metric.tobytes(), metric.tobytes())
+    flat = oracle.start * (RATES[-1] - RATES[0])
+    gain = oracle.area - flat
+    return float("nan") if gain == 0 else float((curve.area - flat) / gain)
 
 
 def _without_own(records: RetrievalRecords, found: Ranking) -> Ranking:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from evalharness.models.forward.pipeline import PipelineBackend
 from evalharness.models.loading import ModelOptions, resolve_model
 from evalharness.models.opening import open_backend
 from evalharness.models.options import BATCH_TOKENS_VARIABLE, Execution
+from evalharness.run.estimating import calibrating
 
 FACTS = {"fingerprint": "f", "engine": "torch"}
 CANDIDATES = (1024, 2048, 4096, 8192)
@@ -154,7 +156,8 @@ def test_a_wrong_number_is_told_at_once_with_all_else(here: Cli, monkeypatch: py
     done = here("run", "--model", "bge-base-en-v1.5", "--tasks", "STS1")
     assert done.returncode == 2
     assert all(told in done.stderr for told in (wrong, "unknown model", "unknown task 'STS1'"))
-    # what is given counts
+    # what is given counts; the model is opened, and measured only a little
+    monkeypatch.setattr(calibrating, "measure", partial(calibrating.measure, seconds=0.1))
     done = here("run", "--model", "all-MiniLM-L6-v2", "--tasks", "StarterSTSEng", "--batch-tokens", "9", "--dry-run")
     assert done.returncode == 0
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pytest
 from support.fake_server import MODEL, FakeServer, running
 from support.lookup import JournaledLookup, smooth, stack
+from support.processes import Pythons, out_of_reach
 from support.tiny import save_bert, save_cross_encoder, save_m3
 
 from evalharness.errors import StoppedError
@@ -124,8 +126,9 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, forwards: list[int], ki
 
 # imports everything once and computes nothing, so that its children may; each takes a folder's kind of model to its end
 SCRIPT = """
-import os, sys, time
+import os, socket, sys, time
 from pathlib import Path
+sys.path[:0] = {places!r}
 import test_journal
 from evalharness.store import journal
 from evalharness.models.engines import torch
@@ -133,54 +136,56 @@ from evalharness.models.kinds import cross_encoder, dense, m3
 from evalharness.models.forward.batches import BatchRunner
 journal.FLUSH_SECONDS = 0.0
 real = BatchRunner._tried
+channel = socket.create_connection(("127.0.0.1", int(sys.argv[1]))).makefile("rw")
 def slow(*arguments):
     found = real(*arguments)
-    print("batch", flush=True)
+    print("batch", file=channel, flush=True)
     time.sleep(0.05)
     return found
 BatchRunner._tried = slow
-for line in sys.stdin:
+for line in channel:
     kind, _, folder = line.rstrip().partition(" ")
     child = os.fork()
     if child == 0:
         try:
-            print(os.getpid(), flush=True)
+            print(os.getpid(), file=channel, flush=True)
             test_journal.KINDS[kind](Path(folder) / "model")(Path(folder) / "store", lambda _: None)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    print("ended", flush=True)
+    print("ended", file=channel, flush=True)
 """
 
 
 @pytest.fixture(scope="module")
-def forking() -> Iterator[subprocess.Popen[str]]:
-    places = (Path(__file__).parents[2], Path(__file__).parents[1], Path(__file__).parent)
-    with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as process:  # fmt: skip
-        yield process
-        process.kill()
+def forking(tmp_path_factory: pytest.TempPathFactory, pythons: Pythons) -> Iterator[TextIO]:
+    """What the script is asked through, and tells."""
+    folder = tmp_path_factory.mktemp("forking")
+    places = list(map(str, (Path(__file__).parents[1], Path(__file__).parent)))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        script = ["-c", SCRIPT.format(places=places), str(listening.getsockname()[1])]
+        process = pythons.start(script, folder, out_of_reach(folder))
+        listening.settimeout(60)
+        channel = listening.accept()[0]
+    with channel, channel.makefile("rw") as lines:
+        yield lines
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
 
 @pytest.mark.parametrize(("kind", "number"), [*((kind, signal.SIGKILL) for kind in KINDS), ("m3", signal.SIGINT)])
-def test_killed_within_a_shard(
-    tmp_path: Path, forwards: list[int], forking: subprocess.Popen[str], kind: str, number: int
-) -> None:
+def test_killed_within_a_shard(tmp_path: Path, forwards: list[int], forking: TextIO, kind: str, number: int) -> None:
     work = KINDS[kind](tmp_path / "model")
     work(tmp_path / "whole", ignore_event)
     whole = list(forwards)
-    assert forking.stdin is not None
-    assert forking.stdout is not None
-    forking.stdin.write(f"{kind} {tmp_path}\n")
-    forking.stdin.flush()
-    child = int(forking.stdout.readline())
+    forking.write(f"{kind} {tmp_path}\n")
+    forking.flush()
+    child = int(forking.readline())
     for _ in range(4):
-        assert forking.stdout.readline() == "batch\n"
+        assert forking.readline() == "batch\n"
     os.kill(child, number)
     # a batch that was under way may come to its end
-    assert [line for line in iter(forking.stdout.readline, "ended\n") if line != "batch\n"] == []
+    assert [line for line in iter(forking.readline, "ended\n") if line != "batch\n"] == []
     assert shard_bytes(tmp_path / "store") == {}
     forwards.clear()
     work(tmp_path / "store", ignore_event)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import grimp
 import pytest
+from support.processes import Pythons, out_of_reach
 
 from evalharness.cli.main import main
 from evalharness.compare import formats as compare_formats
@@ -129,9 +132,10 @@ def test_published_scores_import_what_reads_their_file_alone(arguments: list[str
 READING = {"numpy", "pyarrow"}
 
 
-def modules_of(*arguments: str) -> set[str]:
+def modules_of(*arguments: str, environment: Mapping[str, str] | None = None) -> set[str]:
     code = f"import sys\n{command(*arguments)}\nprint('modules', *{{m.partition('.')[0] for m in sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    whole = {**os.environ, **(environment or {})}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=whole)
     # it came to what it is for
     assert "StarterSTSEng" in done.stdout
     return set(done.stdout.splitlines()[-1].split()) & {*HEAVY, "httpx", "httpx2", "huggingface_hub", "polars"}
@@ -147,27 +151,39 @@ def test_task_types_are_looked_up_without_what_computes_their_scores(file: str) 
     assert imported_by(f"import evalharness.tasks.{file}") & set(HEAVY) <= {"numpy"}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+@dataclass(frozen=True)
+class Finished:
     """A command whose jobs are all done, of a model whose speed has been measured."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+
+    def modules(self, *added: str) -> set[str]:
+        return modules_of(*self.arguments, *added, environment=self.environment)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, pythons: Pythons) -> Finished:
     folder = tmp_path_factory.mktemp("finished")
+    environment = out_of_reach(folder)
     tasks = ["StarterSTSEng", "StarterClassificationEng", "StarterRetrievalEng"]
     arguments = ["run", "--model", "all-MiniLM-L6-v2", "--tasks", *tasks, "--output", str(folder), "--no-store"]
     # short texts are soon encoded
     arguments += ["--max-length", "8"]
     for added in ([], ["--dry-run", "--output", str(folder / "other")]):
-        subprocess.run([sys.executable, "-m", "evalharness", *arguments, *added], capture_output=True, check=True)
-    return arguments
+        done = pythons.run(["-m", "evalharness", *arguments, *added], folder, environment)
+        assert done.returncode == 0, done.stderr
+    return Finished(arguments, environment)
 
 
 @pytest.mark.parametrize("added", [[], ["--dry-run"]], ids=["again", "dry"])
-def test_a_finished_run_imports_nothing_that_computes(finished: list[str], added: list[str]) -> None:
+def test_a_finished_run_imports_nothing_that_computes(finished: Finished, added: list[str]) -> None:
     # the jobs' items are looked at, whether they are whole
-    assert modules_of(*finished, *added) <= READING
+    assert finished.modules(*added) <= READING
 
 
-def test_a_dry_run_of_what_is_not_done_imports_nothing_that_computes(finished: list[str], tmp_path: Path) -> None:
-    assert modules_of(*finished, "--dry-run", "--output", str(tmp_path)) <= {"numpy"}
+def test_a_dry_run_of_what_is_not_done_imports_nothing_that_computes(finished: Finished, tmp_path: Path) -> None:
+    assert finished.modules("--dry-run", "--output", str(tmp_path)) <= {"numpy"}
 
 
 def test_help_imports_few_modules() -> None:
