@@ -25,7 +25,7 @@ _SECONDS = 60
 # Ray takes a node for lost whose raylet was out of reach so often; one that answers late is not. Its usual 3 seconds
 # between two looks would be waited for by each test that loses a node
 _QUICK = {"health_check_period_ms": 250, "health_check_failure_threshold": 5}
-_ROOM = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024}
+_ROOM: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024}
 
 
 class Nodes:
