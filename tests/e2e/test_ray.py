@@ -34,6 +34,8 @@ SLOW = TESTS / "support" / "slow_actors.py"
 SETTINGS = ["--engine", "torch", "--threads", "1", "--batch-tokens", "2048"]
 # of the tasks: so many texts of their own
 PAIRS = 240
+# of each shard, in runs that lose somebody: long enough for that to come in the middle
+SHARD_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,18 @@ class Place:
     folder: Path
     pythons: Pythons
 
-    def start(self, name: str, *arguments: str) -> Process:
-        """A run into a folder of its own, shards of which are told of in a file."""
+    def start(self, name: str, *arguments: str, seconds: float = SHARD_SECONDS) -> Process:
+        """A run into a folder of its own, shards of which are told of in a file and take so many seconds more."""
         tasks = [str(self.folder / f"{task}.toml") for task in ("Pairs", "Others")]
         output, store = self.folder / name / "results", self.folder / name / "store"
         folders = ["--output", str(output), "--store", str(store)]
         log = str(self.folder / f"{name}.log")
         run = ["run", "--model", str(self.folder / "model"), "--tasks", *tasks]
-        command = [str(SLOW), log, *run, *folders, *SETTINGS, *arguments]
+        command = [str(SLOW), log, str(seconds), *run, *folders, *SETTINGS, *arguments]
         return self.pythons.start(command, self.folder, out_of_reach(self.folder))
 
     def run(self, name: str, *arguments: str) -> None:
-        process = self.start(name, *arguments)
+        process = self.start(name, *arguments, seconds=0)
         told = process.communicate(timeout=180)
         assert process.returncode == 0, told
 
@@ -100,7 +102,13 @@ class Nodes:
             [sys.executable, str(NODES), str(count)],
             env={**os.environ, **own}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.address = self._line()
+        self._address: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Of the cluster, which takes a while to stand."""
+        self._address = self._address or str(self._line())
+        return self._address
 
     def _line(self) -> Any:
         lines: IO[str] | None = self._process.stdout
@@ -108,6 +116,7 @@ class Nodes:
         return json.loads(lines.readline())
 
     def _say(self, what: str) -> None:
+        assert self.address
         assert self._process.stdin is not None
         self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
@@ -127,13 +136,6 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def serial(place: Place) -> dict[str, str]:
-    """What one process makes of it."""
-    place.run("serial")
-    return files_of(place, "serial")
-
-
-@pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
     started = Nodes(folder, 4)
@@ -143,8 +145,17 @@ def nodes() -> Iterator[Nodes]:
 
 
 @pytest.fixture(scope="module")
-def used(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def serial(place: Place, nodes: Nodes) -> dict[str, str]:
+    """What one process makes of it, while the nodes start."""
+    assert nodes
+    place.run("serial")
+    return files_of(place, "serial")
+
+
+@pytest.fixture(scope="module")
+def used(nodes: Nodes, serial: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What comes of scoring and searching; three nodes are left."""
+    assert serial
     return nodes.use(tmp_path_factory.mktemp("used"))
 
 

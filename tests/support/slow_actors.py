@@ -1,6 +1,6 @@
 """The command line with small shards that take their time; each that is begun is a line in a file.
 
-slow_actors.py LOG ARGUMENTS
+slow_actors.py LOG SECONDS ARGUMENTS
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from evalharness.store.journal import NO_JOURNAL, Journal
 from evalharness.types import Embeddings, Emit, Encoding
 
 SHARD_TEXTS = 20
-SHARD_SECONDS = 0.25
 
 
 @dataclass
@@ -35,6 +34,7 @@ class Slow:
 
     opened: Any
     log: Path
+    seconds: float
 
     def __post_init__(self) -> None:
         self.device, self.identity = self.opened.device, self.opened.identity
@@ -43,13 +43,13 @@ class Slow:
     def encode(self, texts: Sequence[str], encoding: Encoding, emit: Emit, journal: Journal = NO_JOURNAL) -> Embeddings:
         with self.log.open("a", encoding="utf-8") as handle:
             handle.write(f"{os.getpid()} {sha256(repr(list(texts)).encode()).hexdigest()}\n")
-        time.sleep(SHARD_SECONDS)
+        time.sleep(self.seconds)
         found: Embeddings = self.opened.encode(texts, encoding, emit, journal)
         return found
 
 
-def open_slowly(model: ResolvedModel, execution: Execution, log: Path) -> Any:
-    return Slow(open_here(model, execution), log)
+def open_slowly(model: ResolvedModel, execution: Execution, log: Path, seconds: float) -> Any:
+    return Slow(open_here(model, execution), log, seconds)
 
 
 if __name__ == "__main__":
@@ -57,5 +57,5 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     slowly = import_module("support.slow_actors").open_slowly
     plan.SHARD_TEXTS = SHARD_TEXTS
-    opening.open_here = partial(slowly, log=Path(sys.argv.pop(1)))
+    opening.open_here = partial(slowly, log=Path(sys.argv.pop(1)), seconds=float(sys.argv.pop(1)))
     main()

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from sklearn.linear_model import LogisticRegression
+from support.fits import fail, fit_there, where
 
 from evalharness.tasks import fitting, task_type
 from evalharness.tasks.classification import Experiment, LabelledRecords
@@ -24,14 +25,6 @@ from evalharness.tasks.fitting import fit_all
 from evalharness.types import Dense, Embeddings
 
 PROCESSES = 2
-
-
-def where(number: int) -> tuple[int, int]:
-    return number, os.getpid()
-
-
-def fail(number: int) -> int:
-    raise KeyError(number)
 
 
 @pytest.fixture
@@ -129,14 +122,10 @@ def test_fits_in_a_thread(two_processes: None) -> None:
     assert [number for number, _ in found] == [1, 2]
 
 
-def _fit_there(numbers: list[int]) -> list[tuple[int, int]]:
-    return fit_all(where, [(number,) for number in numbers], 1e9)
-
-
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_fits_in_a_process_that_may_start_none(method: str) -> None:
     with multiprocessing.get_context(method).Pool(1) as pool:
-        assert [number for number, _ in pool.apply(_fit_there, ([1, 2],))] == [1, 2]
+        assert [number for number, _ in pool.apply(fit_there, ([1, 2],))] == [1, 2]
 
 
 SCRIPT = """
