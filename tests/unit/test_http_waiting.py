@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +27,7 @@ from evalharness.types import EncodeEvent, Encoding, Waiting, ignore_event
 
 OWN = Encoding(pooling="own", normalize=False, max_length=None, dtype="float32", prompt="")
 DRIP, ENDLESS, SILENT = Fault(drip=0.2), Fault(endless=True), Fault(delay=30)
-QUICK = Patience(timeout=0.3, deadline=0.6, tries=2, largest=2**20, sleep=lambda _: None)
+QUICK = Patience(timeout=0.5, deadline=1.0, tries=2, largest=2**20, sleep=lambda _: None)
 
 
 @pytest.fixture
@@ -51,10 +54,10 @@ def until(seconds: float) -> Callable[[EncodeEvent], None]:
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (DRIP, r"failed 2 times, .*no whole answer within 0\.6 s"),
+        (DRIP, "failed 2 times, .*no whole answer within 1 s"),
         (ENDLESS, "sent more than 1,048,576 bytes for one request, which no right answer has"),
         (SILENT, "failed 2 times, .*ReadTimeout"),
-        (replace(DRIP, status=500, body="x" * 100), r"no whole answer within 0\.6 s"),
+        (replace(DRIP, status=500, body="x" * 100), "no whole answer within 1 s"),
         (replace(ENDLESS, status=500, body="x" * 1000), "failed 2 times, .*status 500"),
     ],
 )
@@ -84,7 +87,7 @@ def test_a_server_that_drips_its_headers() -> None:
 
         threading.Thread(target=drip, daemon=True).start()
         started = time.monotonic()
-        with pytest.raises(ModelError, match=r"no whole answer within 0\.6 s"):
+        with pytest.raises(ModelError, match="no whole answer within 1 s"):
             backend(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", replace(QUICK, tries=1))
         assert time.monotonic() - started < 5
 
@@ -125,12 +128,11 @@ def test_opening_a_model_ends_with_the_budget(server: FakeServer, fault: Fault) 
     server.always = fault
     started = time.monotonic()
     with pytest.raises(StoppedError, match=r"the time budget is used up, and the server at .* has not answered"):
-        backend(server.url, Patience(), started + 0.5)
-    assert time.monotonic() - started < 2.5
+        backend(server.url, Patience(), started + 1)
+    assert time.monotonic() - started < 3
     server.always = Fault()
-    ends = time.monotonic() + 0.5
-    subject = backend(server.url, Patience(), ends)
-    time.sleep(max(0.0, ends - time.monotonic()))
+    subject = backend(server.url, Patience(), time.monotonic() + 1)
+    time.sleep(1)
     subject.encode(["b"], OWN, ignore_event)
 
 
@@ -146,9 +148,7 @@ def write_task(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("fault", "from_the_start"), [(replace(DRIP, drip=5), True), (SILENT, False)], ids=["drip", "silent"]
 )
-def test_a_run_with_a_budget_ends(
-    cli: Cli, tmp_path: Path, server: FakeServer, fault: Fault, from_the_start: bool
-) -> None:
+def test_a_run_with_a_budget_ends(tmp_path: Path, server: FakeServer, fault: Fault, from_the_start: bool) -> None:
     task = write_task(tmp_path)
     if not from_the_start:
         # the address is settled by the first request
@@ -156,7 +156,11 @@ def test_a_run_with_a_budget_ends(
     server.always = fault
     command = ["run", "--model", MODEL, "--backend", "http", "--url", server.url, "--tasks", task]
     started = time.monotonic()
-    done = cli(*command, "--time-budget", "2s")
+    done = subprocess.run(
+        [sys.executable, "-m", "evalharness", *command, "--time-budget", "3s"],
+        cwd=tmp_path, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
     assert time.monotonic() - started < 25
     assert done.returncode == 3, done.stderr
     assert "time budget" in done.stderr
