@@ -110,7 +110,9 @@ def test_a_signal_ends_the_run_within_two_seconds_and_says_how_to_go_on(
             assert process.poll() is None, "it ended among the imports"
             time.sleep(0.05)
     else:
+        ends = time.monotonic() + 60
         while not list((tmp_path / "cache").rglob("*")):
+            assert time.monotonic() < ends, "it encodes nothing"
             time.sleep(0.01)
     process.send_signal(number)
     sent = time.monotonic()

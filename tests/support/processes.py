@@ -119,9 +119,10 @@ class Pythons:
         """See the class.
 
         Args:
-            folder: whose path stands for other folders in the server, and which has what the server says.
+            folder: whose path stands for other folders in the server.
         """
         self._folder = folder
+        self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._environment = _shared(os.environ)
 
@@ -178,7 +179,7 @@ class Pythons:
         found = self._asked(request, output[1], errors[1]) or self._asked(request, output[1], errors[1])
         os.close(output[1])
         os.close(errors[1])
-        assert found is not None, f"the server that forks ended: {self._log.read_text(encoding='utf-8')}"
+        assert found is not None, f"the server that forks ended: {self._last_words()}"
         return _Forked(found.pid, found.reply, [output[0], errors[0]])
 
     def _asked(self, request: Mapping[str, object], output: int, errors: int) -> _Begun | None:
@@ -194,9 +195,10 @@ class Pythons:
         self.close()
         return None
 
-    @property
-    def _log(self) -> Path:
-        return self._folder / "server.log"
+    def _last_words(self) -> str:
+        if self._server is None:
+            return "the process that started it knows why"
+        return self._server.communicate()[1].decode()
 
     def _connected(self) -> socket.socket:
         """A way to the server, which is started if there is none."""
@@ -219,13 +221,12 @@ class Pythons:
 
     def _start_server(self, door: socket.socket) -> None:
         stand = [str(self._folder / "home"), str(self._folder / "cache"), f"{self._folder.name}.invalid"]
-        with self._log.open("w", encoding="utf-8") as log:
-            subprocess.Popen(
-                [sys.executable, str(_SERVER), str(door.fileno()), *stand],
-                env=self._environment | {"OMP_NUM_THREADS": "1"}, pass_fds=[door.fileno()],
-                # no terminal, as its children have none
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+        self._server = subprocess.Popen(
+            [sys.executable, str(_SERVER), str(door.fileno()), *stand],
+            env=self._environment | {"OMP_NUM_THREADS": "1"}, pass_fds=[door.fileno()],
+            # pipes, as its children have them
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
 
 def _shared(environment: Mapping[str, str]) -> dict[str, str]:

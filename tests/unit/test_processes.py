@@ -146,3 +146,9 @@ def test_whoever_has_the_same_folder_shares_the_server(tmp_path: Path, pythons: 
     ended.close()
     assert other.run(ask, tmp_path, out_of_reach(tmp_path)).stdout in servers
     other.close()
+
+
+def test_streams_are_pipes_and_nothing_else(tmp_path: Path, pythons: Pythons) -> None:
+    # as the command line has it, and what a file's stream cannot do when a pipe takes its place
+    code = "import sys; sys.stdout.reconfigure(errors='backslashreplace'); print(sys.stdout.seekable())"
+    assert pythons.run(["-c", code], tmp_path, out_of_reach(tmp_path)).stdout == "False\n"
