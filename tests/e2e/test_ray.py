@@ -66,7 +66,7 @@ class Place:
         return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
     def wait_for(self, name: str, what: Callable[[list[list[str]]], bool]) -> list[list[str]]:
-        ends = time.monotonic() + 120
+        ends = time.monotonic() + 240
         while not what(begun := self.begun(name)):
             assert time.monotonic() < ends, begun
             time.sleep(0.02)
@@ -97,7 +97,14 @@ class Nodes:
             count: how many.
         """
         paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-        own = {**out_of_reach(folder), "RAY_TMPDIR": str(folder), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+        own = {
+            **out_of_reach(folder),
+            "RAY_TMPDIR": str(folder),
+            "PYTHONPATH": paths,
+            "OMP_NUM_THREADS": "1",
+            # else its workers get what all other tests leave of the processors
+            "RAY_worker_niceness": "0",
+        }
         self._process = subprocess.Popen(
             [sys.executable, str(NODES), str(count)],
             env={**os.environ, **own}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
