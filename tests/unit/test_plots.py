@@ -100,7 +100,7 @@ print("matplotlib.pyplot" in sys.modules)
     save_plots([BOARD], plots.plots(), tmp_path / "here")
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # sets have another order there
     environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "HOME": str(tmp_path)}
-    command = [sys.executable, "-c", program, tmp_path / "there"]
+    command = [sys.executable, "-c", program, str(tmp_path / "there")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     # nothing of this process' matplotlib is changed, and nothing of a screen is looked for
     assert done.stdout == "False\n"
