@@ -72,7 +72,7 @@ def _read(entry: dict[str, object]) -> JobAmounts:
     columns = fields.pop("columns")
     if not isinstance(columns, dict):
         raise TypeError(f"{AMOUNTS}: columns are an object")
-    return JobAmounts({name: Amount(*numbers) for name, numbers in columns.items()}, **fields)  # type: ignore[arg-type]  # JSON's are any
+    return JobAmounts({name: Amount(*numbers) for name, numbers in columns.items()}, **fields)  # type: ignore[arg-type]  # their types are those of the file
 
 
 def mteb_amounts(task: str, split: str, subset: str) -> JobAmounts | None:

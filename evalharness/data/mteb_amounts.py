@@ -50,11 +50,11 @@ def _parts(stats: Any) -> Mapping[str, dict[str, Any]]:  # noqa: ANN401 -- JSON
     return {subset: part for subset, part in parts.items() if isinstance(part, dict)}
 
 
-def _trained_on(task: Any, stats: Mapping[str, Any], subset: str) -> dict[str, Any]:  # noqa: ANN401 -- as above
+def _trained_on(task: Any, stats: Mapping[str, Any], subset: str) -> dict[str, Any]:  # noqa: ANN401 -- a task of mteb's
     return _parts(stats.get(getattr(task, "train_split", ""))).get(subset, {})
 
 
-def _entry(task: Any, part: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 -- as above
+def _entry(task: Any, part: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 -- a task of mteb's
     columns = {name: amount for key, name in _COLUMNS.items() if (amount := _amount(part.get(key)))}
     entry: dict[str, Any] = {"columns": _together(columns, part)}
     if candidates := (part.get("top_ranked_statistics") or {}).get("num_top_ranked"):
@@ -107,7 +107,7 @@ def _counts(part: Mapping[str, Any]) -> list[int]:
 
 
 def _classified(
-    task: Any,  # noqa: ANN401 -- as above
+    task: Any,  # noqa: ANN401 -- a task of mteb's
     part: dict[str, Any],
     train: dict[str, Any],
     columns: dict[str, list[int]],
@@ -130,7 +130,7 @@ def _classified(
 
 
 def _clustered(
-    task: Any,  # noqa: ANN401 -- as above
+    task: Any,  # noqa: ANN401 -- a task of mteb's
     part: dict[str, Any],
     columns: dict[str, list[int]],
 ) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class RayEmployer:
         nodes.sort(key=lambda node: (node["NodeID"] != near, node["NodeID"]))
         wants_gpu = self._device == "cuda" or (self._device is None and any(_count(node, "GPU") for node in nodes))
         threads = self._threads or min([_MOST_THREADS, *(count for node in nodes if (count := _count(node, "CPU")))])
-        found = [place for node in nodes for place in _places(node, wants_gpu, threads, self._threads)]
+        found = [place for node in nodes for place in _places(node, threads, self._threads, wants_gpu=wants_gpu)]
         # by turns: the first of each node, then the second
         return sorted((replace(place, is_near=place.node == near) for place in found), key=lambda place: place.number)
 
@@ -135,7 +135,7 @@ def _count(node: Mapping[str, Any], resource: str) -> int:
     return int(node["Resources"].get(resource, 0))
 
 
-def _places(node: Mapping[str, Any], wants_gpu: bool, threads: int, asked: int | None) -> list[Place]:  # noqa: FBT001 -- ours alone
+def _places(node: Mapping[str, Any], threads: int, asked: int | None, *, wants_gpu: bool) -> list[Place]:
     """Places of a machine: its GPUs, or its CPUs in parts of so many."""
     name, cpus, gpus = node["NodeManagerHostname"], _count(node, "CPU"), _count(node, "GPU")
     if wants_gpu:

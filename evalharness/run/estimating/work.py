@@ -12,7 +12,7 @@ from statistics import NormalDist, fmean
 from typing import Any
 
 from evalharness.catalog.amounts import Amount, JobAmounts, mteb_amounts
-from evalharness.catalog.task_file import LocalData
+from evalharness.catalog.task_file import Column, LocalData
 from evalharness.catalog.tasks import TaskSpec
 from evalharness.data.table_samples import RowSample, sample_rows
 from evalharness.results.records import JobId
@@ -25,10 +25,12 @@ _PARTS = 24
 _LEAST_SPREAD, _MOST_SPREAD = 0.2, 1.1
 _SIDES: Mapping[str, Side] = {"queries": "query", "corpus": "document"}
 # columns of a user's table that hold texts which are encoded
-_TEXTS = ("text", "sentence1", "sentence2", "query", "positive", "negative", "texts", "human_summaries",
-    "machine_summaries")  # fmt: skip
-_SUMMARIES = "human_summaries"
-_LABELS = ("label", "labels")
+_TEXTS: tuple[Column, ...] = (
+    "text", "sentence1", "sentence2", "query", "positive", "negative", "texts", "human_summaries", "machine_summaries",
+)  # fmt: skip
+_SUMMARIES: Column = "human_summaries"
+_TITLE: Column = "title"
+_LABELS: tuple[Column, ...] = ("label", "labels")
 _BEIR: Mapping[str, str] = {"corpus": "corpus.jsonl", "queries": "queries.jsonl"}
 # types whose classifiers draw from a split of their own, by mteb's usual numbers
 _CLASSIFIERS = ("Classification", "MultilabelClassification")
@@ -166,22 +168,22 @@ def _files(spec: TaskSpec, data: LocalData, split: str) -> dict[str, Path]:
 
 def _texts_of(data: LocalData, sample: RowSample) -> Iterator[str]:
     """All texts of the rows that are encoded; a document's title is a part of its text."""
-    names = {name: data.columns.get(name, name) for name in (*_TEXTS, "title")}  # type: ignore[call-overload]  # keys are any
+    names = {name: data.columns.get(name, name) for name in (*_TEXTS, _TITLE)}
     if names[_SUMMARIES] in sample.rows[0]:
         # what is summarized is not encoded
         del names["text"]
     for row in sample.rows:
         for name, called in names.items():
-            value = None if name == "title" else row.get(called)
+            value = None if name == _TITLE else row.get(called)
             if isinstance(value, str):
-                title = row.get(names["title"]) if name == "text" else None
+                title = row.get(names[_TITLE]) if name == "text" else None
                 yield f"{title} {value}" if title else value
             elif isinstance(value, list):
                 yield from (text for text in value if isinstance(text, str))
 
 
 def _labels_of(data: LocalData, sample: RowSample) -> Counter[str]:
-    names = [data.columns.get(name, name) for name in _LABELS]  # type: ignore[call-overload]  # keys are any
+    names = [data.columns.get(name, name) for name in _LABELS]
     values = [value for row in sample.rows for name in names if (value := row.get(name)) is not None]
     return Counter(str(one) for value in values for one in (value if isinstance(value, list) else [value]))
 
