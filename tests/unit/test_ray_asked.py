@@ -190,7 +190,7 @@ def test_what_became_of_an_actor_is_told_in_a_few_words() -> None:
 
 
 _ENDED = """
-import os, signal, threading
+import os, signal, threading, time
 before = dict(os.environ)
 from evalharness.models.pool import connecting, ray_actors
 assert dict(os.environ) == before
@@ -198,6 +198,10 @@ assert dict(os.environ) == before
 entering = threading.Thread(target=connecting.enter, args=("local",))
 entering.start()
 entering.join()
+# nothing of Ray spins, though that thread has ended
+used = time.process_time()
+time.sleep(2)
+assert time.process_time() - used < 1
 os.kill(os.getpid(), signal.SIGTERM)
 """
 

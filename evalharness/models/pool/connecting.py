@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from evalharness.errors import PrerequisiteError, one_line
@@ -38,6 +40,7 @@ class _Ours:
 
     users: int = 0
     is_ours: bool = False
+    left: threading.Event = field(default_factory=threading.Event)
 
 
 _lock = threading.Lock()
@@ -57,8 +60,9 @@ def enter(address: str) -> None:
         if not ray.is_initialized():
             if address != RAY_LOCAL:
                 _try_out(address)
+            _ours.left = threading.Event()
             with _own_signals():
-                _connect(address)
+                _stay(partial(_connect, address), _ours.left)
             _ours.is_ours = True
             listen_to(ray.get_runtime_context().gcs_address)
         _ours.users += 1
@@ -70,9 +74,30 @@ def leave() -> None:
         _ours.users -= 1
         if not _ours.users and _ours.is_ours:
             _ours.is_ours = False
+            _ours.left.set()
             deafen()
             with suppress(Exception):
                 ray.shutdown()
+
+
+def _stay(enter: Callable[[], None], left: threading.Event) -> None:
+    """Enter Ray in a thread that is there until it is left: if it ended before, a thread of Ray's would spin."""
+    if threading.current_thread() is threading.main_thread():
+        enter()
+        return
+    entered: Future[None] = Future()
+
+    def stay() -> None:
+        try:
+            enter()
+        except BaseException as error:  # noqa: BLE001 -- raised where somebody waits
+            entered.set_exception(error)
+        else:
+            entered.set_result(None)
+            left.wait()
+
+    threading.Thread(target=stay, name="evalharness-ray", daemon=True).start()
+    entered.result()
 
 
 def _connect(address: str) -> None:
